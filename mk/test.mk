@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+# The test lanes. A lane is a directory below test/; `make test` runs all of them, in this order, and then looks for leaks.
+# Free lanes need no privileges. Root lanes load BPF programs and make network namespaces of their own.
+FREE_LANES := unit property
+ROOT_LANES := native bpf net cli
+# Lanes that come with later parts join when their directory exists: any other test/NAME with *.test.ts is a root lane.
+ROOT_LANES += $(filter-out $(FREE_LANES) $(ROOT_LANES),$(sort $(foreach file,$(wildcard test/*/*.test.ts),$(notdir $(patsubst %/,%,$(dir $(file)))))))
+LANES := $(FREE_LANES) $(ROOT_LANES)
+# Real interfaces, hooks and pins: one file after the other. The rest may share the machine's cores.
+test_concurrency = $(if $(filter $(1),$(FREE_LANES)),2,1)
+
+# `make test-unit FILES=test/unit/net/ip.test.ts TEST_ARGS=--test-name-pattern=…` narrows a lane down.
+TEST_ARGS ?=
+lane_files = $(or $(FILES),$(sort $(shell find test/$(1) -name '*.test.ts' 2>/dev/null)))
+
+.PHONY: test test-free test-kernels bench-compile need-root $(addprefix test-,$(LANES))
+
+test: need-root ## every lane and every check; needs root
+	@mk/run-lanes.sh check $(addprefix test-,$(LANES)) $(if $(WITHOUT_KERNELS),,test-kernels)
+
+test-free: ## what needs no root: check, unit, property
+	@mk/run-lanes.sh check $(addprefix test-,$(FREE_LANES))
+
+define lane_rule
+test-$(1): build bpf-tests $(if $(filter $(1),$(ROOT_LANES)),need-root)
+	@test -n "$$(call lane_files,$(1))" || { echo "make: test/$(1) holds no *.test.ts" >&2; exit 1; }
+	$$(NODE) --import tsx --test --test-concurrency=$$(call test_concurrency,$(1)) $$(TEST_ARGS) $$(call lane_files,$(1))
+endef
+$(foreach lane,$(LANES),$(eval $(call lane_rule,$(lane))))
+
+test-kernels: bpf native ## load and try the BPF object on Debian's 5.10 and 6.1 kernels in QEMU (KERNELS="5.10 6.1 6.12")
+	@scripts/kernels/run.sh $(KERNELS)
+
+bench-compile: build ## parse, compile, diff and apply 10,000 x 10 and 5,000 x 50; JSON result
+	@$(TSX) --expose-gc test/perf/compile.bench.ts $(ARGS)
+
+need-root:
+	@if [ "$$(id -u)" -ne 0 ]; then \
+	  echo "make: this needs ROOT: it loads BPF programs and makes network namespaces." >&2; \
+	  echo "make: run it as root (sudo make …); without root there is \`make test-free\`." >&2; exit 1; fi
