@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Every map, and nothing else. Sizes are defaults: the loader may change max_entries before creation.
+ * All maps are pinned by name below the layout version's directory.
+ */
+#ifndef PTL_MAPS_BPF_H
+#define PTL_MAPS_BPF_H
+
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+
+enum {
+	PTL_DEFAULT_SERVICES = 32768,
+	PTL_DEFAULT_FRONTENDS = 65536,
+	PTL_DEFAULT_BACKENDS = 131072,
+	PTL_DEFAULT_SLOTS = 524288,
+	PTL_DEFAULT_ADDRESSES = 524288,
+	PTL_DEFAULT_NAT = 524288,
+	PTL_DEFAULT_INTERFACES = 4096,
+};
+
+#define PTL_FAMILY_MAPS(F)                                          \
+	struct {                                                    \
+		__uint(type, BPF_MAP_TYPE_HASH);                    \
+		__uint(max_entries, PTL_DEFAULT_FRONTENDS);         \
+		__type(key, struct addr_port##F);                   \
+		__type(value, struct frontend);                     \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                \
+	} frontends##F SEC(".maps");                                \
+	struct {                                                    \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                   \
+		__uint(max_entries, PTL_DEFAULT_SLOTS);             \
+		__type(key, __u32);                                 \
+		__type(value, __u32);                               \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                \
+	} slots##F SEC(".maps");                                    \
+	struct {                                                    \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                   \
+		__uint(max_entries, PTL_DEFAULT_BACKENDS);          \
+		__type(key, __u32);                                 \
+		__type(value, struct backend##F);                   \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                \
+	} backends##F SEC(".maps");                                 \
+	struct {                                                    \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                   \
+		__uint(max_entries, PTL_DEFAULT_BACKENDS);          \
+		__type(key, __u32);                                 \
+		__type(value, struct traffic);                      \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                \
+	} backend_stats##F SEC(".maps");                            \
+	struct {                                                    \
+		__uint(type, BPF_MAP_TYPE_LRU_HASH);                \
+		__uint(max_entries, PTL_DEFAULT_NAT);               \
+		__type(key, struct nat_key##F);                     \
+		__type(value, struct nat_value##F);                 \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                \
+	} nat##F SEC(".maps");                                      \
+	struct {                                                    \
+		__uint(type, BPF_MAP_TYPE_HASH);                    \
+		__uint(map_flags, BPF_F_NO_PREALLOC);               \
+		__uint(max_entries, PTL_DEFAULT_ADDRESSES);         \
+		__type(key, struct addr_port##F);                   \
+		__type(value, __u32);                               \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                \
+	} addresses##F SEC(".maps");
+
+PTL_FAMILY_MAPS(4)
+PTL_FAMILY_MAPS(6)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PTL_DEFAULT_INTERFACES);
+	__type(key, __u32);
+	__type(value, struct interface);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} interfaces SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PTL_COUNTERS_SERVICE_BASE + PTL_DEFAULT_SERVICES);
+	__type(key, __u32);
+	__type(value, struct traffic);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PTL_DEFAULT_SERVICES);
+	__type(key, __u32);
+	__type(value, struct service_name);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} services SEC(".maps");
+
+#endif /* PTL_MAPS_BPF_H */

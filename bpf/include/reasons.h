@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Every way a packet can leave our hooks, in one list: PTL_REASON(id, name, text).
+ *
+ * The id is the index into the `counters` map, the name is the metric label and what the
+ * command line prints, the text is the explanation. Order is ABI: append only.
+ * A name is `noun_problem`. Nothing here counts as an error by itself.
+ */
+#ifndef PTL_REASONS_H
+#define PTL_REASONS_H
+
+#define PTL_REASONS(PTL_REASON)                                                                             \
+	PTL_REASON(TRANSLATED, "translated", "an established flow's packet was rewritten")                  \
+	PTL_REASON(FLOW_NEW, "flow_new", "a backend was chosen for a new flow")                             \
+	PTL_REASON(PASS_NOT_IP, "not_ip", "passed: neither IPv4 nor IPv6")                                  \
+	PTL_REASON(PASS_MALFORMED, "header_malformed", "passed: a header is cut short or contradicts itself") \
+	PTL_REASON(PASS_PROTOCOL, "protocol_other", "passed: not TCP, UDP or an ICMP error")                \
+	PTL_REASON(PASS_FRAGMENT, "fragment_unsupported", "passed: a fragment, whose ports are not known")  \
+	PTL_REASON(PASS_NO_SERVICE, "no_service", "passed: the destination is no Service address")          \
+	PTL_REASON(PASS_TCP_NO_ENTRY, "tcp_no_entry", "passed: TCP that opens nothing and belongs to no flow of ours") \
+	PTL_REASON(PASS_EGRESS_MISS, "egress_miss", "passed at egress: no flow of ours")                    \
+	PTL_REASON(PASS_DIRECT, "flow_direct", "passed: a client uses a backend's own address")             \
+	PTL_REASON(PASS_ICMP, "icmp_no_flow", "passed: ICMP, or an ICMP error about no flow of ours")       \
+	PTL_REASON(ICMP_TRANSLATED, "icmp_translated", "an ICMP error was rewritten with its inner packet") \
+	PTL_REASON(REJECT_NO_BACKEND, "no_backend", "rejected: the Service has no endpoint")                \
+	PTL_REASON(REJECT_NO_PORT, "no_port", "rejected: the ClusterIP has no such port")                   \
+	PTL_REASON(REJECT_UNTRANSLATED, "vip_untranslated", "rejected at a node interface: a packet to a Service address that no hook has translated") \
+	PTL_REASON(DROP_POLICY, "policy_local", "dropped: traffic policy Local and no local endpoint")      \
+	PTL_REASON(DROP_REDIRECT, "redirect_translated_flow", "dropped: an ICMP redirect about a translated flow") \
+	PTL_REASON(DROP_NO_SOURCE_PORT, "source_port_exhausted", "dropped: no free source port to keep two flows apart") \
+	PTL_REASON(DROP_NO_ADDRESS, "masquerade_no_address", "dropped: the egress interface has no address to masquerade with") \
+	PTL_REASON(DROP_MAP_FULL, "nat_insert_failed", "dropped: the nat map took no entry")                \
+	PTL_REASON(DROP_BACKEND_CELL, "backend_unreadable", "dropped: a chosen backend was not live after three reads") \
+	PTL_REASON(DROP_REWRITE, "rewrite_failed", "dropped: the kernel refused to change the packet")      \
+	PTL_REASON(DROP_REJECT_FAILED, "reject_failed", "dropped: the ICMP answer could not be built")      \
+	PTL_REASON(SOURCE_PORT_SHIFTED, "source_port_shifted", "a flow was given a source port of its own")  \
+	PTL_REASON(MASQUERADED, "masqueraded", "a flow was given the node's address")                       \
+	PTL_REASON(BACKEND_STALE, "backend_stale", "a UDP flow's backend has gone: chosen anew")             \
+	PTL_REASON(PAIR_RESTORED, "pair_restored", "the other half of a nat pair was missing and was put back") \
+	PTL_REASON(READ_RETRIED, "read_retried", "a map element was recycled while it was read: read again")
+
+#endif /* PTL_REASONS_H */

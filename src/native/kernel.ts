@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What the layers above see of the kernel: maps that are dumped whole and written by ordered transactions. Implemented by
+ * `lib.ts` (FFI) and by `memory.ts` (a kernel in memory, for tests and dry runs).
+ */
+import type { MapName } from "../abi/maps.gen.js";
+
+export type OpKind = "update" | "delete";
+
+/** Entries of one map, packed: key i is keys[i*keySize .. (i+1)*keySize). */
+export interface MapDump {
+  readonly count: number;
+  readonly keys: Uint8Array;
+  /** One value per key; of a per-CPU map the sum over all CPUs (u64 words are added). */
+  readonly values: Uint8Array;
+}
+
+/**
+ * An ordered run of writes to one map. Runs are applied in order and entries within a run in order; deletes have no
+ * values. `createOnly` makes an existing key an error (EEXIST). Deleting a missing key is no error.
+ */
+export interface MapWrite {
+  readonly map: MapName;
+  readonly kind: OpKind;
+  readonly count: number;
+  readonly keys: Uint8Array;
+  readonly values: Uint8Array;
+}
+
+export interface ApplyResult {
+  /** Entries written or deleted. */
+  readonly applied: number;
+  /** Null when everything was applied. The writes before it have been applied, those after it have not. */
+  readonly failure: {
+    readonly writeIndex: number;
+    readonly entryIndex: number;
+    readonly map: MapName;
+    readonly errno: number;
+  } | null;
+}
+
+export interface MapInfo {
+  readonly name: MapName;
+  readonly type: string;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+}
+
+export interface KernelMaps {
+  /** One FFI call, whatever the size. Never rejects for a kernel refusal: that is in the result. */
+  apply(writes: readonly MapWrite[]): Promise<ApplyResult>;
+  /** All entries of a hash; of an array the cells [0, limit) (default: all of it). One FFI call. */
+  dump(map: MapName, limit?: number): Promise<MapDump>;
+  info(map: MapName): MapInfo;
+  /** Exact counts since creation, for metrics and tests. */
+  readonly stats: { ffiCalls: number; mapWrites: number };
+}
