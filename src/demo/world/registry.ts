@@ -55,7 +55,11 @@ export function removeNow(namespaces: readonly string[], processes: readonly num
   for (const pid of [...processes, ...pidsIn(namespaces)]) kill(pid, "SIGKILL");
   const batch = namespaces.map((name) => `netns del ${name}\n`).join("");
   try {
-    execFileSync("ip", ["-force", "-batch", "-"], { input: batch, stdio: ["pipe", "ignore", "ignore"], timeout: 10_000 });
+    execFileSync("ip", ["-force", "-batch", "-"], {
+      input: batch,
+      stdio: ["pipe", "ignore", "ignore"],
+      timeout: 10_000,
+    });
   } catch {
     // -force goes on after a namespace that is not there any more, and then reports it: nothing is left to do
   }

@@ -25,7 +25,9 @@ export interface RunOptions {
 
 /** Shows an argument vector as one could type it. */
 export function showCommand(argv: readonly string[]): string {
-  return argv.map((word) => (/^[\w@%+=:,./!-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
+  return argv
+    .map((word) => (/^[\w@%+=:,./!-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
+    .join(" ");
 }
 
 /**
@@ -65,7 +67,10 @@ export function run(argv: readonly string[], options: RunOptions = {}): Promise<
       const command = showCommand(argv);
       reject(
         missing
-          ? new WorldError("E_WORLD_TOOL_MISSING", `${program} is not installed (wanted: ${command})`, { command, cause })
+          ? new WorldError("E_WORLD_TOOL_MISSING", `${program} is not installed (wanted: ${command})`, {
+              command,
+              cause,
+            })
           : new WorldError("E_WORLD_COMMAND", `${command}: ${cause.message}`, { command, cause }),
       );
     });
@@ -88,7 +93,9 @@ function failure(
 ): WorldError {
   const command = showCommand(argv);
   const how =
-    code === "E_WORLD_TIMEOUT" ? "did not end in time" : `ended with ${result.signal ?? `status ${result.code}`}`;
+    code === "E_WORLD_TIMEOUT"
+      ? "did not end in time"
+      : `ended with ${result.signal ?? `status ${result.code}`}`;
   const said = result.stderr.trim() || result.stdout.trim() || "(it said nothing)";
   // `ip -batch` names the line that failed by number: without the lines that helps nobody.
   const lines = input === undefined ? "" : `\n  its input:\n${numbered(input)}`;
