@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+// GENERATED from bpf/include/*.h by scripts/gen-abi.ts (make abi). Do not edit.
+
+/** Pins live below <bpf-root>/v<LAYOUT_VERSION>/. */
+export const LAYOUT_VERSION = 1;
+
+/** Of every struct, enum and map (their default sizes left out): library, object and this code must agree on it. */
+export const ABI_HASH = 6616461081438851145n;

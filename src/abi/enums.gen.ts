@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// GENERATED from bpf/include/*.h by scripts/gen-abi.ts (make abi). Do not edit.
+
+/** enum ptl_address_class */
+export const AddressClass = {
+  CLASS_VIP: 1,
+  CLASS_BACKEND: 2,
+  CLASS_BACKEND_PORT: 4,
+} as const;
+export type AddressClass = (typeof AddressClass)[keyof typeof AddressClass];
+
+/** enum ptl_backend_flag */
+export const BackendFlag = {
+  BACKEND_LOCAL: 1,
+} as const;
+export type BackendFlag = (typeof BackendFlag)[keyof typeof BackendFlag];
+
+/** enum ptl_backend_state */
+export const BackendState = {
+  BACKEND_FREE: 0,
+  BACKEND_LIVE: 1,
+} as const;
+export type BackendState = (typeof BackendState)[keyof typeof BackendState];
+
+/** enum ptl_choice */
+export const Choice = {
+  BASE_BITS: 28,
+  COUNT_BITS: 20,
+  TAG_BITS: 16,
+} as const;
+export type Choice = (typeof Choice)[keyof typeof Choice];
+
+/** enum ptl_counters */
+export const Counters = {
+  SERVICE_BASE: 64,
+} as const;
+export type Counters = (typeof Counters)[keyof typeof Counters];
+
+/** enum ptl_direction */
+export const Direction = {
+  IN: 0,
+  OUT: 1,
+} as const;
+export type Direction = (typeof Direction)[keyof typeof Direction];
+
+/** enum ptl_empty */
+export const Empty = {
+  REJECT: 0,
+  DROP: 1,
+} as const;
+export type Empty = (typeof Empty)[keyof typeof Empty];
+
+/** enum ptl_frontend_flag */
+export const FrontendFlag = {
+  FRONTEND_CLUSTER_IP: 1,
+} as const;
+export type FrontendFlag = (typeof FrontendFlag)[keyof typeof FrontendFlag];
+
+/** enum ptl_layout */
+export const Layout = {
+  VERSION: 1,
+} as const;
+export type Layout = (typeof Layout)[keyof typeof Layout];
+
+/** enum ptl_nat_flag */
+export const NatFlag = {
+  NAT_REPLY: 1,
+  NAT_PENDING: 2,
+  NAT_DIRECT: 4,
+  NAT_MASQUERADE: 8,
+} as const;
+export type NatFlag = (typeof NatFlag)[keyof typeof NatFlag];
+
+/** enum ptl_nat_state */
+export const NatState = {
+  SEEN_FORWARD: 1,
+  SEEN_REPLY: 2,
+  ESTABLISHED: 4,
+  FIN_FORWARD: 8,
+  FIN_REPLY: 16,
+  RST_FORWARD: 32,
+  RST_REPLY: 64,
+} as const;
+export type NatState = (typeof NatState)[keyof typeof NatState];
+
+/** enum ptl_reason */
+export const Reason = {
+  TRANSLATED: 0,
+  FLOW_NEW: 1,
+  PASS_NOT_IP: 2,
+  PASS_MALFORMED: 3,
+  PASS_PROTOCOL: 4,
+  PASS_FRAGMENT: 5,
+  PASS_NO_SERVICE: 6,
+  PASS_TCP_NO_ENTRY: 7,
+  PASS_EGRESS_MISS: 8,
+  PASS_DIRECT: 9,
+  PASS_ICMP: 10,
+  ICMP_TRANSLATED: 11,
+  REJECT_NO_BACKEND: 12,
+  REJECT_NO_PORT: 13,
+  REJECT_UNTRANSLATED: 14,
+  DROP_POLICY: 15,
+  DROP_REDIRECT: 16,
+  DROP_NO_SOURCE_PORT: 17,
+  DROP_NO_ADDRESS: 18,
+  DROP_MAP_FULL: 19,
+  DROP_BACKEND_CELL: 20,
+  DROP_REWRITE: 21,
+  DROP_REJECT_FAILED: 22,
+  SOURCE_PORT_SHIFTED: 23,
+  MASQUERADED: 24,
+  BACKEND_STALE: 25,
+  PAIR_RESTORED: 26,
+  READ_RETRIED: 27,
+  COUNT: 28,
+} as const;
+export type Reason = (typeof Reason)[keyof typeof Reason];
+
+/** enum ptl_role */
+export const Role = {
+  POD: 1,
+  UPLINK: 2,
+  OVERLAY: 3,
+  BRIDGE: 4,
+} as const;
+export type Role = (typeof Role)[keyof typeof Role];
+
+export const NO_BACKEND = 4294967295;
+export const NO_SERVICE = 4294967295;
+export const TICK_SHIFT = 30;
+
+export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unsupported" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried";
+
+export interface ReasonInfo {
+  /** Index into `counters`. */
+  readonly id: number;
+  readonly key: string;
+  /** Metric label and what the command line prints. */
+  readonly name: ReasonName;
+  readonly text: string;
+}
+
+/** By id: REASONS[i].id === i. */
+export const REASONS: readonly ReasonInfo[] = [
+  { id: 0, key: "TRANSLATED", name: "translated", text: "an established flow's packet was rewritten" },
+  { id: 1, key: "FLOW_NEW", name: "flow_new", text: "a backend was chosen for a new flow" },
+  { id: 2, key: "PASS_NOT_IP", name: "not_ip", text: "passed: neither IPv4 nor IPv6" },
+  { id: 3, key: "PASS_MALFORMED", name: "header_malformed", text: "passed: a header is cut short or contradicts itself" },
+  { id: 4, key: "PASS_PROTOCOL", name: "protocol_other", text: "passed: not TCP, UDP or an ICMP error" },
+  { id: 5, key: "PASS_FRAGMENT", name: "fragment_unsupported", text: "passed: a fragment, whose ports are not known" },
+  { id: 6, key: "PASS_NO_SERVICE", name: "no_service", text: "passed: the destination is no Service address" },
+  { id: 7, key: "PASS_TCP_NO_ENTRY", name: "tcp_no_entry", text: "passed: TCP that opens nothing and belongs to no flow of ours" },
+  { id: 8, key: "PASS_EGRESS_MISS", name: "egress_miss", text: "passed at egress: no flow of ours" },
+  { id: 9, key: "PASS_DIRECT", name: "flow_direct", text: "passed: a client uses a backend's own address" },
+  { id: 10, key: "PASS_ICMP", name: "icmp_no_flow", text: "passed: ICMP, or an ICMP error about no flow of ours" },
+  { id: 11, key: "ICMP_TRANSLATED", name: "icmp_translated", text: "an ICMP error was rewritten with its inner packet" },
+  { id: 12, key: "REJECT_NO_BACKEND", name: "no_backend", text: "rejected: the Service has no endpoint" },
+  { id: 13, key: "REJECT_NO_PORT", name: "no_port", text: "rejected: the ClusterIP has no such port" },
+  { id: 14, key: "REJECT_UNTRANSLATED", name: "vip_untranslated", text: "rejected at a node interface: a packet to a Service address that no hook has translated" },
+  { id: 15, key: "DROP_POLICY", name: "policy_local", text: "dropped: traffic policy Local and no local endpoint" },
+  { id: 16, key: "DROP_REDIRECT", name: "redirect_translated_flow", text: "dropped: an ICMP redirect about a translated flow" },
+  { id: 17, key: "DROP_NO_SOURCE_PORT", name: "source_port_exhausted", text: "dropped: no free source port to keep two flows apart" },
+  { id: 18, key: "DROP_NO_ADDRESS", name: "masquerade_no_address", text: "dropped: the egress interface has no address to masquerade with" },
+  { id: 19, key: "DROP_MAP_FULL", name: "nat_insert_failed", text: "dropped: the nat map took no entry" },
+  { id: 20, key: "DROP_BACKEND_CELL", name: "backend_unreadable", text: "dropped: a chosen backend was not live after three reads" },
+  { id: 21, key: "DROP_REWRITE", name: "rewrite_failed", text: "dropped: the kernel refused to change the packet" },
+  { id: 22, key: "DROP_REJECT_FAILED", name: "reject_failed", text: "dropped: the ICMP answer could not be built" },
+  { id: 23, key: "SOURCE_PORT_SHIFTED", name: "source_port_shifted", text: "a flow was given a source port of its own" },
+  { id: 24, key: "MASQUERADED", name: "masqueraded", text: "a flow was given the node's address" },
+  { id: 25, key: "BACKEND_STALE", name: "backend_stale", text: "a UDP flow's backend has gone: chosen anew" },
+  { id: 26, key: "PAIR_RESTORED", name: "pair_restored", text: "the other half of a nat pair was missing and was put back" },
+  { id: 27, key: "READ_RETRIED", name: "read_retried", text: "a map element was recycled while it was read: read again" },
+];

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+// GENERATED from bpf/include/*.h by scripts/gen-abi.ts (make abi). Do not edit.
+import { type Codec, codec, getBytes, getText, putBytes, putText } from "./codec.js";
+
+/** struct addr_port4, 8 bytes. */
+export interface AddrPort4 {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly protocol: number;
+}
+
+export const addrPort4Codec: Codec<AddrPort4> = codec<AddrPort4>({
+  name: "addr_port4",
+  size: 8,
+  offsets: { addr: 0, port: 4, protocol: 6, pad: 7 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 4, fields.addr, "addr_port4.addr");
+    view.setUint16(offset + 4, fields.port, false);
+    view.setUint8(offset + 6, fields.protocol);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 4),
+    port: view.getUint16(offset + 4, false),
+    protocol: view.getUint8(offset + 6),
+  }),
+});
+
+/** struct addr_port6, 20 bytes. */
+export interface AddrPort6 {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly protocol: number;
+}
+
+export const addrPort6Codec: Codec<AddrPort6> = codec<AddrPort6>({
+  name: "addr_port6",
+  size: 20,
+  offsets: { addr: 0, port: 16, protocol: 18, pad: 19 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.addr, "addr_port6.addr");
+    view.setUint16(offset + 16, fields.port, false);
+    view.setUint8(offset + 18, fields.protocol);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 16),
+    port: view.getUint16(offset + 16, false),
+    protocol: view.getUint8(offset + 18),
+  }),
+});
+
+/** struct backend4, 16 bytes. */
+export interface Backend4 {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly state: number;
+  readonly flags: number;
+  readonly generation: number;
+  readonly service: number;
+}
+
+export const backend4Codec: Codec<Backend4> = codec<Backend4>({
+  name: "backend4",
+  size: 16,
+  offsets: { addr: 0, port: 4, state: 6, flags: 7, generation: 8, service: 12 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 4, fields.addr, "backend4.addr");
+    view.setUint16(offset + 4, fields.port, false);
+    view.setUint8(offset + 6, fields.state);
+    view.setUint8(offset + 7, fields.flags);
+    view.setUint32(offset + 8, fields.generation, true);
+    view.setUint32(offset + 12, fields.service, true);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 4),
+    port: view.getUint16(offset + 4, false),
+    state: view.getUint8(offset + 6),
+    flags: view.getUint8(offset + 7),
+    generation: view.getUint32(offset + 8, true),
+    service: view.getUint32(offset + 12, true),
+  }),
+});
+
+/** struct backend6, 28 bytes. */
+export interface Backend6 {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly state: number;
+  readonly flags: number;
+  readonly generation: number;
+  readonly service: number;
+}
+
+export const backend6Codec: Codec<Backend6> = codec<Backend6>({
+  name: "backend6",
+  size: 28,
+  offsets: { addr: 0, port: 16, state: 18, flags: 19, generation: 20, service: 24 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.addr, "backend6.addr");
+    view.setUint16(offset + 16, fields.port, false);
+    view.setUint8(offset + 18, fields.state);
+    view.setUint8(offset + 19, fields.flags);
+    view.setUint32(offset + 20, fields.generation, true);
+    view.setUint32(offset + 24, fields.service, true);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 16),
+    port: view.getUint16(offset + 16, false),
+    state: view.getUint8(offset + 18),
+    flags: view.getUint8(offset + 19),
+    generation: view.getUint32(offset + 20, true),
+    service: view.getUint32(offset + 24, true),
+  }),
+});
+
+/** struct frontend, 32 bytes. */
+export interface Frontend {
+  readonly internal: bigint;
+  readonly external: bigint;
+  readonly service: number;
+  readonly affinitySeconds: number;
+  readonly flags: number;
+}
+
+export const frontendCodec: Codec<Frontend> = codec<Frontend>({
+  name: "frontend",
+  size: 32,
+  offsets: { internal: 0, external: 8, service: 16, affinitySeconds: 20, flags: 24, pad: 28 },
+  encodeInto(view, offset, fields) {
+    view.setBigUint64(offset, fields.internal, true);
+    view.setBigUint64(offset + 8, fields.external, true);
+    view.setUint32(offset + 16, fields.service, true);
+    view.setUint32(offset + 20, fields.affinitySeconds, true);
+    view.setUint32(offset + 24, fields.flags, true);
+  },
+  decodeFrom: (view, offset) => ({
+    internal: view.getBigUint64(offset, true),
+    external: view.getBigUint64(offset + 8, true),
+    service: view.getUint32(offset + 16, true),
+    affinitySeconds: view.getUint32(offset + 20, true),
+    flags: view.getUint32(offset + 24, true),
+  }),
+});
+
+/** struct interface, 24 bytes. */
+export interface Interface {
+  readonly role: number;
+  readonly masquerade4: Uint8Array;
+  readonly masquerade6: Uint8Array;
+}
+
+export const interfaceCodec: Codec<Interface> = codec<Interface>({
+  name: "interface",
+  size: 24,
+  offsets: { role: 0, masquerade4: 4, masquerade6: 8 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.role, true);
+    putBytes(view, offset + 4, 4, fields.masquerade4, "interface.masquerade4");
+    putBytes(view, offset + 8, 16, fields.masquerade6, "interface.masquerade6");
+  },
+  decodeFrom: (view, offset) => ({
+    role: view.getUint32(offset, true),
+    masquerade4: getBytes(view, offset + 4, 4),
+    masquerade6: getBytes(view, offset + 8, 16),
+  }),
+});
+
+/** struct nat_key4, 16 bytes. */
+export interface NatKey4 {
+  readonly src: Uint8Array;
+  readonly dst: Uint8Array;
+  readonly sport: number;
+  readonly dport: number;
+  readonly protocol: number;
+  readonly direction: number;
+}
+
+export const natKey4Codec: Codec<NatKey4> = codec<NatKey4>({
+  name: "nat_key4",
+  size: 16,
+  offsets: { src: 0, dst: 4, sport: 8, dport: 10, protocol: 12, direction: 13, pad: 14 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 4, fields.src, "nat_key4.src");
+    putBytes(view, offset + 4, 4, fields.dst, "nat_key4.dst");
+    view.setUint16(offset + 8, fields.sport, false);
+    view.setUint16(offset + 10, fields.dport, false);
+    view.setUint8(offset + 12, fields.protocol);
+    view.setUint8(offset + 13, fields.direction);
+  },
+  decodeFrom: (view, offset) => ({
+    src: getBytes(view, offset, 4),
+    dst: getBytes(view, offset + 4, 4),
+    sport: view.getUint16(offset + 8, false),
+    dport: view.getUint16(offset + 10, false),
+    protocol: view.getUint8(offset + 12),
+    direction: view.getUint8(offset + 13),
+  }),
+});
+
+/** struct nat_key6, 40 bytes. */
+export interface NatKey6 {
+  readonly src: Uint8Array;
+  readonly dst: Uint8Array;
+  readonly sport: number;
+  readonly dport: number;
+  readonly protocol: number;
+  readonly direction: number;
+}
+
+export const natKey6Codec: Codec<NatKey6> = codec<NatKey6>({
+  name: "nat_key6",
+  size: 40,
+  offsets: { src: 0, dst: 16, sport: 32, dport: 34, protocol: 36, direction: 37, pad: 38 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.src, "nat_key6.src");
+    putBytes(view, offset + 16, 16, fields.dst, "nat_key6.dst");
+    view.setUint16(offset + 32, fields.sport, false);
+    view.setUint16(offset + 34, fields.dport, false);
+    view.setUint8(offset + 36, fields.protocol);
+    view.setUint8(offset + 37, fields.direction);
+  },
+  decodeFrom: (view, offset) => ({
+    src: getBytes(view, offset, 16),
+    dst: getBytes(view, offset + 16, 16),
+    sport: view.getUint16(offset + 32, false),
+    dport: view.getUint16(offset + 34, false),
+    protocol: view.getUint8(offset + 36),
+    direction: view.getUint8(offset + 37),
+  }),
+});
+
+/** struct nat_value4, 32 bytes. */
+export interface NatValue4 {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly peerPort: number;
+  readonly check: number;
+  readonly backend: number;
+  readonly generation: number;
+  readonly lastSeen: number;
+  readonly state: number;
+  readonly flags: number;
+  readonly service: number;
+}
+
+export const natValue4Codec: Codec<NatValue4> = codec<NatValue4>({
+  name: "nat_value4",
+  size: 32,
+  offsets: { addr: 0, port: 4, peerPort: 6, check: 8, backend: 12, generation: 16, lastSeen: 20, state: 24, flags: 26, service: 28 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 4, fields.addr, "nat_value4.addr");
+    view.setUint16(offset + 4, fields.port, false);
+    view.setUint16(offset + 6, fields.peerPort, false);
+    view.setUint32(offset + 8, fields.check, true);
+    view.setUint32(offset + 12, fields.backend, true);
+    view.setUint32(offset + 16, fields.generation, true);
+    view.setUint32(offset + 20, fields.lastSeen, true);
+    view.setUint16(offset + 24, fields.state, true);
+    view.setUint16(offset + 26, fields.flags, true);
+    view.setUint32(offset + 28, fields.service, true);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 4),
+    port: view.getUint16(offset + 4, false),
+    peerPort: view.getUint16(offset + 6, false),
+    check: view.getUint32(offset + 8, true),
+    backend: view.getUint32(offset + 12, true),
+    generation: view.getUint32(offset + 16, true),
+    lastSeen: view.getUint32(offset + 20, true),
+    state: view.getUint16(offset + 24, true),
+    flags: view.getUint16(offset + 26, true),
+    service: view.getUint32(offset + 28, true),
+  }),
+});
+
+/** struct nat_value6, 44 bytes. */
+export interface NatValue6 {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly peerPort: number;
+  readonly check: number;
+  readonly backend: number;
+  readonly generation: number;
+  readonly lastSeen: number;
+  readonly state: number;
+  readonly flags: number;
+  readonly service: number;
+}
+
+export const natValue6Codec: Codec<NatValue6> = codec<NatValue6>({
+  name: "nat_value6",
+  size: 44,
+  offsets: { addr: 0, port: 16, peerPort: 18, check: 20, backend: 24, generation: 28, lastSeen: 32, state: 36, flags: 38, service: 40 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.addr, "nat_value6.addr");
+    view.setUint16(offset + 16, fields.port, false);
+    view.setUint16(offset + 18, fields.peerPort, false);
+    view.setUint32(offset + 20, fields.check, true);
+    view.setUint32(offset + 24, fields.backend, true);
+    view.setUint32(offset + 28, fields.generation, true);
+    view.setUint32(offset + 32, fields.lastSeen, true);
+    view.setUint16(offset + 36, fields.state, true);
+    view.setUint16(offset + 38, fields.flags, true);
+    view.setUint32(offset + 40, fields.service, true);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 16),
+    port: view.getUint16(offset + 16, false),
+    peerPort: view.getUint16(offset + 18, false),
+    check: view.getUint32(offset + 20, true),
+    backend: view.getUint32(offset + 24, true),
+    generation: view.getUint32(offset + 28, true),
+    lastSeen: view.getUint32(offset + 32, true),
+    state: view.getUint16(offset + 36, true),
+    flags: view.getUint16(offset + 38, true),
+    service: view.getUint32(offset + 40, true),
+  }),
+});
+
+/** struct ptl_config, 32 bytes. */
+export interface PtlConfig {
+  readonly snatPortBase: readonly [number, number];
+  readonly snatPortCount: readonly [number, number];
+  readonly timeoutTcpOpening: number;
+  readonly timeoutTcpEstablished: number;
+  readonly timeoutTcpHalfClosed: number;
+  readonly timeoutTcpClosed: number;
+  readonly timeoutUdpUnreplied: number;
+  readonly timeoutUdpReplied: number;
+}
+
+export const ptlConfigCodec: Codec<PtlConfig> = codec<PtlConfig>({
+  name: "ptl_config",
+  size: 32,
+  offsets: { snatPortBase: 0, snatPortCount: 4, timeoutTcpOpening: 8, timeoutTcpEstablished: 12, timeoutTcpHalfClosed: 16, timeoutTcpClosed: 20, timeoutUdpUnreplied: 24, timeoutUdpReplied: 28 },
+  encodeInto(view, offset, fields) {
+    view.setUint16(offset, fields.snatPortBase[0], true);
+    view.setUint16(offset + 2, fields.snatPortBase[1], true);
+    view.setUint16(offset + 4, fields.snatPortCount[0], true);
+    view.setUint16(offset + 6, fields.snatPortCount[1], true);
+    view.setUint32(offset + 8, fields.timeoutTcpOpening, true);
+    view.setUint32(offset + 12, fields.timeoutTcpEstablished, true);
+    view.setUint32(offset + 16, fields.timeoutTcpHalfClosed, true);
+    view.setUint32(offset + 20, fields.timeoutTcpClosed, true);
+    view.setUint32(offset + 24, fields.timeoutUdpUnreplied, true);
+    view.setUint32(offset + 28, fields.timeoutUdpReplied, true);
+  },
+  decodeFrom: (view, offset) => ({
+    snatPortBase: [view.getUint16(offset, true), view.getUint16(offset + 2, true)],
+    snatPortCount: [view.getUint16(offset + 4, true), view.getUint16(offset + 6, true)],
+    timeoutTcpOpening: view.getUint32(offset + 8, true),
+    timeoutTcpEstablished: view.getUint32(offset + 12, true),
+    timeoutTcpHalfClosed: view.getUint32(offset + 16, true),
+    timeoutTcpClosed: view.getUint32(offset + 20, true),
+    timeoutUdpUnreplied: view.getUint32(offset + 24, true),
+    timeoutUdpReplied: view.getUint32(offset + 28, true),
+  }),
+});
+
+/** struct service_name, 160 bytes. */
+export interface ServiceName {
+  readonly namespaceName: string;
+  readonly name: string;
+  readonly portName: string;
+  readonly protocol: number;
+}
+
+export const serviceNameCodec: Codec<ServiceName> = codec<ServiceName>({
+  name: "service_name",
+  size: 160,
+  offsets: { namespaceName: 0, name: 64, portName: 128, protocol: 152, pad: 153 },
+  encodeInto(view, offset, fields) {
+    putText(view, offset, 64, fields.namespaceName, "service_name.namespace_name");
+    putText(view, offset + 64, 64, fields.name, "service_name.name");
+    putText(view, offset + 128, 24, fields.portName, "service_name.port_name");
+    view.setUint8(offset + 152, fields.protocol);
+  },
+  decodeFrom: (view, offset) => ({
+    namespaceName: getText(view, offset, 64),
+    name: getText(view, offset + 64, 64),
+    portName: getText(view, offset + 128, 24),
+    protocol: view.getUint8(offset + 152),
+  }),
+});
+
+/** struct traffic, 24 bytes. */
+export interface Traffic {
+  readonly flows: bigint;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export const trafficCodec: Codec<Traffic> = codec<Traffic>({
+  name: "traffic",
+  size: 24,
+  offsets: { flows: 0, packets: 8, bytes: 16 },
+  encodeInto(view, offset, fields) {
+    view.setBigUint64(offset, fields.flows, true);
+    view.setBigUint64(offset + 8, fields.packets, true);
+    view.setBigUint64(offset + 16, fields.bytes, true);
+  },
+  decodeFrom: (view, offset) => ({
+    flows: view.getBigUint64(offset, true),
+    packets: view.getBigUint64(offset + 8, true),
+    bytes: view.getBigUint64(offset + 16, true),
+  }),
+});
+
+/** The codecs that exist once per family; the field types are the same in both. */
+export interface FamilyCodecs {
+  readonly addrPort: Codec<AddrPort4>;
+  readonly backend: Codec<Backend4>;
+  readonly natKey: Codec<NatKey4>;
+  readonly natValue: Codec<NatValue4>;
+}
+
+export const FAMILY_CODECS: Readonly<Record<4 | 6, FamilyCodecs>> = {
+  4: { addrPort: addrPort4Codec, backend: backend4Codec, natKey: natKey4Codec, natValue: natValue4Codec },
+  6: { addrPort: addrPort6Codec, backend: backend6Codec, natKey: natKey6Codec, natValue: natValue6Codec },
+};
+
+export interface StructLayout {
+  readonly name: string;
+  readonly size: number;
+  /** Name, offset and size of each field, padding included. */
+  readonly fields: readonly (readonly [string, number, number])[];
+}
+
+/** What a loaded object is compared with. */
+export const STRUCT_LAYOUTS: readonly StructLayout[] = [
+  { name: "addr_port4", size: 8, fields: [["addr", 0, 4], ["port", 4, 2], ["protocol", 6, 1], ["pad", 7, 1]] },
+  { name: "addr_port6", size: 20, fields: [["addr", 0, 16], ["port", 16, 2], ["protocol", 18, 1], ["pad", 19, 1]] },
+  { name: "backend4", size: 16, fields: [["addr", 0, 4], ["port", 4, 2], ["state", 6, 1], ["flags", 7, 1], ["generation", 8, 4], ["service", 12, 4]] },
+  { name: "backend6", size: 28, fields: [["addr", 0, 16], ["port", 16, 2], ["state", 18, 1], ["flags", 19, 1], ["generation", 20, 4], ["service", 24, 4]] },
+  { name: "frontend", size: 32, fields: [["internal", 0, 8], ["external", 8, 8], ["service", 16, 4], ["affinity_seconds", 20, 4], ["flags", 24, 4], ["pad", 28, 4]] },
+  { name: "interface", size: 24, fields: [["role", 0, 4], ["masquerade4", 4, 4], ["masquerade6", 8, 16]] },
+  { name: "nat_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["sport", 8, 2], ["dport", 10, 2], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
+  { name: "nat_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["sport", 32, 2], ["dport", 34, 2], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
+  { name: "nat_value4", size: 32, fields: [["addr", 0, 4], ["port", 4, 2], ["peer_port", 6, 2], ["check", 8, 4], ["backend", 12, 4], ["generation", 16, 4], ["last_seen", 20, 4], ["state", 24, 2], ["flags", 26, 2], ["service", 28, 4]] },
+  { name: "nat_value6", size: 44, fields: [["addr", 0, 16], ["port", 16, 2], ["peer_port", 18, 2], ["check", 20, 4], ["backend", 24, 4], ["generation", 28, 4], ["last_seen", 32, 4], ["state", 36, 2], ["flags", 38, 2], ["service", 40, 4]] },
+  { name: "ptl_config", size: 32, fields: [["snat_port_base", 0, 4], ["snat_port_count", 4, 4], ["timeout_tcp_opening", 8, 4], ["timeout_tcp_established", 12, 4], ["timeout_tcp_half_closed", 16, 4], ["timeout_tcp_closed", 20, 4], ["timeout_udp_unreplied", 24, 4], ["timeout_udp_replied", 28, 4]] },
+  { name: "service_name", size: 160, fields: [["namespace_name", 0, 64], ["name", 64, 64], ["port_name", 128, 24], ["protocol", 152, 1], ["pad", 153, 7]] },
+  { name: "traffic", size: 24, fields: [["flows", 0, 8], ["packets", 8, 8], ["bytes", 16, 8]] },
+];
