@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** IP addresses as values: parsed once, canonical text, bytes in network order. */
+import { isIPv6 } from "node:net";
+import ipaddr from "ipaddr.js";
+
 export type Family = 4 | 6;
 
 export type Protocol = "TCP" | "UDP" | "SCTP";
@@ -10,4 +13,135 @@ export interface IpAddress {
   readonly text: string;
   /** 4 or 16 bytes, network order. Never written to after construction. */
   readonly bytes: Uint8Array;
+}
+
+/** Longer texts are no addresses; Kubernetes' longest is an IPv4-mapped one with padded octets. */
+const LONGEST_TEXT = 64;
+
+/**
+ * Addresses by the text they were read from, in two generations: when the young one is full it becomes the old one, and
+ * what the old one held is forgotten. So the cache is bounded and needs no clock, and an address in use stays.
+ */
+const GENERATION_SIZE = 1 << 17;
+let young = new Map<string, IpAddress>();
+let old = new Map<string, IpAddress>();
+
+function remember(text: string, address: IpAddress): IpAddress {
+  if (young.size >= GENERATION_SIZE) {
+    old = young;
+    young = new Map();
+  }
+  young.set(text, address);
+  return address;
+}
+
+/** How many texts are remembered; for tests and memory reports. */
+export function internedAddresses(): number {
+  return young.size + old.size;
+}
+
+/**
+ * Reads an address as Kubernetes does (2.8): leading zeros are decimal, an IPv4-mapped IPv6 address is the IPv4 address.
+ * Not accepted: zones (`%eth0`), `0x`, short forms (`10.1`), white space. Null when it is no address.
+ */
+export function parseIp(text: string): IpAddress | null {
+  const known = young.get(text);
+  if (known !== undefined) return known;
+  const older = old.get(text);
+  if (older !== undefined) return remember(text, older);
+  if (text.length > LONGEST_TEXT) return null;
+  const address = text.includes(":") ? parseV6(text) : parseV4(text);
+  return address === null ? null : remember(text, address);
+}
+
+function parseV4(text: string): IpAddress | null {
+  const bytes = v4Bytes(text);
+  return bytes === null ? null : { family: 4, text: bytes.join("."), bytes };
+}
+
+/** Four decimal numbers with any leading zeros, never octal. */
+function v4Bytes(text: string): Uint8Array | null {
+  const bytes = new Uint8Array(4);
+  let part = 0;
+  let digits = 0;
+  let value = 0;
+  for (let i = 0; i <= text.length; i += 1) {
+    const code = i < text.length ? text.charCodeAt(i) : 46;
+    if (code === 46) {
+      if (digits === 0 || part > 3) return null;
+      bytes[part] = value;
+      part += 1;
+      digits = 0;
+      value = 0;
+    } else {
+      if (code < 48 || code > 57) return null;
+      value = value * 10 + code - 48;
+      digits += 1;
+      if (value > 255) return null;
+    }
+  }
+  return part === 4 ? bytes : null;
+}
+
+function parseV6(text: string): IpAddress | null {
+  const plain = withPlainTail(text);
+  // Node's check comes first: ipaddr.js alone reads forms that nobody else does. Node itself lets zones through.
+  if (plain === null || plain.includes("%") || !isIPv6(plain)) return null;
+  return ipFromBytes(Uint8Array.from(ipaddr.IPv6.parse(plain).toByteArray()));
+}
+
+/** `::ffff:010.0.0.1` with its last four bytes as two hexadecimal groups, so that no octal reading can happen. */
+function withPlainTail(text: string): string | null {
+  if (!text.includes(".")) return text;
+  const colon = text.lastIndexOf(":");
+  const tail = v4Bytes(text.slice(colon + 1));
+  if (tail === null) return null;
+  const [a = 0, b = 0, c = 0, d = 0] = tail;
+  return `${text.slice(0, colon + 1)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+}
+
+const MAPPED_PREFIX = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+/**
+ * The address of 4 or 16 bytes in network order; 16 bytes that hold an IPv4-mapped address give the IPv4 address.
+ * @throws RangeError for any other length.
+ */
+export function ipFromBytes(bytes: Uint8Array): IpAddress {
+  if (bytes.length === 4) {
+    const copy = Uint8Array.from(bytes);
+    return { family: 4, text: copy.join("."), bytes: copy };
+  }
+  if (bytes.length !== 16) throw new RangeError(`an address has 4 or 16 bytes, not ${bytes.length}`);
+  if (MAPPED_PREFIX.every((byte, i) => bytes[i] === byte)) return ipFromBytes(bytes.subarray(12));
+  const copy = Uint8Array.from(bytes);
+  return { family: 6, text: new ipaddr.IPv6(Array.from(copy)).toRFC5952String(), bytes: copy };
+}
+
+/** IPv4 before IPv6, then by the bytes. */
+export function compareIp(a: IpAddress, b: IpAddress): number {
+  if (a === b) return 0;
+  if (a.family !== b.family) return a.family - b.family;
+  for (let i = 0; i < a.bytes.length; i += 1) {
+    const difference = (a.bytes[i] ?? 0) - (b.bytes[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** What an address cannot be used for, or null for an ordinary unicast address. */
+export type SpecialUse = "unspecified" | "loopback" | "multicast" | "broadcast" | "link-local";
+
+/** The special range an address lies in, as far as Kubernetes refuses such addresses for endpoints and VIPs. */
+export function specialUse(address: IpAddress): SpecialUse | null {
+  const [a = 0, b = 0] = address.bytes;
+  if (address.bytes.every((byte) => byte === 0)) return "unspecified";
+  if (address.family === 4) {
+    if (a === 127) return "loopback";
+    if (a === 169 && b === 254) return "link-local";
+    if (a >= 224 && a < 240) return "multicast";
+    return address.text === "255.255.255.255" ? "broadcast" : null;
+  }
+  if (address.text === "::1") return "loopback";
+  if (a === 0xff) return "multicast";
+  return a === 0xfe && (b & 0xc0) === 0x80 ? "link-local" : null;
 }

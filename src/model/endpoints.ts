@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The endpoints of one service port in one family, out of its Service's slices (sections 2 and 3 of the rules): the set E
+ * that selection starts from.
+ */
+import type { Family, IpAddress, Protocol } from "../net/ip.js";
+import type { Endpoint, EndpointSlice } from "./types.js";
+
+/** An endpoint with the port number of one service port. */
+export interface PortEndpoint {
+  readonly address: IpAddress;
+  /** The slice's number, never the Service's targetPort (2.6). */
+  readonly port: number;
+  /** On this node (3.3). */
+  readonly local: boolean;
+  readonly ready: boolean;
+  readonly serving: boolean;
+  readonly terminating: boolean;
+  readonly zoneHints: readonly string[];
+  readonly nodeHints: readonly string[];
+}
+
+/** 3.2: gets new flows in the ordinary way. */
+export function isReady(endpoint: PortEndpoint): boolean {
+  return endpoint.ready;
+}
+
+/** 3.2: gets new flows when nobody is ready. Serving but neither ready nor terminating is never used. */
+export function isFallback(endpoint: PortEndpoint): boolean {
+  return !endpoint.ready && endpoint.serving && endpoint.terminating;
+}
+
+/** 9.3, 9.6: may keep the UDP flows that it has, whatever policy and topology choose for new ones. */
+export function isServing(endpoint: PortEndpoint): boolean {
+  return endpoint.ready || (endpoint.serving && endpoint.terminating);
+}
+
+/** 3.3: an endpoint without a node name is never local. */
+export function isLocal(endpoint: Endpoint, nodeName: string): boolean {
+  return endpoint.nodeName !== null && endpoint.nodeName === nodeName;
+}
+
+/** Slices in the order in which duplicates are decided: by name, whatever order they came in. */
+export function inSliceOrder(slices: readonly EndpointSlice[]): readonly EndpointSlice[] {
+  for (let i = 1; i < slices.length; i += 1) {
+    const before = slices[i - 1];
+    const here = slices[i];
+    if (before !== undefined && here !== undefined && before.name > here.name) {
+      return [...slices].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+    }
+  }
+  return slices;
+}
+
+/**
+ * The endpoints of the service port of this name and protocol (2.6: the number is the slice's, and may differ from slice
+ * to slice) in one family (1.14). `slices` must be in slice order. Of two entries with one address and port a
+ * non-terminating one overrides, otherwise the first seen stays (3.4).
+ */
+export function endpointsOfPort(
+  slices: readonly EndpointSlice[],
+  family: Family,
+  portName: string,
+  protocol: Protocol,
+  nodeName: string,
+): readonly PortEndpoint[] {
+  const byKey = new Map<string, PortEndpoint>();
+  for (const slice of slices) {
+    if (slice.family !== family) continue;
+    for (const { name, protocol: sliceProtocol, port } of slice.ports) {
+      if (name !== portName || sliceProtocol !== protocol || port === 0) continue;
+      for (const endpoint of slice.endpoints) {
+        const key = `${endpoint.address.text}:${port}`;
+        if (endpoint.terminating && byKey.has(key)) continue;
+        byKey.set(key, atPort(endpoint, port, nodeName));
+      }
+    }
+  }
+  return Array.from(byKey.values());
+}
+
+function atPort(endpoint: Endpoint, port: number, nodeName: string): PortEndpoint {
+  return {
+    address: endpoint.address,
+    port,
+    local: isLocal(endpoint, nodeName),
+    ready: endpoint.ready,
+    serving: endpoint.serving,
+    terminating: endpoint.terminating,
+    zoneHints: endpoint.zoneHints,
+    nodeHints: endpoint.nodeHints,
+  };
+}
