@@ -25,10 +25,12 @@ export interface MapWrite {
   readonly count: number;
   readonly keys: Uint8Array;
   readonly values: Uint8Array;
+  /** Of updates only. Left out: false. */
+  readonly createOnly?: boolean;
 }
 
 export interface ApplyResult {
-  /** Entries written or deleted. */
+  /** Entries written or deleted; a delete of a key that was not there counts. */
   readonly applied: number;
   /** Null when everything was applied. The writes before it have been applied, those after it have not. */
   readonly failure: {
