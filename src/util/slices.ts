@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Long computations that give the event loop back: written as generators that yield wherever a pause is harmless. */
+
+/** Work that may be paused at each `yield`. */
+export type Sliced<T> = Generator<void, T, void>;
+
+export interface SliceOptions {
+  /** Milliseconds of work before the event loop gets a turn. */
+  readonly budgetMs?: number;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
+  /** Resolves when other work has had its turn. */
+  readonly turn?: () => Promise<void>;
+}
+
+/** Long enough that pauses cost nothing, short enough that a timer or a health check never waits noticeably. */
+export const SLICE_BUDGET_MS = 8;
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Runs `work` to its end, pausing whenever its budget is used up. What it throws is thrown here. */
+export async function inSlices<T>(work: Sliced<T>, options: SliceOptions = {}): Promise<T> {
+  const { budgetMs = SLICE_BUDGET_MS, now = () => performance.now(), turn = nextTurn } = options;
+  let started = now();
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+    if (now() - started >= budgetMs) {
+      await turn();
+      started = now();
+    }
+  }
+}
+
+/** Runs `work` to its end without a pause: for tests and one-shot commands. */
+export function atOnce<T>(work: Sliced<T>): T {
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+  }
+}
