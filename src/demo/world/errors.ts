@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { AppError } from "../../util/errors.js";
 
 /** What can go wrong with a world of test hosts. */
 export type WorldErrorCode =
@@ -17,7 +18,7 @@ export type WorldErrorCode =
 
 /** Details of a {@link WorldError}. */
 export interface WorldErrorDetails {
-  /** The command as a shell would show it, with its standard input when that was a batch. */
+  /** The command as a shell would show it. */
   readonly command?: string;
   readonly stderr?: string;
   readonly exitCode?: number | null;
@@ -25,18 +26,15 @@ export interface WorldErrorDetails {
 }
 
 /** An error of the world builder. Its message quotes the failed command and what that said on stderr. */
-export class WorldError extends Error {
-  readonly code: WorldErrorCode;
+export class WorldError extends AppError<WorldErrorCode> {
   readonly command: string | undefined;
   readonly stderr: string | undefined;
-  readonly exitCode: number | null | undefined;
 
   constructor(code: WorldErrorCode, message: string, details: WorldErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    const { cause, ...fields } = details;
+    super(code, message, cause === undefined ? { fields } : { fields, cause });
     this.name = "WorldError";
-    this.code = code;
     this.command = details.command;
     this.stderr = details.stderr;
-    this.exitCode = details.exitCode;
   }
 }

@@ -104,6 +104,9 @@ export class World {
   async addPods(requests: readonly PodRequest[]): Promise<Pod[]> {
     this.#mustBeOpen();
     const pods = requests.map((request) => this.#planPod(request));
+    const twice = pods.find((pod, index) => pods.findIndex((other) => other.name === pod.name) !== index);
+    if (twice !== undefined)
+      throw new WorldError("E_WORLD_OPTION", `two pods are to be called ${twice.name}`);
     for (const pod of pods) pod.node.adopt(pod);
     try {
       await this.#addNamespaces(pods);
