@@ -28,7 +28,7 @@ test-$(1): build bpf-tests $(if $(filter $(1),$(ROOT_LANES)),need-root)
 endef
 $(foreach lane,$(LANES),$(eval $(call lane_rule,$(lane))))
 
-test-kernels: bpf native ## load and try the BPF object on Debian's 5.10 and 6.1 kernels in QEMU (KERNELS="5.10 6.1 6.12")
+test-kernels: bpf build/kernels/runner build/kernels/selftest.bpf.o ## load and try the BPF object on Debian's 5.10 and 6.1 kernels in QEMU (KERNELS="5.10 6.1 6.12")
 	@scripts/kernels/run.sh $(KERNELS)
 
 bench-compile: build ## parse, compile, diff and apply 10,000 x 10 and 5,000 x 50; JSON result
@@ -38,3 +38,15 @@ need-root:
 	@if [ "$$(id -u)" -ne 0 ]; then \
 	  echo "make: this needs ROOT: it loads BPF programs and makes network namespaces." >&2; \
 	  echo "make: run it as root (sudo make …); without root there is \`make test-free\`." >&2; exit 1; fi
+
+# The kernels lane's own two programs: the runner is static, so that the small machine needs no libraries for it.
+build/kernels/runner: test/kernels/runner.c bpf/include/abi.h bpf/include/abi_family.h bpf/include/reasons.h mk/test.mk
+	@mkdir -p $(@D)
+	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -Ibpf/include -o $@ $< $(libbpf_archive) -lelf -lz
+	@echo "  LD      $@"
+
+build/kernels/selftest.bpf.o: test/kernels/selftest.bpf.c mk/bpf.mk
+	$(need_clang)
+	@mkdir -p $(@D)
+	@$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+	@echo "  CLANG   $@"

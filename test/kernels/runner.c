@@ -1,0 +1,746 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Runs inside the small machine of `make test-kernels`, as root, in the world that test/kernels/init made:
+ *
+ *   client (10.244.1.10) and near (10.244.1.20) are ports of the bridge cni0; far (10.244.2.20) has a link of its own.
+ *
+ * First every program of the object is verified by itself, so that one refusal does not hide the next. Then the whole
+ * object is loaded, attached to the three host-side links, filled with a few Services, and real sockets talk through it.
+ * One line per check: "ok - ..." or "not ok - ...: why".
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "abi.h"
+
+enum { WAIT_MS = 10000, BULK_BYTES = 256 * 1024, SMALL_MAP = 8192 };
+
+static struct utsname kernel;
+
+/* ------------------------------------------------------------------ results */
+
+static void passed(const char *format, ...)
+{
+	va_list arguments;
+
+	printf("ok - ");
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	printf("\n");
+	fflush(stdout);
+}
+
+static void failed(const char *format, ...)
+{
+	va_list arguments;
+
+	printf("not ok - ");
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	printf("\n");
+	fflush(stdout);
+}
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* What libbpf says goes here; it is shown only when something fails. */
+static char log_text[1 << 20];
+static size_t log_length;
+
+static int keep_log(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	size_t room = sizeof(log_text) - log_length;
+	int length;
+
+	if (level == LIBBPF_DEBUG || room < 2)
+		return 0;
+	length = vsnprintf(log_text + log_length, room, format, arguments);
+	if (length > 0)
+		log_length += (size_t)length < room ? (size_t)length : room - 1;
+	return 0;
+}
+
+/* The end of the log, where the verifier says what it refused. */
+static void show_log(void)
+{
+	const size_t most = 6000;
+	const char *from = log_text;
+
+	if (log_length > most) {
+		from = strchr(log_text + log_length - most, '\n');
+		from = from ? from + 1 : log_text + log_length - most;
+	}
+	for (const char *line = from; *line;) {
+		const char *end = strchrnul(line, '\n');
+
+		printf("#   %.*s\n", (int)(end - line), line);
+		line = *end ? end + 1 : end;
+	}
+	fflush(stdout);
+}
+
+static void forget_log(void)
+{
+	log_length = 0;
+	log_text[0] = 0;
+}
+
+/* ------------------------------------------------------------------ loading */
+
+/* The settings that the agent writes before loading; the names are those of the object. */
+static int set_config(struct bpf_object *object)
+{
+	const struct ptl_config config = {
+		.snat_port_base = { 61000, 10240 },
+		.snat_port_count = { 4536, 16384 },
+		.timeout_tcp_opening = 56,
+		.timeout_tcp_established = 6 * 3600,
+		.timeout_tcp_half_closed = 112,
+		.timeout_tcp_closed = 9,
+		.timeout_udp_unreplied = 28,
+		.timeout_udp_replied = 168,
+	};
+	const struct btf *btf = bpf_object__btf(object);
+	int section_id = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC);
+	const struct btf_type *section = section_id > 0 ? btf__type_by_id(btf, section_id) : NULL;
+	const struct btf_var_secinfo *variable = section ? btf_var_secinfos(section) : NULL;
+	struct bpf_map *map;
+
+	for (int i = 0; section && i < btf_vlen(section); i++, variable++) {
+		const struct btf_type *type = btf__type_by_id(btf, variable->type);
+
+		if (strcmp(btf__name_by_offset(btf, type->name_off), "config") != 0)
+			continue;
+		bpf_object__for_each_map(map, object) {
+			size_t size = 0;
+			const void *bytes = bpf_map__initial_value(map, &size);
+			unsigned char copy[4096];
+
+			if (!bytes || !strstr(bpf_map__name(map), ".rodata") || size > sizeof(copy) ||
+			    variable->offset + sizeof(config) > size)
+				continue;
+			memcpy(copy, bytes, size);
+			memcpy(copy + variable->offset, &config, sizeof(config));
+			return bpf_map__set_initial_value(map, copy, size);
+		}
+	}
+	return -ENOENT;
+}
+
+/* Small maps: the machine has little memory, and sizes do not matter to the verifier. Nothing is pinned. */
+static struct bpf_object *open_object(const char *path)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .pin_root_path = "/sys/fs/bpf/portolan");
+	struct bpf_object *object = bpf_object__open_file(path, &options);
+	struct bpf_map *map;
+
+	if (!object)
+		return NULL;
+	bpf_object__for_each_map(map, object) {
+		bpf_map__set_pin_path(map, NULL);
+		if (!bpf_map__is_internal(map) && bpf_map__max_entries(map) > SMALL_MAP)
+			bpf_map__set_max_entries(map, SMALL_MAP);
+	}
+	return object;
+}
+
+static unsigned int instructions_of(const struct bpf_program *program)
+{
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size))
+		return 0;
+	return info.xlated_prog_len / 8;
+}
+
+/* Loads the object with one program only. Returns 0 or what the kernel said. */
+static int verify_alone(const char *path, const char *name, bool configured, unsigned int *instructions)
+{
+	struct bpf_object *object = open_object(path);
+	struct bpf_program *program;
+	int error;
+
+	if (!object)
+		return -errno;
+	error = configured ? set_config(object) : 0;
+	if (error)
+		fprintf(stderr, "# no variable \"config\" in .rodata\n");
+	bpf_object__for_each_program(program, object)
+		bpf_program__set_autoload(program, strcmp(bpf_program__name(program), name) == 0);
+	error = bpf_object__load(object);
+	if (!error)
+		*instructions = instructions_of(bpf_object__find_program_by_name(object, name));
+	bpf_object__close(object);
+	return error;
+}
+
+/* The machinery itself: a good program is accepted and a bad one refused by this kernel. */
+static void check_machinery(const char *path)
+{
+	unsigned int instructions = 0;
+	int error = verify_alone(path, "self_good", false, &instructions);
+
+	if (error) {
+		failed("a trivial program is accepted: %s", strerror(-error));
+		show_log();
+	} else {
+		passed("a trivial program is accepted");
+	}
+	forget_log();
+	error = verify_alone(path, "self_bad", false, &instructions);
+	if (error == 0)
+		failed("a program with an unchecked read is refused: it was accepted");
+	else if (!strstr(log_text, "invalid access to packet"))
+		failed("a program with an unchecked read is refused for that reason: %s", strerror(-error));
+	else
+		passed("a program with an unchecked read is refused");
+	forget_log();
+}
+
+static bool check_each_program(const char *path)
+{
+	struct bpf_object *object = open_object(path);
+	struct bpf_program *program;
+	bool all = true;
+
+	if (!object) {
+		failed("%s is opened: %s", path, strerror(errno));
+		show_log();
+		return false;
+	}
+	bpf_object__for_each_program(program, object) {
+		const char *name = bpf_program__name(program);
+		unsigned int instructions = 0;
+		long long start = now_ms();
+		int error = verify_alone(path, name, true, &instructions);
+
+		if (error) {
+			failed("%s verifies: %s", name, strerror(-error));
+			show_log();
+			all = false;
+		} else {
+			passed("%s verifies (%u instructions, %lld ms)", name, instructions, now_ms() - start);
+		}
+		forget_log();
+	}
+	bpf_object__close(object);
+	return all;
+}
+
+/* ------------------------------------------------------------------ namespaces and sockets */
+
+struct family {
+	int af;
+	int words; /* of an address */
+	const char *label;
+};
+static const struct family V4 = { AF_INET, 1, "IPv4" }, V6 = { AF_INET6, 4, "IPv6" };
+
+struct end {
+	const struct family *family;
+	struct sockaddr_storage address;
+	socklen_t length;
+};
+
+static struct end end_of(const char *text, int port)
+{
+	struct end end = {};
+
+	if (strchr(text, ':')) {
+		struct sockaddr_in6 *six = (void *)&end.address;
+
+		end.family = &V6;
+		end.length = sizeof(*six);
+		six->sin6_family = AF_INET6;
+		six->sin6_port = htons(port);
+		inet_pton(AF_INET6, text, &six->sin6_addr);
+	} else {
+		struct sockaddr_in *four = (void *)&end.address;
+
+		end.family = &V4;
+		end.length = sizeof(*four);
+		four->sin_family = AF_INET;
+		four->sin_port = htons(port);
+		inet_pton(AF_INET, text, &four->sin_addr);
+	}
+	return end;
+}
+
+static const void *address_bytes(const struct end *end)
+{
+	return end->family == &V4 ? (const void *)&((const struct sockaddr_in *)&end->address)->sin_addr
+				  : (const void *)&((const struct sockaddr_in6 *)&end->address)->sin6_addr;
+}
+
+/* sin_port and sin6_port lie at the same place. */
+static __be16 port_of(const struct end *end)
+{
+	return ((const struct sockaddr_in *)&end->address)->sin_port;
+}
+
+static bool same_address(const struct end *a, const struct end *b)
+{
+	return a->family == b->family && memcmp(address_bytes(a), address_bytes(b), a->family->words * 4) == 0;
+}
+
+static const char *show(const struct end *end)
+{
+	static char texts[4][80];
+	static int turn;
+	char address[INET6_ADDRSTRLEN];
+	char *text = texts[turn++ % 4];
+
+	inet_ntop(end->family->af, address_bytes(end), address, sizeof(address));
+	snprintf(text, sizeof(texts[0]), "%s port %d", address, ntohs(port_of(end)));
+	return text;
+}
+
+/* A socket stays in the namespace in which it was made, whatever its process does afterwards. */
+static int socket_in(const char *namespace, int af, int type)
+{
+	char path[64];
+	int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int there, made = -1;
+
+	snprintf(path, sizeof(path), "/run/netns/%s", namespace);
+	there = open(path, O_RDONLY | O_CLOEXEC);
+	if (home >= 0 && there >= 0 && setns(there, CLONE_NEWNET) == 0) {
+		made = socket(af, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (setns(home, CLONE_NEWNET) != 0)
+			abort(); /* everything after would be in the wrong place */
+	}
+	close(there);
+	close(home);
+	return made;
+}
+
+static int bound_socket(const char *namespace, const char *address, int port, int type)
+{
+	struct end end = end_of(address, port);
+	int fd = socket_in(namespace, end.family->af, type), yes = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	if (fd < 0 || bind(fd, (void *)&end.address, end.length) != 0 ||
+	    (type == SOCK_STREAM && listen(fd, 8) != 0)) {
+		printf("# cannot listen on %s in %s: %s\n", show(&end), namespace, strerror(errno));
+		exit(1);
+	}
+	return fd;
+}
+
+/* Waits until the socket is ready, or the check's time is over. */
+static bool ready(int fd, short events)
+{
+	struct pollfd one = { .fd = fd, .events = events };
+
+	return poll(&one, 1, WAIT_MS) == 1;
+}
+
+static int socket_error(int fd)
+{
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+	return error;
+}
+
+/* Connects. Returns 0, or the errno, or ETIMEDOUT when nothing came back. */
+static int connect_to(int fd, const struct end *to)
+{
+	if (connect(fd, (const void *)&to->address, to->length) == 0)
+		return 0;
+	if (errno != EINPROGRESS)
+		return errno;
+	return ready(fd, POLLOUT) ? socket_error(fd) : ETIMEDOUT;
+}
+
+static struct end peer_of(int fd, const struct family *family)
+{
+	struct end end = { .family = family, .length = sizeof(end.address) };
+
+	getpeername(fd, (void *)&end.address, &end.length);
+	return end;
+}
+
+static unsigned char pattern(size_t at)
+{
+	return (unsigned char)((at * 2654435761u) >> 13);
+}
+
+/* Sends BULK_BYTES from one socket to the other and compares each byte. NULL, or what went wrong. */
+static const char *bulk(int from, int to)
+{
+	static unsigned char out[65536], in[65536];
+	size_t sent = 0, received = 0;
+
+	while (received < BULK_BYTES) {
+		struct pollfd both[2] = { { .fd = from, .events = sent < BULK_BYTES ? POLLOUT : 0 },
+					  { .fd = to, .events = POLLIN } };
+		ssize_t length;
+
+		if (poll(both, 2, WAIT_MS) <= 0)
+			return "no progress";
+		if (both[0].revents & POLLOUT) {
+			size_t chunk = BULK_BYTES - sent < sizeof(out) ? BULK_BYTES - sent : sizeof(out);
+
+			for (size_t i = 0; i < chunk; i++)
+				out[i] = pattern(sent + i);
+			length = send(from, out, chunk, MSG_NOSIGNAL);
+			if (length > 0)
+				sent += (size_t)length;
+		}
+		if (both[1].revents & (POLLIN | POLLHUP | POLLERR)) {
+			length = recv(to, in, sizeof(in), 0);
+			if (length <= 0)
+				return length == 0 ? "closed early" : strerror(errno);
+			for (ssize_t i = 0; i < length; i++)
+				if (in[i] != pattern(received + (size_t)i))
+					return "a byte differs";
+			received += (size_t)length;
+		}
+	}
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ the maps' content */
+
+static struct bpf_object *portolan;
+
+static int map_put(const char *name, int family_words, const void *key, const void *value)
+{
+	char full[32];
+	int fd, error;
+
+	snprintf(full, sizeof(full), family_words ? "%s%d" : "%s", name, family_words == 1 ? 4 : 6);
+	fd = bpf_object__find_map_fd_by_name(portolan, full);
+	error = fd < 0 ? fd : bpf_map_update_elem(fd, key, value, BPF_ANY);
+	if (error)
+		failed("an entry is written to map %s: %s", full, strerror(errno));
+	return error;
+}
+
+/* What follows the address is equal in both families. */
+struct addr_port_rest {
+	__be16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+struct backend_rest {
+	__be16 port;
+	__u8 state;
+	__u8 flags;
+	__u32 generation;
+	__u32 service;
+};
+_Static_assert(sizeof(struct addr_port4) == 4 + sizeof(struct addr_port_rest), "struct addr_port4");
+_Static_assert(sizeof(struct addr_port6) == 16 + sizeof(struct addr_port_rest), "struct addr_port6");
+_Static_assert(offsetof(struct backend6, service) == 16 + offsetof(struct backend_rest, service), "struct backend6");
+_Static_assert(offsetof(struct backend4, service) == 4 + offsetof(struct backend_rest, service), "struct backend4");
+
+static void put_address(const struct end *end, int protocol, __u32 class)
+{
+	__u32 key[5] = {};
+	struct addr_port_rest rest = { .port = protocol ? port_of(end) : 0, .protocol = protocol };
+
+	memcpy(key, address_bytes(end), end->family->words * 4);
+	memcpy(&key[end->family->words], &rest, sizeof(rest));
+	map_put("addresses", end->family->words, key, &class);
+}
+
+/* One Service port with one backend, or with none. The index serves as service, backend and slot. */
+static void put_service(__u32 index, int protocol, struct end vip, const struct end *backend)
+{
+	int words = vip.family->words;
+	__u32 key[5] = {}, cell[7] = {};
+	struct addr_port_rest rest = { .port = port_of(&vip), .protocol = protocol };
+	struct frontend frontend = { .service = index, .flags = PTL_FRONTEND_CLUSTER_IP };
+
+	if (backend) {
+		struct backend_rest backend_rest = { .port = port_of(backend), .state = PTL_BACKEND_LIVE,
+						     .generation = 1, .service = index };
+
+		memcpy(cell, address_bytes(backend), words * 4);
+		memcpy(&cell[words], &backend_rest, sizeof(backend_rest));
+		map_put("backends", words, &index, cell);
+		map_put("slots", words, &index, &index);
+		put_address(backend, 0, PTL_CLASS_BACKEND);
+		put_address(backend, protocol, PTL_CLASS_BACKEND_PORT);
+	}
+	memcpy(key, address_bytes(&vip), words * 4);
+	memcpy(&key[words], &rest, sizeof(rest));
+	frontend.internal = (__u64)ptl_choice_tag(key, words + 1) << (PTL_CHOICE_BASE_BITS + PTL_CHOICE_COUNT_BITS);
+	if (backend)
+		frontend.internal |= 1ULL << PTL_CHOICE_BASE_BITS | index;
+	else
+		frontend.internal |= PTL_EMPTY_REJECT;
+	frontend.external = frontend.internal;
+	map_put("frontends", words, key, &frontend);
+	put_address(&vip, 0, PTL_CLASS_VIP);
+}
+
+static void put_interface(const char *link, __u32 role, const char *masquerade4, const char *masquerade6)
+{
+	__u32 index = if_nametoindex(link);
+	struct interface interface = { .role = role };
+
+	inet_pton(AF_INET, masquerade4, &interface.masquerade4);
+	inet_pton(AF_INET6, masquerade6, &interface.masquerade6);
+	map_put("interfaces", 0, &index, &interface);
+}
+
+static bool attach(const char *link, const char *ingress, const char *egress)
+{
+	const struct {
+		enum bpf_tc_attach_point point;
+		const char *program;
+	} sides[] = { { BPF_TC_INGRESS, ingress }, { BPF_TC_EGRESS, egress } };
+
+	for (int i = 0; i < 2; i++) {
+		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)if_nametoindex(link), .attach_point = sides[i].point);
+		LIBBPF_OPTS(bpf_tc_opts, options, .handle = 1, .priority = 1);
+		struct bpf_program *program = bpf_object__find_program_by_name(portolan, sides[i].program);
+		int error = bpf_tc_hook_create(&hook);
+
+		options.prog_fd = program ? bpf_program__fd(program) : -1;
+		if (!error || error == -EEXIST)
+			error = bpf_tc_attach(&hook, &options);
+		if (error) {
+			failed("%s is attached to %s: %s", sides[i].program, link, strerror(-error));
+			show_log();
+			return false;
+		}
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------ the checks with traffic */
+
+struct pod {
+	const char *name, *address[2];
+};
+static const struct pod CLIENT = { "client", { "10.244.1.10", "fd00:244:1::10" } };
+static const struct pod NEAR = { "near", { "10.244.1.20", "fd00:244:1::20" } };
+static const struct pod FAR = { "far", { "10.244.2.20", "fd00:244:2::20" } };
+static const char *const VIP_NEAR[2] = { "10.96.0.1", "fd00:96::1" };
+static const char *const VIP_FAR[2] = { "10.96.0.2", "fd00:96::2" };
+static const char *const VIP_EMPTY[2] = { "10.96.0.3", "fd00:96::3" };
+static const char *const GATEWAY[2] = { "10.244.1.1", "fd00:244:1::1" };
+
+enum { SERVICE_PORT = 80, BACKEND_PORT = 8080 };
+
+/* A connection from one pod; the listener must see `seen` as its source. Bytes go both ways. */
+static void check_tcp(const char *title, const char *from, int listener, struct end to, struct end seen)
+{
+	int client = socket_in(from, to.family->af, SOCK_STREAM), server = -1;
+	int error = connect_to(client, &to);
+	const char *trouble;
+	struct end peer;
+
+	if (error) {
+		failed("%s TCP %s: connect to %s: %s", to.family->label, title, show(&to), strerror(error));
+		goto out;
+	}
+	server = ready(listener, POLLIN) ? accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
+	if (server < 0) {
+		failed("%s TCP %s: the backend saw no connection", to.family->label, title);
+		goto out;
+	}
+	peer = peer_of(server, to.family);
+	if (!same_address(&peer, &seen)) {
+		failed("%s TCP %s: the backend saw %s instead of %s", to.family->label, title, show(&peer), show(&seen));
+		goto out;
+	}
+	trouble = bulk(client, server);
+	if (!trouble)
+		trouble = bulk(server, client);
+	if (trouble)
+		failed("%s TCP %s: %d bytes each way: %s", to.family->label, title, BULK_BYTES, trouble);
+	else
+		passed("%s TCP %s: connected, %d bytes each way equal", to.family->label, title, BULK_BYTES);
+out:
+	close(server);
+	close(client);
+}
+
+/* A datagram and its answer. The client's socket is connected: an answer from another address would not reach it. */
+static void check_udp(const char *title, const char *from, int server, struct end to, struct end seen)
+{
+	int client = socket_in(from, to.family->af, SOCK_DGRAM);
+	struct end peer = { .family = to.family, .length = sizeof(peer.address) };
+	char text[64] = "";
+	ssize_t length;
+
+	if (connect_to(client, &to) || send(client, "question", 8, 0) != 8) {
+		failed("%s UDP %s: send to %s: %s", to.family->label, title, show(&to), strerror(errno));
+		goto out;
+	}
+	if (!ready(server, POLLIN)) {
+		failed("%s UDP %s: nothing reached the backend", to.family->label, title);
+		goto out;
+	}
+	length = recvfrom(server, text, sizeof(text), 0, (void *)&peer.address, &peer.length);
+	if (length != 8 || memcmp(text, "question", 8) != 0 || !same_address(&peer, &seen)) {
+		failed("%s UDP %s: the backend got %zd bytes from %s", to.family->label, title, length, show(&peer));
+		goto out;
+	}
+	sendto(server, "answer", 6, 0, (void *)&peer.address, peer.length);
+	if (!ready(client, POLLIN) || recv(client, text, sizeof(text), 0) != 6 || memcmp(text, "answer", 6) != 0)
+		failed("%s UDP %s: no answer from %s: %s", to.family->label, title, show(&to), strerror(socket_error(client)));
+	else
+		passed("%s UDP %s: question and answer", to.family->label, title);
+out:
+	close(client);
+}
+
+static void check_refused(const char *title, struct end to)
+{
+	int tcp = socket_in("client", to.family->af, SOCK_STREAM), udp = socket_in("client", to.family->af, SOCK_DGRAM);
+	long long start = now_ms();
+	int error = connect_to(tcp, &to);
+
+	if (error == ECONNREFUSED)
+		passed("%s TCP %s: refused after %lld ms", to.family->label, title, now_ms() - start);
+	else
+		failed("%s TCP %s: expected a refusal, got: %s", to.family->label, title, strerror(error));
+	error = connect_to(udp, &to);
+	if (!error && send(udp, "x", 1, 0) == 1)
+		error = ready(udp, POLLERR | POLLIN) ? socket_error(udp) : ETIMEDOUT;
+	if (error == ECONNREFUSED)
+		passed("%s UDP %s: refused", to.family->label, title);
+	else
+		failed("%s UDP %s: expected a refusal, got: %s", to.family->label, title, strerror(error));
+	close(udp);
+	close(tcp);
+}
+
+/* Per pod of backends: TCP and UDP, per family. */
+struct servers {
+	int tcp[2], udp[2];
+};
+
+static struct servers serve(const struct pod *pod)
+{
+	struct servers made;
+
+	for (int f = 0; f < 2; f++) {
+		made.tcp[f] = bound_socket(pod->name, pod->address[f], BACKEND_PORT, SOCK_STREAM);
+		made.udp[f] = bound_socket(pod->name, pod->address[f], BACKEND_PORT, SOCK_DGRAM);
+	}
+	return made;
+}
+
+static void fill_maps(void)
+{
+	static const int protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	__u32 index = 1;
+
+	put_interface("client", PTL_ROLE_POD, GATEWAY[0], GATEWAY[1]);
+	put_interface("near", PTL_ROLE_POD, GATEWAY[0], GATEWAY[1]);
+	put_interface("far", PTL_ROLE_POD, "10.244.2.1", "fd00:244:2::1");
+	put_interface("cni0", PTL_ROLE_BRIDGE, GATEWAY[0], GATEWAY[1]);
+	for (int f = 0; f < 2; f++) {
+		struct end near = end_of(NEAR.address[f], BACKEND_PORT), far = end_of(FAR.address[f], BACKEND_PORT);
+
+		for (int p = 0; p < 2; p++) {
+			put_service(index++, protocols[p], end_of(VIP_NEAR[f], SERVICE_PORT), &near);
+			put_service(index++, protocols[p], end_of(VIP_FAR[f], SERVICE_PORT), &far);
+			put_service(index++, protocols[p], end_of(VIP_EMPTY[f], SERVICE_PORT), NULL);
+		}
+	}
+}
+
+static void check_traffic(void)
+{
+	struct servers near = serve(&NEAR), far = serve(&FAR);
+
+	for (int f = 0; f < 2; f++) {
+		struct end client = end_of(CLIENT.address[f], 0);
+		struct end vip_near = end_of(VIP_NEAR[f], SERVICE_PORT), vip_far = end_of(VIP_FAR[f], SERVICE_PORT);
+
+		check_tcp("to a backend's own address", "client", near.tcp[f], end_of(NEAR.address[f], BACKEND_PORT), client);
+		check_tcp("to a Service, backend on the same bridge", "client", near.tcp[f], vip_near, client);
+		check_udp("to a Service, backend on the same bridge", "client", near.udp[f], vip_near, client);
+		check_tcp("to a Service, backend behind another link", "client", far.tcp[f], vip_far, client);
+		check_udp("to a Service, backend behind another link", "client", far.udp[f], vip_far, client);
+		check_tcp("from a backend to itself through its Service", "near", near.tcp[f], vip_near, end_of(GATEWAY[f], 0));
+		check_udp("from a backend to itself through its Service", "near", near.udp[f], vip_near, end_of(GATEWAY[f], 0));
+		check_refused("to a Service without endpoints", end_of(VIP_EMPTY[f], SERVICE_PORT));
+	}
+}
+
+/* The Services were served by our maps: each family holds flows. */
+static void check_flows(void)
+{
+	static const char *const names[] = { "nat4", "nat6" };
+
+	for (int f = 0; f < 2; f++) {
+		int fd = bpf_object__find_map_fd_by_name(portolan, names[f]);
+		unsigned char key[64], next[64];
+		int entries = 0;
+
+		for (void *from = NULL; entries < SMALL_MAP && bpf_map_get_next_key(fd, from, next) == 0; entries++) {
+			memcpy(key, next, sizeof(key));
+			from = key;
+		}
+		if (entries >= 8)
+			passed("%s holds the flows of these checks (%d entries)", names[f], entries);
+		else
+			failed("%s holds the flows of these checks: %d entries", names[f], entries);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 3) {
+		fprintf(stderr, "usage: runner SELFTEST.bpf.o PORTOLAN.bpf.o\n");
+		return 2;
+	}
+	uname(&kernel);
+	libbpf_set_print(keep_log);
+	check_machinery(argv[1]);
+	if (!check_each_program(argv[2]))
+		return 1;
+
+	portolan = open_object(argv[2]);
+	if (!portolan || set_config(portolan) || bpf_object__load(portolan)) {
+		failed("the whole object is loaded: %s", strerror(errno));
+		show_log();
+		return 1;
+	}
+	fill_maps();
+	if (attach("client", "ptl_pod_in", "ptl_pod_out") && attach("near", "ptl_pod_in", "ptl_pod_out") &&
+	    attach("far", "ptl_pod_in", "ptl_pod_out")) {
+		passed("the programs are attached with clsact");
+		check_traffic();
+		check_flows();
+	}
+	return 0;
+}
