@@ -83,7 +83,8 @@ enum ptl_nat_state {
 	PTL_ESTABLISHED = 4, /* TCP: the client has acknowledged the reply */
 	PTL_FIN_FORWARD = 8,
 	PTL_FIN_REPLY = 16,
-	PTL_RST = 32,
+	PTL_RST_FORWARD = 32,
+	PTL_RST_REPLY = 64,
 };
 
 enum ptl_nat_flag {
@@ -169,6 +170,23 @@ static inline __attribute__((always_inline)) __u32 ptl_choice_tag(const void *ke
 		h = ptl_mix(h, w[i]);
 	h >>= 16;
 	return h ? h : 1;
+}
+
+/*
+ * nat_value.check: over the words of a nat_key4/6 and then the words of addr, port and peer_port. Every word has an
+ * odd multiplier of its own, so the products do not wait for each other.
+ */
+static inline __attribute__((always_inline)) __u32 ptl_nat_check(const void *key, __u32 key_words, const void *value,
+								 __u32 value_words)
+{
+	const __u32 *k = key, *v = value;
+	__u32 sum = 0x2545f491u;
+
+	for (__u32 i = 0; i < key_words; i++)
+		sum += (k[i] ^ i) * (0x9e3779b1u * (2 * i + 1));
+	for (__u32 i = 0; i < value_words; i++)
+		sum += (v[i] ^ i) * (0x85ebca6bu * (2 * i + 1));
+	return sum ^ (sum >> 15);
 }
 
 #endif /* PTL_ABI_H */

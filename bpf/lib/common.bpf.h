@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What every other header here needs: verdicts, the clock, settings, counting. Knows no address family. */
+#ifndef PTL_COMMON_BPF_H
+#define PTL_COMMON_BPF_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+#include "maps.bpf.h"
+
+/* Go on with the next program. TC_ACT_OK would hide every program behind ours (measured). */
+#define PTL_PASS TC_ACT_UNSPEC
+#define PTL_DROP TC_ACT_SHOT
+
+/* Frames start with an Ethernet header: the loader refuses other devices. */
+#define PTL_L3_OFFSET ETH_HLEN
+
+/* How often an element that was recycled under the reader is read again. */
+#define PTL_READS 3
+
+/* How many ports are tried before a flow is given up: at 90 % of the ports in use 1 in 850 fails. */
+#define PTL_PORT_TRIES 64
+
+/* The flags byte of a TCP header, and its bits. */
+#define PTL_TCP_FLAGS_OFFSET 13
+#define PTL_TCP_FIN 0x01
+#define PTL_TCP_SYN 0x02
+#define PTL_TCP_RST 0x04
+#define PTL_TCP_ACK 0x10
+
+/* Keeps the compiler from reading a map element again instead of the copy. */
+#define ptl_barrier() asm volatile("" ::: "memory")
+
+const volatile struct ptl_config config = {};
+
+static __always_inline __u32 ptl_now(void)
+{
+	return bpf_ktime_get_ns() >> PTL_TICK_SHIFT;
+}
+
+static __always_inline void ptl_count_at(__u32 index, __u32 packets, __u32 bytes, __u32 flows)
+{
+	struct traffic *t = bpf_map_lookup_elem(&counters, &index);
+
+	if (t) {
+		t->flows += flows;
+		t->packets += packets;
+		t->bytes += bytes;
+	}
+}
+
+static __always_inline void ptl_count(const struct __sk_buff *skb, enum ptl_reason reason)
+{
+	ptl_count_at(reason, 1, skb->len, 0);
+}
+
+/* Counts and passes. */
+static __always_inline int ptl_pass(const struct __sk_buff *skb, enum ptl_reason reason)
+{
+	ptl_count(skb, reason);
+	return PTL_PASS;
+}
+
+/* Counts and drops. */
+static __always_inline int ptl_drop(const struct __sk_buff *skb, enum ptl_reason reason)
+{
+	ptl_count(skb, reason);
+	return PTL_DROP;
+}
+
+/* A number in [0, n) without a division. */
+static __always_inline __u32 ptl_scale(__u32 random, __u32 n)
+{
+	return ((__u64)random * n) >> 32;
+}
+
+/* The n-th port of the masquerade ranges, n in [0, total). Network byte order. */
+static __always_inline __be16 ptl_snat_port(__u32 n)
+{
+	__u32 first = config.snat_port_count[0];
+
+	return bpf_htons(n < first ? config.snat_port_base[0] + n : config.snat_port_base[1] + (n - first));
+}
+
+static __always_inline __u32 ptl_snat_ports(void)
+{
+	return (__u32)config.snat_port_count[0] + config.snat_port_count[1];
+}
+
+/*
+ * The i-th port to try for a flow with hash h: a fixed sequence for each flow, and flows that start at one port go on
+ * to different ones, so that no cluster of used ports stops them all. There must be ports (ptl_snat_ports() > 0).
+ */
+static __always_inline __be16 ptl_probe_port(__u32 h, __u32 i)
+{
+	__u32 total = ptl_snat_ports();
+
+	return ptl_snat_port(ptl_scale(ptl_mix(h, i * 0x9e3779b1u), total));
+}
+
+/*
+ * Does an entry with this state and age (ticks) still stand for a flow? Dead counts as absent everywhere and may be
+ * taken over.
+ */
+static __always_inline bool ptl_nat_live(__u8 protocol, __u16 state, __u32 last_seen, __u32 now)
+{
+	__u32 age = now - last_seen, limit;
+
+	if ((__s32)age < 0) /* another CPU is a tick ahead */
+		return true;
+	if (protocol != IPPROTO_TCP)
+		limit = state & PTL_SEEN_REPLY ? config.timeout_udp_replied : config.timeout_udp_unreplied;
+	else if (state & (PTL_RST_FORWARD | PTL_RST_REPLY))
+		limit = config.timeout_tcp_closed;
+	else if ((state & PTL_FIN_FORWARD) && (state & PTL_FIN_REPLY))
+		limit = config.timeout_tcp_closed;
+	else if (!(state & PTL_ESTABLISHED))
+		limit = config.timeout_tcp_opening;
+	else if (state & (PTL_FIN_FORWARD | PTL_FIN_REPLY))
+		limit = config.timeout_tcp_half_closed;
+	else
+		limit = config.timeout_tcp_established;
+	return age < limit;
+}
+
+/* TCP: is a connection with this state still being opened (a SYN now is a retransmission)? */
+static __always_inline bool ptl_opening(__u16 state)
+{
+	return !(state & (PTL_ESTABLISHED | PTL_RST_FORWARD | PTL_RST_REPLY | PTL_FIN_FORWARD | PTL_FIN_REPLY));
+}
+
+/*
+ * The state after one more packet. `reply`: it runs from backend to client. An RST is taken back when its sender goes
+ * on talking: it was not the sender's own.
+ */
+static __always_inline __u16 ptl_next_state(__u16 state, bool reply, __u8 protocol, __u8 tcp_flags)
+{
+	__u16 rst = reply ? PTL_RST_REPLY : PTL_RST_FORWARD;
+
+	if (protocol == IPPROTO_TCP) {
+		if (tcp_flags & PTL_TCP_RST)
+			state |= rst;
+		else
+			state &= ~rst;
+		if (tcp_flags & PTL_TCP_FIN)
+			state |= reply ? PTL_FIN_REPLY : PTL_FIN_FORWARD;
+		if (!reply && (state & PTL_SEEN_REPLY) && (tcp_flags & PTL_TCP_ACK) && !(tcp_flags & PTL_TCP_SYN))
+			state |= PTL_ESTABLISHED;
+	}
+	return state | (reply ? PTL_SEEN_REPLY : PTL_SEEN_FORWARD);
+}
+
+#endif /* PTL_COMMON_BPF_H */

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The start of a flow: its nat entries, and a source port of its own where it needs one. Included once per family. */
+
+/* The entry of the replies' key stands for this very flow: the same client port and the same address it asked for. */
+static __always_inline bool FAM(same_flow)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *reply)
+{
+	return reply->peer_port == key->sport && reply->port == key->dport && FAM(addr_equal)(&reply->addr, &key->dst);
+}
+
+/* Puts an entry where there is none, or a dead one, or (`mine`) an older one of the same flow. */
+static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value,
+					    bool found, bool mine)
+{
+	if (found && !mine)
+		bpf_map_delete_elem(&FAM(nat), key);
+	return bpf_map_update_elem(&FAM(nat), key, value, mine ? BPF_ANY : BPF_NOEXIST);
+}
+
+/*
+ * Claims the replies' key for a flow. Replies of two flows to one backend from one client port would be one tuple:
+ * the second flow gets a source port of its own (value->peer_port), which IN writes into its packets.
+ *
+ * PTL_CHOSEN, or the reason why the flow cannot be kept apart from others.
+ */
+static __always_inline int FAM(claim_reply)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
+					    struct FAM(nat_key) *reply_key, struct FAM(nat_value) *scratch)
+{
+	__u32 h = ptl_choice_tag(key, sizeof(*key) / 4);
+	__u32 now = value->last_seen;
+
+	for (__u32 i = 0; i <= PTL_PORT_TRIES; i++) {
+		bool found, mine;
+
+		if (i) {
+			if (!ptl_snat_ports())
+				break;
+			value->peer_port = ptl_probe_port(h, i);
+		}
+		FAM(nat_opposite_key)(key, value, reply_key);
+		found = FAM(nat_lookup)(reply_key, scratch);
+		mine = found && FAM(same_flow)(key, scratch);
+		if (found && !mine && ptl_nat_live(key->protocol, scratch->state, scratch->last_seen, now))
+			continue;
+		FAM(nat_opposite_value)(key, value, reply_key, scratch);
+		if (FAM(nat_insert)(reply_key, scratch, found, mine))
+			continue; /* lost a race, or the map is out of memory: the insert of the other half will tell */
+		if (i)
+			ptl_count_at(PTL_REASON_SOURCE_PORT_SHIFTED, 1, 0, 0);
+		return PTL_CHOSEN;
+	}
+	return PTL_REASON_DROP_NO_SOURCE_PORT;
+}
+
+/*
+ * Hairpin: client and backend are one address, and the reply would never leave the pod. The egress hook, which knows
+ * the interface, gives the flow an address of the node: this asks it to. *key comes in as the replies' key.
+ */
+static __always_inline long FAM(ask_masquerade)(struct FAM(nat_key) *key, const struct FAM(nat_value) *in,
+						struct FAM(nat_value) *scratch)
+{
+	__be16 port = key->sport;
+
+	/* one address at both ends: only the ports change places */
+	key->sport = key->dport;
+	key->dport = port;
+	*scratch = *in;
+	scratch->addr = key->src;
+	scratch->port = key->sport;
+	scratch->peer_port = key->dport;
+	scratch->flags = PTL_NAT_PENDING | PTL_NAT_MASQUERADE;
+	scratch->check = FAM(nat_check)(key, scratch);
+	return bpf_map_update_elem(&FAM(nat), key, scratch, BPF_ANY);
+}
+
+/* Removes the opposite of an entry (*scratch) that is to be replaced, unless another flow has taken that key over since. */
+static __always_inline void FAM(forget_reply)(const struct FAM(nat_key) *key, struct FAM(nat_key) *reply_key,
+					      struct FAM(nat_value) *scratch)
+{
+	FAM(nat_opposite_key)(key, scratch, reply_key);
+	if (FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch))
+		bpf_map_delete_elem(&FAM(nat), reply_key);
+}
+
+/*
+ * Starts a flow to a target: inserts its entries and leaves in *value what to write into the packet. An entry `old` of
+ * the same key (dead, or of a connection that this SYN replaces) goes, with its opposite.
+ *
+ * PTL_CHOSEN, or the reason to drop.
+ */
+static __noinline int FAM(flow_open)(const struct FAM(packet) *p, const struct FAM(target) *t,
+				     struct FAM(nat_value) *value)
+{
+	struct FAM(nat_key) reply_key = {};
+	struct FAM(nat_value) scratch;
+	bool found = FAM(nat_lookup)(&p->key, &scratch);
+	int r;
+
+	if (found)
+		FAM(forget_reply)(&p->key, &reply_key, &scratch);
+	value->addr = t->addr;
+	value->port = t->port;
+	value->peer_port = p->key.sport;
+	value->backend = t->backend;
+	value->generation = t->generation;
+	value->service = t->service;
+	value->flags = t->flags;
+	value->last_seen = ptl_now();
+	value->state = PTL_SEEN_FORWARD;
+	r = FAM(claim_reply)(&p->key, value, &reply_key, &scratch);
+	if (r != PTL_CHOSEN)
+		return r;
+	value->check = FAM(nat_check)(&p->key, value);
+	if (bpf_map_update_elem(&FAM(nat), &p->key, value, found ? BPF_ANY : BPF_NOEXIST)) {
+		/* Another CPU has started the same flow: its choice holds. */
+		bool lost = !FAM(nat_lookup)(&p->key, &scratch);
+
+		if (lost || scratch.check != value->check)
+			bpf_map_delete_elem(&FAM(nat), &reply_key);
+		if (lost)
+			return PTL_REASON_DROP_MAP_FULL;
+		*value = scratch;
+		return PTL_CHOSEN;
+	}
+	if (t->backend != PTL_NO_BACKEND && FAM(addr_equal)(&t->addr, &p->key.src) &&
+	    FAM(ask_masquerade)(&reply_key, value, &scratch))
+		return PTL_REASON_DROP_MAP_FULL;
+	return PTL_CHOSEN;
+}
+
+/*
+ * Egress met an entry that waits for an address: chooses the interface's, and a port by which the replies can be told
+ * apart. Whoever comes second to the same flow finds the entry filled.
+ *
+ * PTL_CHOSEN with *value filled, or the reason to drop.
+ */
+static __noinline int FAM(masquerade)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value, __u32 ifindex)
+{
+	struct interface *iface = bpf_map_lookup_elem(&interfaces, &ifindex);
+	struct FAM(nat_key) reply_key = {};
+	struct FAM(nat_value) scratch;
+	__u32 h, now = ptl_now();
+
+	if (!iface || FAM(addr_zero)(&iface->FAM(masquerade)) || !ptl_snat_ports())
+		return PTL_REASON_DROP_NO_ADDRESS;
+	h = ptl_choice_tag(key, sizeof(*key) / 4);
+	value->addr = iface->FAM(masquerade);
+	value->flags &= ~PTL_NAT_PENDING;
+	value->last_seen = now;
+	for (__u32 i = 0; i < PTL_PORT_TRIES; i++) {
+		bool found;
+
+		value->port = ptl_probe_port(h, i);
+		FAM(nat_opposite_key)(key, value, &reply_key);
+		found = FAM(nat_lookup)(&reply_key, &scratch);
+		if (found && ptl_nat_live(key->protocol, scratch.state, scratch.last_seen, now))
+			continue;
+		FAM(nat_opposite_value)(key, value, &reply_key, &scratch);
+		if (FAM(nat_insert)(&reply_key, &scratch, found, false))
+			continue;
+		value->check = FAM(nat_check)(key, value);
+		if (bpf_map_update_elem(&FAM(nat), key, value, BPF_ANY))
+			return PTL_REASON_DROP_MAP_FULL;
+		ptl_count_at(PTL_REASON_MASQUERADED, 1, 0, 0);
+		return PTL_CHOSEN;
+	}
+	return PTL_REASON_DROP_NO_SOURCE_PORT;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the two hooks do with one packet: the picture of DESIGN.md section 2. Included once per family. `pod`: the
+ * interface is the host side of a pod's veth; otherwise it leads to other nodes.
+ */
+
+/* Answers with port unreachable. `inward`: the sender is behind the stack, not behind the wire. */
+static __always_inline int FAM(reject)(struct __sk_buff *skb, const struct FAM(packet) *p, enum ptl_reason reason,
+				       bool inward)
+{
+	ptl_count(skb, reason);
+	if (FAM(reject_build)(skb, p))
+		return ptl_drop(skb, PTL_REASON_DROP_REJECT_FAILED);
+	return bpf_redirect(skb->ifindex, inward ? BPF_F_INGRESS : 0);
+}
+
+/*
+ * A client uses a backend's own address. Replies to a Service flow of the same client port would be one tuple with the
+ * replies to this one: the later flow gets a source port of its own. From pods, the direct flow is remembered, so that
+ * a Service flow that comes later sees it.
+ *
+ * PTL_CHOSEN: *t is this flow's own destination; otherwise the packet passes.
+ */
+static __always_inline int FAM(direct)(const struct FAM(packet) *p, bool pod, struct FAM(target) *t)
+{
+	struct FAM(nat_key) key = p->key;
+	struct FAM(nat_value) reply;
+
+	/* It may be a reply itself, to a client whose port is a backend's too. */
+	key.direction = PTL_OUT;
+	if (FAM(nat_find_live)(&key, &reply))
+		return PTL_NO_FRONTEND;
+	key.src = p->key.dst;
+	key.dst = p->key.src;
+	key.sport = p->key.dport;
+	key.dport = p->key.sport;
+	if (!FAM(nat_find_live)(&key, &reply)) {
+		if (!pod) {
+			bpf_map_delete_elem(&FAM(nat), &key);
+			return PTL_NO_FRONTEND;
+		}
+	}
+	t->addr = p->key.dst;
+	t->port = p->key.dport;
+	t->flags = PTL_NAT_DIRECT;
+	t->backend = PTL_NO_BACKEND;
+	t->generation = 0;
+	t->service = PTL_NO_SERVICE;
+	return PTL_CHOSEN;
+}
+
+/*
+ * What a first packet is sent to: PTL_CHOSEN with *t, or PTL_NO_FRONTEND with *reason to pass, or the reason to reject
+ * or drop.
+ */
+static __noinline int FAM(resolve)(const struct FAM(packet) *p, bool pod, struct FAM(target) *t,
+				   enum ptl_reason *reason)
+{
+	__u32 class = FAM(address_class)(&p->key.dst, 0, 0);
+
+	*reason = PTL_REASON_PASS_NO_SERVICE;
+	if (!class)
+		return PTL_NO_FRONTEND;
+	if (class & PTL_CLASS_VIP) {
+		struct FAM(addr_port) frontend = {
+			.addr = p->key.dst, .port = p->key.dport, .protocol = p->key.protocol
+		};
+		int r = FAM(choose)(&frontend, !pod, t);
+
+		if (r != PTL_NO_FRONTEND)
+			return r;
+	}
+	if ((class & PTL_CLASS_BACKEND) &&
+	    FAM(address_class)(&p->key.dst, p->key.dport, p->key.protocol) & PTL_CLASS_BACKEND_PORT) {
+		*reason = PTL_REASON_PASS_DIRECT;
+		return FAM(direct)(p, pod, t);
+	}
+	return class & PTL_CLASS_VIP ? PTL_REASON_REJECT_NO_PORT : PTL_NO_FRONTEND;
+}
+
+/* A packet that may start a flow; *value is room for its entry. Returns the verdict. */
+static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct FAM(packet) *p, bool pod,
+					     struct FAM(nat_value) *value)
+{
+	struct FAM(target) target = {};
+	enum ptl_reason pass = PTL_REASON_PASS_NO_SERVICE;
+	int r = FAM(resolve)(p, pod, &target, &pass);
+
+	if (r == PTL_NO_FRONTEND)
+		return ptl_pass(skb, pass);
+	if (r == PTL_REASON_REJECT_NO_BACKEND || r == PTL_REASON_REJECT_NO_PORT)
+		return FAM(reject)(skb, p, r, false);
+	if (r != PTL_CHOSEN)
+		return ptl_drop(skb, r);
+	r = FAM(flow_open)(p, &target, value);
+	if (r != PTL_CHOSEN)
+		return ptl_drop(skb, r);
+	ptl_count(skb, value->flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_FLOW_NEW);
+	FAM(nat_account)(skb, value, 1);
+	return FAM(rewrite)(skb, p, value, false) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
+}
+
+/* Is a live entry's flow over for this packet, so that it selects anew? */
+static __always_inline bool FAM(selects_anew)(const struct FAM(packet) *p, const struct FAM(nat_value) *v)
+{
+	bool syn = p->key.protocol == IPPROTO_TCP && (p->tcp_flags & PTL_TCP_SYN) && !(p->tcp_flags & PTL_TCP_ACK);
+
+	if (v->flags & PTL_NAT_REPLY)
+		return false; /* simultaneous open and the like are the endpoints' affair */
+	if (p->key.protocol == IPPROTO_TCP && !syn)
+		return false; /* an established connection keeps its backend to the end (9.10) */
+	if (syn && !ptl_opening(v->state))
+		return true;
+	if (FAM(backend_current)(v->backend, v->generation))
+		return false;
+	ptl_count_at(PTL_REASON_BACKEND_STALE, 1, 0, 0);
+	return true;
+}
+
+/* Rewrites a packet of a live flow, notes it, counts it. Returns the verdict. */
+static __always_inline int FAM(translate)(struct __sk_buff *skb, const struct FAM(packet) *p,
+					  struct FAM(nat_value) *e, const struct FAM(nat_value) *v, __u32 now,
+					  bool source)
+{
+	FAM(nat_touch)(&p->key, e, v, p->tcp_flags, now);
+	ptl_count(skb, v->flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_TRANSLATED);
+	FAM(nat_account)(skb, v, 0);
+	return FAM(rewrite)(skb, p, v, source) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
+}
+
+/* Destination side. */
+static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
+{
+	struct FAM(packet) p = {};
+	struct FAM(nat_value) v = {}, *e;
+	__u32 now;
+	int r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
+
+	if (r != PTL_PARSED)
+		return ptl_pass(skb, r);
+	p.key.direction = PTL_IN;
+	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
+		return FAM(icmp_in)(skb, &p);
+	now = ptl_now();
+	e = FAM(nat_lookup)(&p.key, &v);
+	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(&p, &v))
+		return FAM(translate)(skb, &p, e, &v, now, false);
+	if (p.key.protocol == IPPROTO_TCP &&
+	    (p.tcp_flags & (PTL_TCP_SYN | PTL_TCP_ACK | PTL_TCP_RST | PTL_TCP_FIN)) != PTL_TCP_SYN)
+		return ptl_pass(skb, PTL_REASON_PASS_TCP_NO_ENTRY);
+	return FAM(first_packet)(skb, &p, pod, &v);
+}
+
+/* A packet to a Service address that leaves the node as it is: no hook has seen its start. */
+static __always_inline bool FAM(untranslated)(const struct FAM(packet) *p)
+{
+	if (p->key.protocol == IPPROTO_TCP && (p->tcp_flags & (PTL_TCP_SYN | PTL_TCP_ACK)) != PTL_TCP_SYN)
+		return false;
+	return FAM(address_class)(&p->key.dst, 0, 0) & PTL_CLASS_VIP;
+}
+
+/* Source side. */
+static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
+{
+	struct FAM(packet) p = {};
+	struct FAM(nat_value) v = {}, *e;
+	__u32 now;
+	int r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
+
+	if (r != PTL_PARSED)
+		return ptl_pass(skb, r);
+	p.key.direction = PTL_OUT;
+	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
+		return FAM(icmp_out)(skb, &p);
+	now = ptl_now();
+	e = FAM(nat_lookup)(&p.key, &v);
+	if (!e || !ptl_nat_live(p.key.protocol, v.state, v.last_seen, now)) {
+		if (!pod && FAM(untranslated)(&p))
+			return FAM(reject)(skb, &p, PTL_REASON_REJECT_UNTRANSLATED, true);
+		return ptl_pass(skb, PTL_REASON_PASS_EGRESS_MISS);
+	}
+	if (v.flags & PTL_NAT_PENDING) {
+		r = FAM(masquerade)(&p.key, &v, skb->ifindex);
+		if (r != PTL_CHOSEN)
+			return ptl_drop(skb, r);
+		return FAM(rewrite)(skb, &p, &v, true) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
+	}
+	return FAM(translate)(skb, &p, e, &v, now, true);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * THE place where headers are read. A parser copies what it needs out of the packet (headers may lie in fragments of
+ * the skb, and every rewrite would make packet pointers invalid) and never changes anything.
+ *
+ * parse4/parse6 fill a packet4/packet6: addresses and ports in network order, offsets in bytes from the start of the
+ * frame. They return PTL_PARSED, or the enum ptl_reason with which the packet passes.
+ */
+#ifndef PTL_PARSE_BPF_H
+#define PTL_PARSE_BPF_H
+
+#include "common.bpf.h"
+
+#define PTL_PARSED (-1)
+
+/* How many IPv6 extension headers are followed. */
+#define PTL_MAX_EXTENSIONS 8
+
+/* linux/in6.h and linux/icmp.h drag in headers of the C library: these few are all we need. */
+#define PTL_IPV6_HOPOPTS 0
+#define PTL_IPV6_ROUTING 43
+#define PTL_IPV6_FRAGMENT 44
+#define PTL_IPV6_DSTOPTS 60
+#define PTL_ICMPV6 58
+
+#define PTL_IP_MF_OR_OFFSET 0x3fff /* more fragments, or an offset */
+#define PTL_IPV6_MF_OR_OFFSET 0xfff9
+
+struct ptl_icmp {
+	__u8 type;
+	__u8 code;
+	__sum16 check;
+	__be32 rest;
+};
+
+struct ptl_ports {
+	__be16 sport;
+	__be16 dport;
+};
+
+struct packet4 {
+	struct nat_key4 key; /* direction is the caller's */
+	__u32 l3;
+	__u32 l4;
+	__u8 tcp_flags;
+};
+
+struct packet6 {
+	struct nat_key6 key;
+	__u32 l3;
+	__u32 l4;
+	__u8 tcp_flags;
+};
+
+/* Ports, and for TCP the flags. `inner`: of a packet quoted by ICMP, of which 8 bytes are enough. */
+static __always_inline int parse_ports(struct __sk_buff *skb, __u32 l4, __u8 protocol, bool inner,
+				       struct ptl_ports *ports, __u8 *tcp_flags)
+{
+	if (protocol == IPPROTO_TCP && !inner) {
+		struct tcphdr tcp;
+
+		if (bpf_skb_load_bytes(skb, l4, &tcp, sizeof(tcp)) || tcp.doff * 4 < sizeof(tcp))
+			return PTL_REASON_PASS_MALFORMED;
+		ports->sport = tcp.source;
+		ports->dport = tcp.dest;
+		*tcp_flags = ((__u8 *)&tcp)[PTL_TCP_FLAGS_OFFSET];
+		return PTL_PARSED;
+	}
+	if (inner) {
+		__u8 first[8];
+
+		if (bpf_skb_load_bytes(skb, l4, first, sizeof(first)))
+			return PTL_REASON_PASS_MALFORMED;
+		__builtin_memcpy(ports, first, sizeof(*ports));
+		return PTL_PARSED;
+	}
+	struct udphdr udp;
+
+	if (bpf_skb_load_bytes(skb, l4, &udp, sizeof(udp)))
+		return PTL_REASON_PASS_MALFORMED;
+	/* a length of 0 is a jumbogram's */
+	if (udp.len && bpf_ntohs(udp.len) < sizeof(udp))
+		return PTL_REASON_PASS_MALFORMED;
+	ports->sport = udp.source;
+	ports->dport = udp.dest;
+	return PTL_PARSED;
+}
+
+/* An IPv4 packet whose header is at l3. ICMP: ports stay 0. */
+static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, struct packet4 *p)
+{
+	struct iphdr ip;
+	struct ptl_ports ports = {};
+	__u32 header;
+	int r = PTL_PARSED;
+
+	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+		return PTL_REASON_PASS_MALFORMED;
+	header = ip.ihl * 4;
+	if (ip.version != 4 || header < sizeof(ip))
+		return PTL_REASON_PASS_MALFORMED;
+	if (!inner && bpf_ntohs(ip.tot_len) < header)
+		return PTL_REASON_PASS_MALFORMED;
+	p->l3 = l3;
+	p->l4 = l3 + header;
+	p->tcp_flags = 0;
+	p->key.src.w[0] = ip.saddr;
+	p->key.dst.w[0] = ip.daddr;
+	p->key.protocol = ip.protocol;
+	p->key.pad = 0;
+	if (ip.frag_off & bpf_htons(PTL_IP_MF_OR_OFFSET))
+		return PTL_REASON_PASS_FRAGMENT;
+	if (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP)
+		r = parse_ports(skb, p->l4, ip.protocol, inner, &ports, &p->tcp_flags);
+	else if (ip.protocol != IPPROTO_ICMP)
+		r = PTL_REASON_PASS_PROTOCOL;
+	p->key.sport = ports.sport;
+	p->key.dport = ports.dport;
+	return r;
+}
+
+/*
+ * Follows extension headers from `next` at `offset`. Sets both to the transport header. AH, ESP and "no next header"
+ * hide the transport: they come back as the protocol they are.
+ */
+static __always_inline int parse_extensions6(struct __sk_buff *skb, __u8 *next, __u32 *offset)
+{
+	for (int i = 0; i < PTL_MAX_EXTENSIONS; i++) {
+		struct {
+			__u8 next;
+			__u8 length;
+			__be16 fragment;
+		} ext;
+
+		if (*next != PTL_IPV6_HOPOPTS && *next != PTL_IPV6_ROUTING && *next != PTL_IPV6_DSTOPTS &&
+		    *next != PTL_IPV6_FRAGMENT)
+			return PTL_PARSED;
+		if (bpf_skb_load_bytes(skb, *offset, &ext, sizeof(ext)))
+			return PTL_REASON_PASS_MALFORMED;
+		if (*next == PTL_IPV6_FRAGMENT) {
+			/* an atomic fragment (neither offset nor more) is a whole packet */
+			if (ext.fragment & bpf_htons(PTL_IPV6_MF_OR_OFFSET))
+				return PTL_REASON_PASS_FRAGMENT;
+			*offset += 8;
+		} else {
+			*offset += (ext.length + 1) * 8;
+		}
+		*next = ext.next;
+	}
+	return PTL_REASON_PASS_MALFORMED;
+}
+
+/* An IPv6 packet whose header is at l3. ICMPv6: ports stay 0. */
+static __always_inline int parse6(struct __sk_buff *skb, __u32 l3, bool inner, struct packet6 *p)
+{
+	struct ipv6hdr ip;
+	struct ptl_ports ports = {};
+	__u8 next;
+	int r;
+
+	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+		return PTL_REASON_PASS_MALFORMED;
+	if (ip.version != 6)
+		return PTL_REASON_PASS_MALFORMED;
+	p->l3 = l3;
+	p->l4 = l3 + sizeof(ip);
+	p->tcp_flags = 0;
+	__builtin_memcpy(&p->key.src, &ip.saddr, sizeof(p->key.src));
+	__builtin_memcpy(&p->key.dst, &ip.daddr, sizeof(p->key.dst));
+	p->key.pad = 0;
+	next = ip.nexthdr;
+	r = parse_extensions6(skb, &next, &p->l4);
+	p->key.protocol = next;
+	if (r != PTL_PARSED)
+		return r;
+	if (next == IPPROTO_TCP || next == IPPROTO_UDP)
+		r = parse_ports(skb, p->l4, next, inner, &ports, &p->tcp_flags);
+	else if (next != PTL_ICMPV6)
+		r = PTL_REASON_PASS_PROTOCOL;
+	p->key.sport = ports.sport;
+	p->key.dport = ports.dport;
+	return r;
+}
+
+#endif /* PTL_PARSE_BPF_H */

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The IPv4 answer of a REJECT: see reject.bpf.h. */
+#ifndef PTL_REJECT4_BPF_H
+#define PTL_REJECT4_BPF_H
+
+struct reject4_headers {
+	struct iphdr ip;
+	struct ptl_icmp icmp;
+};
+
+/* 0: the packet is the answer now. Anything else: it is spoilt. */
+static __noinline int reject_build4(struct __sk_buff *skb, const struct packet4 *p)
+{
+	bool tcp = p->key.protocol == IPPROTO_TCP;
+	__u32 quoted = tcp ? PTL_QUOTE_TCP : PTL_QUOTE_UDP;
+	__u32 header = p->l4 - p->l3;
+	struct reject4_headers h = {};
+	struct ptl_quote q = {};
+	struct iphdr original;
+	__u64 sum;
+
+	if (bpf_skb_load_bytes(skb, p->l3, &original, sizeof(original)))
+		return -1;
+	if (tcp ? bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_TCP) : bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_UDP))
+		return -1;
+	sum = ptl_quote_sum(&q, tcp, pseudo_sum4(&p->key.src, &p->key.dst, p->key.protocol,
+						 bpf_ntohs(original.tot_len) - header));
+	if (bpf_skb_change_tail(skb, p->l4 + quoted, 0))
+		return -1;
+	if (tcp ? bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_TCP, 0) : bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_UDP, 0))
+		return -1;
+	if (bpf_skb_adjust_room(skb, sizeof(h), BPF_ADJ_ROOM_MAC, 0))
+		return -1;
+	h.icmp.type = PTL_ICMP4_DEST_UNREACH;
+	h.icmp.code = PTL_ICMP4_PORT_UNREACH;
+	/* the quoted IPv4 header sums to nothing: that is what its own checksum is for */
+	h.icmp.check = ~ptl_csum_fold(sum + ((__u16)h.icmp.type | (__u16)h.icmp.code << 8));
+	h.ip.version = 4;
+	h.ip.ihl = sizeof(h.ip) / 4;
+	h.ip.tot_len = bpf_htons(sizeof(h) + header + quoted);
+	h.ip.ttl = PTL_REJECT_TTL;
+	h.ip.protocol = IPPROTO_ICMP;
+	h.ip.saddr = p->key.dst.w[0];
+	h.ip.daddr = p->key.src.w[0];
+	h.ip.check = ~ptl_csum_fold(bpf_csum_diff(0, 0, (__be32 *)&h.ip, sizeof(h.ip), 0));
+	if (bpf_skb_store_bytes(skb, p->l3, &h, sizeof(h), 0))
+		return -1;
+	return ptl_swap_macs(skb);
+}
+
+#endif /* PTL_REJECT4_BPF_H */

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Changing addresses and ports with every checksum kept right: full, partial (CHECKSUM_PARTIAL holds only the
+ * pseudo-header's sum), absent (UDP 0) and complete. Included once per family.
+ */
+
+#ifndef PTL_REWRITE_COMMON
+#define PTL_REWRITE_COMMON
+
+/* Since Linux 6.16 (and stable trees before it); older kernels refuse the flag with EINVAL. */
+#define PTL_BPF_F_IPV6 (1ULL << 7)
+
+#define PTL_CSUM_OFFSET_TCP offsetof(struct tcphdr, check)
+#define PTL_CSUM_OFFSET_UDP offsetof(struct udphdr, check)
+
+static __always_inline __u32 ptl_l4_csum_offset(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP ? PTL_CSUM_OFFSET_TCP : PTL_CSUM_OFFSET_UDP;
+}
+
+/* UDP: 0 means "no checksum", so a sum that comes out as 0 is written as 0xffff, and a 0 stays. */
+static __always_inline __u64 ptl_l4_csum_flags(__u8 protocol)
+{
+	return protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+}
+#endif
+
+/*
+ * Adjusts the transport checksum at `offset` for an address that changes in the IP header.
+ *
+ * IPv6 and CHECKSUM_COMPLETE: there is no header checksum that cancels the new address out, so skb->csum must not move.
+ * Kernels that know BPF_F_IPV6 see to that; on others bpf_l4_csum_replace takes the difference away from skb->csum and
+ * bpf_csum_update (which acts on CHECKSUM_COMPLETE alone) gives it back.
+ */
+static __always_inline long FAM(csum_address)(struct __sk_buff *skb, __u32 offset, __u64 flags, const ADDR *from,
+					      const ADDR *to)
+{
+	if (sizeof(ADDR) == 4)
+		return bpf_l4_csum_replace(skb, offset, from->w[0], to->w[0], flags | BPF_F_PSEUDO_HDR | 4);
+
+	__s64 diff = bpf_csum_diff((__be32 *)from, sizeof(*from), (__be32 *)to, sizeof(*to), 0);
+
+	if (diff < 0)
+		return diff;
+	if (!bpf_l4_csum_replace(skb, offset, 0, diff, flags | BPF_F_PSEUDO_HDR | PTL_BPF_F_IPV6))
+		return 0;
+	if (bpf_l4_csum_replace(skb, offset, 0, diff, flags | BPF_F_PSEUDO_HDR))
+		return -1;
+	bpf_csum_update(skb, diff);
+	return 0;
+}
+
+/* Writes one address into the IP header at l3 and mends the IPv4 header checksum. */
+static __always_inline long FAM(store_address)(struct __sk_buff *skb, __u32 l3, bool source, const ADDR *from,
+					       const ADDR *to)
+{
+	if (sizeof(ADDR) == 4) {
+		if (bpf_l3_csum_replace(skb, l3 + offsetof(struct iphdr, check), from->w[0], to->w[0], 4))
+			return -1;
+		return bpf_skb_store_bytes(skb, l3 + (source ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr)),
+					   to, sizeof(*to), 0);
+	}
+	return bpf_skb_store_bytes(skb, l3 + (source ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr)),
+				   to, sizeof(*to), 0);
+}
+
+/*
+ * Rewrites a TCP or UDP packet as a nat entry says: OUT its source (`source`), IN its destination; and the other end's
+ * port. `source` is a constant of the caller: the verifier knows no pointer that is one of two places on the stack.
+ * 0, or an error with which the packet may be half written and must be dropped.
+ */
+static __always_inline long FAM(rewrite)(struct __sk_buff *skb, const struct FAM(packet) *p,
+					 const struct FAM(nat_value) *v, bool source)
+{
+	const ADDR *from = source ? &p->key.src : &p->key.dst;
+	__u32 csum = p->l4 + ptl_l4_csum_offset(p->key.protocol);
+	__u64 flags = ptl_l4_csum_flags(p->key.protocol);
+	struct ptl_ports before = { p->key.sport, p->key.dport };
+	struct ptl_ports after = { source ? v->port : v->peer_port, source ? v->peer_port : v->port };
+
+	if (!FAM(addr_equal)(from, &v->addr)) {
+		if (FAM(csum_address)(skb, csum, flags, from, &v->addr))
+			return -1;
+		if (FAM(store_address)(skb, p->l3, source, from, &v->addr))
+			return -1;
+	}
+	if (before.sport != after.sport || before.dport != after.dport) {
+		__u32 old_word = before.sport | (__u32)before.dport << 16;
+		__u32 new_word = after.sport | (__u32)after.dport << 16;
+
+		if (bpf_l4_csum_replace(skb, csum, old_word, new_word, flags | 4))
+			return -1;
+		return bpf_skb_store_bytes(skb, p->l4, &after, sizeof(after), 0);
+	}
+	return 0;
+}
