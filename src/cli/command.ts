@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What all commands have in common: their options, how they are run, and how they fail. */
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { AppError, UserError } from "../util/errors.js";
+import { ExitCode } from "./exit-codes.js";
+import { type OutputFormat, Printer } from "./output.js";
+
+/** Options that every command has. */
+export interface CommonOptions {
+  readonly output: OutputFormat;
+  /** Undefined: `<bpffs>/portolan`. */
+  readonly bpfRoot?: string;
+}
+
+/** An example for the help text: what to type, and what that does. */
+export interface Example {
+  readonly line: string;
+  readonly does: string;
+}
+
+/** How a command is announced. */
+export interface CommandText {
+  readonly name: string;
+  readonly summary: string;
+  readonly description: string;
+  readonly examples: readonly Example[];
+}
+
+/** The work of a command. It prints its result and returns its exit status. */
+export type Handler<Options> = (
+  options: Options & CommonOptions,
+  printer: Printer,
+  args: readonly string[],
+) => Promise<ExitCode>;
+
+/** A command without options of its own, described in full and with the common options. */
+export function describe(text: CommandText): Command {
+  const width = Math.max(...text.examples.map((example) => example.line.length));
+  const examples = text.examples.map(({ line, does }) => `  $ ${line.padEnd(width)}   # ${does}`);
+  return new Command(text.name)
+    .summary(text.summary)
+    .description(text.description)
+    .addOption(
+      new Option("-o, --output <format>", "form of the result").choices(["table", "json"]).default("table"),
+    )
+    .option("--bpf-root <dir>", "directory of the pinned maps (default: portolan below the bpffs mount)")
+    .addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
+}
+
+/**
+ * Makes a handler what commander calls. The handler's module is loaded only when its command is run: `portolan services`
+ * shall not wait for the YAML reader of `portolan compile`.
+ */
+export function run<Options>(load: () => Promise<Handler<Options>>): (...args: unknown[]) => Promise<void> {
+  return async (...all: unknown[]) => {
+    const command = all.at(-1) as Command;
+    const options = command.opts() as Options & CommonOptions;
+    const handler = await load();
+    process.exitCode = await handler(options, new Printer(options.output), command.args);
+  };
+}
+
+/** Reads a whole number from the command line, between two bounds (both included). */
+export function integerOption(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= min && value <= max)) {
+      throw new InvalidArgumentError(`it must be a whole number from ${min} to ${max}.`);
+    }
+    return value;
+  };
+}
+
+/** Reads a list separated by commas; blanks around its words do not matter. */
+export function listOption(text: string): readonly string[] {
+  const words = text
+    .split(",")
+    .map((word) => word.trim())
+    .filter((word) => word !== "");
+  if (words.length === 0) throw new InvalidArgumentError("it must name at least one.");
+  return words;
+}
+
+/**
+ * Prints an error and gives its exit status. Mistakes of the person at the keyboard and errors with a code are told in a
+ * line or two; of anything else, which is a fault of ours, all is told.
+ */
+export function report(error: unknown, stderr: NodeJS.WriteStream = process.stderr): ExitCode {
+  if (error instanceof CommanderError) {
+    // commander has printed it; help and version are no errors.
+    return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
+  }
+  if (error instanceof AppError) {
+    stderr.write(`portolan: ${error.message}\n`);
+    if (error.hint !== null) stderr.write(`  ${error.hint}\n`);
+    return error instanceof UserError ? ExitCode.usage : ExitCode.failure;
+  }
+  stderr.write(`portolan: unexpected error, please report it\n`);
+  stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  return ExitCode.failure;
+}

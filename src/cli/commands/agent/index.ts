@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type Command, Option } from "commander";
+import { describe, integerOption, listOption, run } from "../../command.js";
+
+/** The agent's options as commander gives them. */
+export interface AgentOptions {
+  readonly manifests: string;
+  readonly hostnameOverride?: string;
+  readonly devices?: readonly string[];
+  readonly podInterfaces?: readonly string[];
+  readonly attach: "auto" | "tcx" | "clsact";
+  readonly cgroupRoot?: string;
+  readonly snatPorts?: string;
+  readonly maxServices?: number;
+  readonly maxFrontends?: number;
+  readonly maxBackends?: number;
+  readonly maxSlots?: number;
+  readonly maxNat?: number;
+  readonly auditInterval: number;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+}
+
+const size = (flags: string, what: string): Option =>
+  new Option(flags, `${what} (a changed size needs \`portolan cleanup\` first)`).argParser(
+    integerOption(1, 1 << 24),
+  );
+
+export function agentCommand(): Command {
+  return describe({
+    name: "agent",
+    summary: "run the node agent: follow manifests and interfaces, and keep the kernel's maps in step",
+    description: `Loads the programs, attaches them to this node's interfaces, and writes what the manifests say into pinned maps. It follows
+both: a changed file or a new pod is in the kernel within milliseconds. Logs are JSON lines on stderr.
+SIGTERM stops the agent and leaves the dataplane up: traffic goes on without it. \`portolan cleanup\` takes it down.`,
+    examples: [
+      { line: "portolan agent --manifests /etc/portolan", does: "everything detected" },
+      {
+        line: "portolan agent --manifests m --devices eth0 --pod-interfaces 'cali*'",
+        does: "interfaces by name",
+      },
+      {
+        line: "portolan agent --manifests m --hostname-override n1 --log-level debug",
+        does: "as node n1, talkative",
+      },
+    ],
+  })
+    .requiredOption("--manifests <dir>", "directory (or file) of Kubernetes manifests; it is watched")
+    .option("--hostname-override <name>", "this node's name in the manifests (default: the host's name)")
+    .option(
+      "--devices <names>",
+      "interfaces that lead to other hosts, with * and ? (default: detected)",
+      listOption,
+    )
+    .option(
+      "--pod-interfaces <names>",
+      "the node's ends of pods' interfaces, with * and ? (default: detected)",
+      listOption,
+    )
+    .addOption(
+      new Option("--attach <mode>", "how programs are attached")
+        .choices(["auto", "tcx", "clsact"])
+        .default("auto"),
+    )
+    .option("--cgroup-root <dir>", "cgroup v2 directory of the sockets to serve (not used yet)")
+    .option("--snat-ports <ranges>", "source ports for masqueraded flows (default: 10240-29999,61000-65535)")
+    .addOption(size("--max-services <n>", "most service ports"))
+    .addOption(size("--max-frontends <n>", "most Service addresses of one family"))
+    .addOption(size("--max-backends <n>", "most backends of one family"))
+    .addOption(size("--max-slots <n>", "most places in Services' choices of one family"))
+    .addOption(size("--max-nat <n>", "most halves of flows of one family"))
+    .option(
+      "--audit-interval <seconds>",
+      "how often the kernel's maps and hooks are compared with what they should be",
+      integerOption(1, 86_400),
+      60,
+    )
+    .addOption(
+      new Option("--log-level <level>", "least severity that is logged")
+        .choices(["debug", "info", "warn", "error"])
+        .default("info"),
+    )
+    .action(run<AgentOptions>(async () => (await import("./handler.js")).agent));
+}

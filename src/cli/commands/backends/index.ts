@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Command } from "commander";
+import { describe, run } from "../../command.js";
+
+export function backendsCommand(): Command {
+  return describe({
+    name: "backends",
+    summary: "the backends in this node's maps, with their traffic",
+    description: `Reads the pinned maps. One line for each backend of each service port: its cell, its generation, and what went to it.
+A backend of generation n is the n-th that its cell holds; flows remember the generation they began with.`,
+    examples: [
+      { line: "portolan backends", does: "all of them" },
+      { line: "portolan backends --service redis", does: "those of one Service" },
+      { line: "portolan backends -o json", does: "for programs" },
+    ],
+  })
+    .option("-s, --service <name>", 'only those of this Service: "name" or "namespace/name"')
+    .action(run(async () => (await import("./handler.js")).backends));
+}

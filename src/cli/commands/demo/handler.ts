@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+import { fileURLToPath } from "node:url";
+import { UserError } from "../../../util/errors.js";
+import type { Handler } from "../../command.js";
+import { ExitCode } from "../../exit-codes.js";
+import type { DemoOptions } from "./index.js";
+
+/** Runs the demonstration. Ctrl-C ends it in good order; a second one at once. */
+export const demo: Handler<DemoOptions> = async (options) => {
+  if (process.getuid?.() !== 0)
+    throw new UserError("the demo makes network namespaces, which needs root: sudo portolan demo");
+  const { runDemo } = await import("../../../demo/demo.js");
+  const controller = new AbortController();
+  const stop = (): void => {
+    if (controller.signal.aborted) process.exit(130);
+    controller.abort();
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+  const held = await runDemo({
+    keep: options.keep === true,
+    cli: [process.execPath, ...process.execArgv, process.argv[1] as string],
+    examples: fileURLToPath(new URL("../../../../examples", import.meta.url)),
+    out: process.stdout,
+    signal: controller.signal,
+  });
+  return held ? ExitCode.ok : ExitCode.finding;
+};

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type Command, Option } from "commander";
+import { describe, run } from "../../command.js";
+
+export const FLOW_STATES = ["opening", "established", "closing", "closed", "dead"] as const;
+export type FlowState = (typeof FLOW_STATES)[number];
+
+export interface FlowOptions {
+  readonly service?: string;
+  readonly state?: FlowState;
+}
+
+export function flowsCommand(): Command {
+  return describe({
+    name: "flows",
+    summary: "the translated flows in this node's maps",
+    description: `Reads the pinned maps. One line for each flow from a client to a Service: the backend it has, its TCP state, and how
+long ago its last packet was seen (to the second). A dead flow counts as absent everywhere and may be taken over.`,
+    examples: [
+      { line: "portolan flows --service redis", does: "those of one Service" },
+      { line: "portolan flows --state established | wc -l", does: "how many connections are open" },
+      { line: "portolan flows -o json", does: "for programs" },
+    ],
+  })
+    .option("-s, --service <name>", 'only those of this Service: "name" or "namespace/name"')
+    .addOption(new Option("--state <state>", "only flows in this state").choices(FLOW_STATES))
+    .action(run<FlowOptions>(async () => (await import("./handler.js")).flows));
+}

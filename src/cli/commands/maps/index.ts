@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Command } from "commander";
+import { describe, integerOption, run } from "../../command.js";
+
+export interface DumpOptions {
+  readonly limit?: number;
+}
+
+function dumpCommand(): Command {
+  return describe({
+    name: "dump",
+    summary: "the entries of one map, decoded",
+    description: `Prints every entry of a pinned map, decoded by the layouts that the kernel programs were built with. Of arrays only the
+cells in use are shown. With -o json each entry is one line of JSON.`,
+    examples: [
+      { line: "portolan maps dump frontends4", does: "the IPv4 frontends, word by word" },
+      { line: "portolan maps dump nat4 --limit 10", does: "the first ten" },
+      { line: "portolan maps dump slots6 -o json", does: "one JSON object a line" },
+    ],
+  })
+    .argument("<name>", "a map, as `portolan maps` lists them")
+    .option("--limit <n>", "at most so many entries", integerOption(1, 1_000_000_000))
+    .action(run<DumpOptions>(async () => (await import("./dump.js")).dumpMap));
+}
+
+export function mapsCommand(): Command {
+  const command = describe({
+    name: "maps",
+    summary: "the pinned maps: type, entries used and possible, bytes",
+    description: "Every map, how full it is, and the memory that its entries take when it is full.",
+    examples: [
+      { line: "portolan maps", does: "all maps" },
+      { line: "portolan maps dump services", does: "what is in one of them" },
+      { line: "portolan maps -o json", does: "for programs" },
+    ],
+  });
+  return command.action(run(async () => (await import("./handler.js")).maps)).addCommand(dumpCommand());
+}

@@ -1,0 +1,78 @@
+#!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import { report } from "./command.js";
+import { agentCommand } from "./commands/agent/index.js";
+import { backendsCommand } from "./commands/backends/index.js";
+import { cleanupCommand } from "./commands/cleanup/index.js";
+import { compileCommand } from "./commands/compile/index.js";
+import { demoCommand } from "./commands/demo/index.js";
+import { doctorCommand } from "./commands/doctor/index.js";
+import { flowsCommand } from "./commands/flows/index.js";
+import { interfacesCommand } from "./commands/interfaces/index.js";
+import { mapsCommand } from "./commands/maps/index.js";
+import { servicesCommand } from "./commands/services/index.js";
+import { endQuietlyWhenClosed } from "./output.js";
+
+const DESCRIPTION = `Portolan writes Kubernetes Services into eBPF maps and translates their packets in the kernel.
+
+Start here:
+  $ portolan doctor                                  # can this machine run it?
+  $ portolan compile -f examples/redis               # what would the maps hold? needs no root
+  $ portolan agent --manifests examples/redis        # run it (root)
+  $ portolan services                                # see it work
+  $ portolan demo                                    # or: two nodes and a real Redis, in a minute`;
+
+const EXIT_CODES = `
+Exit status: 0 done, 1 done with a finding, 2 wrong usage, 3 failed.
+Results go to stdout, everything else to stderr. Every command takes -o json.`;
+
+function version(): string {
+  const file = new URL("../../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}
+
+/** The whole command line, not yet run. */
+export function buildProgram(): Command {
+  const program = new Command("portolan")
+    .description(DESCRIPTION)
+    .version(version(), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help, or that of a command")
+    .helpCommand("help [command]", "print the help of a command")
+    .showHelpAfterError("(portolan --help shows what there is)")
+    .addHelpText("after", EXIT_CODES);
+  const commands = [
+    agentCommand(),
+    compileCommand(),
+    servicesCommand(),
+    backendsCommand(),
+    flowsCommand(),
+    interfacesCommand(),
+    mapsCommand(),
+    doctorCommand(),
+    cleanupCommand(),
+    demoCommand(),
+  ];
+  for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
+  return program;
+}
+
+/** `exitOverride` makes commander throw instead of ending the process; it is not inherited by added commands. */
+function throwInsteadOfExit(command: Command): void {
+  command.exitOverride();
+  for (const child of command.commands) throwInsteadOfExit(child);
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  endQuietlyWhenClosed(process.stdout, process.stderr);
+  const program = buildProgram();
+  throwInsteadOfExit(program);
+  try {
+    await program.parseAsync(argv);
+  } catch (error) {
+    process.exitCode = report(error);
+  }
+}
+
+await main(process.argv);

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What this host and kernel can do, what degrades, and how to mend it. Facts are gathered elsewhere (`host-facts.ts`), so
+ * that every verdict here can be tested without such a host.
+ */
+import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
+
+export type CheckStatus = "ok" | "warn" | "fail";
+
+/** One line of `portolan doctor`. */
+export interface Check {
+  /** Stable name, such as "br_netfilter". */
+  readonly name: string;
+  readonly status: CheckStatus;
+  readonly detail: string;
+  /** What a person can do about it; null when there is nothing to do. */
+  readonly fix: string | null;
+}
+
+/** What the checks look at. `null`: it could not be read, or does not exist here. */
+export interface HostFacts {
+  readonly kernelRelease: string;
+  /** CapEff of /proc/self/status. */
+  readonly capabilities: bigint | null;
+  /** Kernel and library agree with this program's layouts; the text of the error when they do not. */
+  readonly nativeError: string | null;
+  /** Mount point of the first bpffs. */
+  readonly bpffs: string | null;
+  readonly cgroup2: string | null;
+  readonly kernelBtf: boolean;
+  readonly jit: string | null;
+  /** Bridges of this network namespace that have ports. */
+  readonly bridges: readonly string[];
+  readonly bridgeCallIptables: string | null;
+  readonly bridgeCallIp6tables: string | null;
+  /** Rules that drop what conntrack calls INVALID; null: no tool could list the rules. */
+  readonly invalidDrops: readonly string[] | null;
+  readonly ipForward: string | null;
+  readonly ip6Forward: string | null;
+  readonly hasRoutableIp6: boolean;
+  readonly rpFilter: string | null;
+  /** Interfaces with an `ingress` qdisc, which excludes clsact; null: tc could not be asked. */
+  readonly ingressQdiscs: readonly string[] | null;
+  readonly localPorts: PortRange | null;
+  readonly snatRanges: readonly PortRange[];
+}
+
+const CAP_NET_ADMIN = 12n;
+const CAP_SYS_ADMIN = 21n;
+const CAP_BPF = 39n;
+
+/** "6.18.5-foo" -> [6, 18]; [0, 0] when it is no version. */
+export function kernelVersion(release: string): readonly [number, number] {
+  const match = /^(\d+)\.(\d+)/.exec(release);
+  return match ? [Number(match[1]), Number(match[2])] : [0, 0];
+}
+
+function atLeast(release: string, major: number, minor: number): boolean {
+  const [a, b] = kernelVersion(release);
+  return a > major || (a === major && b >= minor);
+}
+
+/** Whether the kernel has tcx links (6.6); older ones carry the programs on a clsact qdisc. */
+export function hasTcx(release: string): boolean {
+  return atLeast(release, 6, 6);
+}
+
+const ok = (name: string, detail: string): Check => ({ name, status: "ok", detail, fix: null });
+const warn = (name: string, detail: string, fix: string | null = null): Check => ({
+  name,
+  status: "warn",
+  detail,
+  fix,
+});
+const fail = (name: string, detail: string, fix: string): Check => ({ name, status: "fail", detail, fix });
+
+function checkKernel({ kernelRelease }: HostFacts): Check {
+  if (atLeast(kernelRelease, 5, 10)) return ok("kernel", kernelRelease);
+  return fail("kernel", `${kernelRelease} is older than 5.10`, "use Linux 5.10 or later");
+}
+
+function checkCapabilities({ capabilities }: HostFacts): Check {
+  if (capabilities === null) return warn("privileges", "/proc/self/status could not be read");
+  const has = (bit: bigint): boolean => ((capabilities >> bit) & 1n) === 1n;
+  const missing = [
+    ...(has(CAP_NET_ADMIN) ? [] : ["CAP_NET_ADMIN"]),
+    ...(has(CAP_BPF) || has(CAP_SYS_ADMIN) ? [] : ["CAP_BPF"]),
+  ];
+  if (missing.length === 0) return ok("privileges", "may load programs and attach them");
+  return fail("privileges", `without ${missing.join(" and ")}`, "run it as root");
+}
+
+function checkNative({ nativeError }: HostFacts): Check {
+  if (nativeError === null) return ok("library", "libportolan.so and portolan.bpf.o fit this program");
+  return fail("library", nativeError, "build them anew: make");
+}
+
+function checkBpffs({ bpffs }: HostFacts): Check {
+  if (bpffs !== null) return ok("bpffs", `mounted at ${bpffs}`);
+  return warn("bpffs", "not mounted; the agent mounts it", "mount -t bpf bpf /sys/fs/bpf");
+}
+
+function checkBtf({ kernelBtf }: HostFacts): Check {
+  if (kernelBtf) return ok("btf", "/sys/kernel/btf/vmlinux");
+  return warn("btf", "the kernel has no BTF: map dumps of other tools show bytes only");
+}
+
+function checkJit({ jit }: HostFacts): Check {
+  if (jit === null) return ok("jit", "not shown in this network namespace");
+  if (jit !== "0") return ok("jit", jit === "2" ? "on, with debugging" : "on");
+  return warn(
+    "jit",
+    "off: programs are interpreted, several times slower",
+    "sysctl -w net.core.bpf_jit_enable=1",
+  );
+}
+
+function checkHooks({ kernelRelease, ingressQdiscs }: HostFacts): Check {
+  const tcx = hasTcx(kernelRelease);
+  const inTheWay = ingressQdiscs ?? [];
+  if (inTheWay.length === 0) return ok("hooks", tcx ? "tcx" : "clsact (tcx comes with 6.6)");
+  const where = `an ingress qdisc on ${inTheWay.join(", ")}`;
+  if (tcx) return ok("hooks", `tcx; ${where} would be in the way of --attach clsact`);
+  const first = inTheWay[0] as string;
+  return fail(
+    "hooks",
+    `${where} excludes clsact`,
+    `tc qdisc del dev ${first} ingress, and let its owner use clsact`,
+  );
+}
+
+function checkCgroup2({ cgroup2 }: HostFacts): Check {
+  if (cgroup2 !== null) return ok("cgroup2", `mounted at ${cgroup2}`);
+  return warn("cgroup2", "not mounted: programs on the host cannot be served at their sockets");
+}
+
+/** Same-bridge flows are seen by conntrack in one direction only when bridged frames do not pass it. */
+export function checkBridgeNetfilter(facts: HostFacts): Check {
+  const { bridges, bridgeCallIptables, bridgeCallIp6tables, invalidDrops } = facts;
+  if (bridges.length === 0) return ok("br_netfilter", "no bridge with ports here");
+  const names = bridges.join(", ");
+  const off = [
+    ...(bridgeCallIptables === "1" ? [] : ["net.bridge.bridge-nf-call-iptables"]),
+    ...(bridgeCallIp6tables === "1" ? [] : ["net.bridge.bridge-nf-call-ip6tables"]),
+  ];
+  if (off.length === 0) return ok("br_netfilter", `on for ${names}`);
+  const loaded = bridgeCallIptables !== null;
+  const why =
+    invalidDrops === null || invalidDrops.length === 0
+      ? "a rule that drops INVALID breaks TCP between pods of one bridge"
+      : `TCP between pods of one bridge breaks: "${invalidDrops[0]}" drops its packets`;
+  const fix = `${loaded ? "" : "modprobe br_netfilter && "}sysctl -w ${off.map((name) => `${name}=1`).join(" ")}`;
+  return fail("br_netfilter", `off for bridge ${names}; ${why}`, fix);
+}
+
+function checkForwarding({ ipForward, ip6Forward, hasRoutableIp6 }: HostFacts): readonly Check[] {
+  const v4 =
+    ipForward === "1"
+      ? ok("ip_forward", "on")
+      : fail("ip_forward", "off: pods reach nothing but their own node", "sysctl -w net.ipv4.ip_forward=1");
+  if (ip6Forward === null || !hasRoutableIp6) return [v4, ok("ip6_forwarding", "no IPv6 in use here")];
+  const v6 =
+    ip6Forward === "1"
+      ? ok("ip6_forwarding", "on")
+      : warn(
+          "ip6_forwarding",
+          "off: pods reach nothing over IPv6",
+          "sysctl -w net.ipv6.conf.all.forwarding=1",
+        );
+  return [v4, v6];
+}
+
+function checkRpFilter({ rpFilter }: HostFacts): Check {
+  const words: Readonly<Record<string, string>> = { "0": "off", "1": "strict", "2": "loose" };
+  return ok(
+    "rp_filter",
+    rpFilter === null ? "not readable" : `${words[rpFilter] ?? rpFilter}: all values work`,
+  );
+}
+
+function checkSnatPorts({ snatRanges, localPorts }: HostFacts): Check {
+  const taken = [
+    { range: NODE_PORTS, by: "NodePorts" },
+    ...(localPorts === null ? [] : [{ range: localPorts, by: "net.ipv4.ip_local_port_range" }]),
+  ];
+  const { ranges, conflicts } = usablePorts(snatRanges, taken);
+  const shown = ranges.map(rangeText).join(", ");
+  const [conflict] = conflicts;
+  if (conflict === undefined) return ok("snat_ports", shown);
+  const detail = `${rangeText(conflict.range)} overlaps ${conflict.by} (${rangeText(conflict.taken)})`;
+  const fix = "choose other --snat-ports, or another net.ipv4.ip_local_port_range";
+  if (ranges.length === 0) return fail("snat_ports", `${detail}, and nothing is left of it`, fix);
+  return warn("snat_ports", `${detail}; ${shown} is left`, fix);
+}
+
+/** All checks, in the order in which they are shown. */
+export function checkHost(facts: HostFacts): readonly Check[] {
+  return [
+    checkKernel(facts),
+    checkCapabilities(facts),
+    checkNative(facts),
+    checkBpffs(facts),
+    checkBtf(facts),
+    checkJit(facts),
+    checkHooks(facts),
+    checkCgroup2(facts),
+    checkBridgeNetfilter(facts),
+    ...checkForwarding(facts),
+    checkRpFilter(facts),
+    checkSnatPorts(facts),
+  ];
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Keeps the programs on the interfaces that should carry them, and the `interfaces` map in step. Level-triggered: each
+ * call looks at everything there is and does what is missing, whatever happened before.
+ */
+import { Role } from "../abi/enums.gen.js";
+import { interfaceCodec } from "../abi/layout.gen.js";
+import type { KernelMaps, MapWrite } from "../native/kernel.js";
+import { AppError, errorMessage } from "../util/errors.js";
+import type { Logger } from "../util/log.js";
+import {
+  type InterfaceOptions,
+  type InterfacePlan,
+  type InterfaceRole,
+  type Link,
+  type LinkAddress,
+  planInterfaces,
+} from "./interfaces.js";
+
+export type AttachMode = "auto" | "tcx" | "clsact";
+
+/** What the kernel says about this network namespace. */
+export interface LinkSnapshot {
+  readonly links: readonly Link[];
+  readonly addresses: readonly LinkAddress[];
+  /** ifindexes which a default route uses. */
+  readonly defaultRoutes: ReadonlySet<number>;
+}
+
+/** What the keeper needs of the kernel. */
+export interface Hooks {
+  readLinks(): LinkSnapshot;
+  /**
+   * Puts both programs on an interface; replaces them without a gap where they are already.
+   *
+   * @returns how they are attached
+   * @throws when the kernel refuses
+   */
+  attach(ifindex: number, mode: AttachMode): Promise<"tcx" | "clsact">;
+  /** Takes both programs off. Nothing there, or no such interface, is no error. */
+  detach(ifindex: number): Promise<void>;
+}
+
+export interface KeeperDependencies {
+  readonly hooks: Hooks;
+  readonly maps: KernelMaps;
+  readonly log: Logger;
+}
+
+interface Attached {
+  readonly name: string;
+  readonly role: InterfaceRole;
+  readonly mode: "tcx" | "clsact";
+}
+
+const ROLES: Readonly<Record<InterfaceRole, Role>> = {
+  pod: Role.POD,
+  uplink: Role.UPLINK,
+  overlay: Role.OVERLAY,
+  bridge: Role.BRIDGE,
+};
+
+/** The value of `interfaces` for a plan. */
+export function encodeInterface(plan: InterfacePlan): Uint8Array {
+  return interfaceCodec.encode({
+    role: ROLES[plan.role],
+    masquerade4: plan.masquerade4?.bytes ?? new Uint8Array(4),
+    masquerade6: plan.masquerade6?.bytes ?? new Uint8Array(16),
+  });
+}
+
+/** One key of `interfaces`: u32 in host byte order, which is little endian on every host we support. */
+function encodeIfindexes(ifindexes: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(4 * ifindexes.length);
+  const view = new DataView(bytes.buffer);
+  ifindexes.forEach((ifindex, i) => {
+    view.setUint32(4 * i, ifindex, true);
+  });
+  return bytes;
+}
+
+const equal = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
+  b !== undefined && a.length === b.length && a.every((byte, i) => byte === b[i]);
+
+export class InterfaceKeeper {
+  readonly #mode: AttachMode;
+  readonly #options: InterfaceOptions;
+  readonly #hooks: Hooks;
+  readonly #maps: KernelMaps;
+  readonly #log: Logger;
+  readonly #attached = new Map<number, Attached>();
+  /** What `interfaces` holds, by ifindex; null until it was read. */
+  #entries: Map<number, Uint8Array> | null = null;
+  /** What was said about an interface that could not be served, so that it is said once. */
+  readonly #complaints = new Map<number, string>();
+
+  constructor(mode: AttachMode, options: InterfaceOptions, { hooks, maps, log }: KeeperDependencies) {
+    this.#mode = mode;
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#maps = maps;
+    this.#log = log;
+  }
+
+  /** How many interfaces carry the programs. */
+  get attachedCount(): number {
+    return this.#attached.size;
+  }
+
+  /** The names of those that carry them. */
+  get attachedNames(): readonly string[] {
+    return [...this.#attached.values()].map(({ name }) => name).sort();
+  }
+
+  /**
+   * Attaches what is new, detaches what has gone, and writes what has changed in `interfaces`: an entry is there before
+   * the programs of its interface run, and as long as they do. One interface that fails stops no other.
+   *
+   * @param audit also put the programs back where they should already be, and read `interfaces` anew
+   */
+  async sync(audit = false): Promise<void> {
+    const { links, addresses, defaultRoutes } = this.#hooks.readLinks();
+    const { plans, refused } = planInterfaces(links, addresses, defaultRoutes, this.#options);
+    for (const { ifindex, name, reason } of refused)
+      this.#complain(ifindex, name, "interface_refused", reason);
+    const wanted = new Map(plans.map((plan) => [plan.ifindex, plan]));
+    if (audit || this.#entries === null) this.#entries = await this.#readEntries();
+    await this.#writeEntries(plans, this.#entries);
+    for (const plan of plans) if (plan.attach) await this.#attach(plan, audit);
+    // Entries also name interfaces of an agent before this one, whose programs may still be there.
+    const known = [...new Set([...this.#entries.keys(), ...this.#attached.keys()])];
+    const gone = known.filter((ifindex) => !wanted.has(ifindex));
+    for (const ifindex of gone) await this.#detach(ifindex);
+    await this.#deleteEntries(gone, this.#entries);
+    const present = new Set(links.map((link) => link.ifindex));
+    for (const ifindex of [...this.#complaints.keys()]) {
+      if (!present.has(ifindex)) this.#complaints.delete(ifindex);
+    }
+  }
+
+  async #readEntries(): Promise<Map<number, Uint8Array>> {
+    const { count, keys, values } = await this.#maps.dump("interfaces");
+    const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
+    const { size } = interfaceCodec;
+    const entries = new Map<number, Uint8Array>();
+    for (let i = 0; i < count; i++) {
+      entries.set(view.getUint32(4 * i, true), values.slice(i * size, (i + 1) * size));
+    }
+    return entries;
+  }
+
+  async #writeEntries(plans: readonly InterfacePlan[], entries: Map<number, Uint8Array>): Promise<void> {
+    const changed = plans
+      .map((plan) => ({ ifindex: plan.ifindex, value: encodeInterface(plan) }))
+      .filter(({ ifindex, value }) => !equal(value, entries.get(ifindex)));
+    if (changed.length === 0) return;
+    const values = new Uint8Array(changed.length * interfaceCodec.size);
+    changed.forEach(({ value }, i) => {
+      values.set(value, i * interfaceCodec.size);
+    });
+    const keys = encodeIfindexes(changed.map(({ ifindex }) => ifindex));
+    await this.#apply({ map: "interfaces", kind: "update", count: changed.length, keys, values });
+    for (const { ifindex, value } of changed) entries.set(ifindex, value);
+  }
+
+  async #deleteEntries(ifindexes: readonly number[], entries: Map<number, Uint8Array>): Promise<void> {
+    const known = ifindexes.filter((ifindex) => entries.has(ifindex));
+    if (known.length === 0) return;
+    const keys = encodeIfindexes(known);
+    await this.#apply({
+      map: "interfaces",
+      kind: "delete",
+      count: known.length,
+      keys,
+      values: new Uint8Array(),
+    });
+    for (const ifindex of known) entries.delete(ifindex);
+  }
+
+  async #apply(write: MapWrite): Promise<void> {
+    const { failure } = await this.#maps.apply([write]);
+    if (failure === null) return;
+    this.#entries = null; // what was written before the failure is read back the next time
+    throw new AppError(
+      "E_INTERFACES_MAP",
+      `the kernel refused a write to the map interfaces (errno ${failure.errno})`,
+      {
+        fields: { errno: failure.errno, entry: failure.entryIndex, kind: write.kind },
+      },
+    );
+  }
+
+  async #attach(plan: InterfacePlan, again: boolean): Promise<void> {
+    const { ifindex, name, role } = plan;
+    const before = this.#attached.get(ifindex);
+    if (before !== undefined && !again) {
+      // A new name or role needs nothing of the programs, which find the role in the map.
+      if (before.name !== name || before.role !== role)
+        this.#attached.set(ifindex, { ...before, name, role });
+      return;
+    }
+    try {
+      const mode = await this.#hooks.attach(ifindex, this.#mode);
+      this.#attached.set(ifindex, { name, role, mode });
+      this.#complaints.delete(ifindex);
+      if (before === undefined) this.#log.info({ iface: name, ifindex, role, mode }, "attached");
+    } catch (error) {
+      this.#attached.delete(ifindex);
+      this.#complain(ifindex, name, "attach_failed", errorMessage(error));
+    }
+  }
+
+  async #detach(ifindex: number): Promise<void> {
+    const before = this.#attached.get(ifindex);
+    try {
+      await this.#hooks.detach(ifindex);
+    } catch (error) {
+      this.#complain(ifindex, before?.name ?? "", "detach_failed", errorMessage(error));
+      return;
+    }
+    this.#attached.delete(ifindex);
+    if (before === undefined) return;
+    this.#log.info({ iface: before.name, ifindex, role: before.role, mode: before.mode }, "detached");
+  }
+
+  #complain(ifindex: number, iface: string, code: string, reason: string): void {
+    if (this.#complaints.get(ifindex) === reason) return;
+    this.#complaints.set(ifindex, reason);
+    this.#log.warn({ iface, ifindex, code, reason }, "interface not served");
+  }
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Which interfaces carry our programs, in which role, and with which addresses they masquerade. A pure function of what
+ * the kernel says about links and addresses: calling it again after any change gives the whole answer anew.
+ */
+import { type IpAddress, specialUse } from "../net/ip.js";
+
+/** A network interface as rtnetlink shows it. */
+export interface Link {
+  readonly ifindex: number;
+  readonly name: string;
+  /** IFLA_INFO_KIND: "veth", "bridge", "vxlan" …; "" for hardware. */
+  readonly kind: string;
+  /** ARPHRD_*: 1 is Ethernet. */
+  readonly hardwareType: number;
+  /** ifindex of the bridge, bond or VRF it belongs to; 0: none. */
+  readonly master: number;
+  /** Its peer or lower device lives in another network namespace (IFLA_LINK_NETNSID). */
+  readonly peerElsewhere: boolean;
+}
+
+export interface LinkAddress {
+  readonly ifindex: number;
+  readonly address: IpAddress;
+  readonly prefixLength: number;
+}
+
+export type InterfaceRole = "pod" | "uplink" | "overlay" | "bridge";
+
+/** An interface that the dataplane knows. */
+export interface InterfacePlan {
+  readonly ifindex: number;
+  readonly name: string;
+  readonly role: InterfaceRole;
+  /** Whether it carries our programs; a bridge is only known for its address. */
+  readonly attach: boolean;
+  /** The source address for flows that are masqueraded here; null: none of that family. */
+  readonly masquerade4: IpAddress | null;
+  readonly masquerade6: IpAddress | null;
+}
+
+/** An interface that looks like ours to serve, and cannot be. */
+export interface RefusedInterface {
+  readonly ifindex: number;
+  readonly name: string;
+  readonly reason: string;
+}
+
+export interface InterfaceOptions {
+  /** Names or globs of uplinks, in place of detection; empty: detect. */
+  readonly devices: readonly string[];
+  /** Names or globs of the node's ends of pods' interfaces, in place of detection; empty: detect. */
+  readonly podInterfaces: readonly string[];
+}
+
+export interface Interfaces {
+  /** By ifindex, ascending. */
+  readonly plans: readonly InterfacePlan[];
+  readonly refused: readonly RefusedInterface[];
+}
+
+const ARPHRD_ETHER = 1;
+const ARPHRD_LOOPBACK = 772;
+const OVERLAY_KINDS: ReadonlySet<string> = new Set([
+  "vxlan",
+  "geneve",
+  "gre",
+  "gretap",
+  "ip6gre",
+  "ip6gretap",
+  "ipip",
+  "ip6tnl",
+  "sit",
+  "wireguard",
+]);
+/** Kinds which stand in for a network card. */
+const UPLINK_KINDS: ReadonlySet<string> = new Set([
+  "",
+  "veth",
+  "bond",
+  "team",
+  "vlan",
+  "macvlan",
+  "ipvlan",
+  "virt_wifi",
+]);
+/** Pairs whose other end may be a pod's eth0; a tap is a virtual machine's. */
+const POD_KINDS: ReadonlySet<string> = new Set(["veth", "netkit", "tun"]);
+
+/** Matches an interface name against a name or a glob of `*` and `?`. */
+export function matchesName(pattern: string, name: string): boolean {
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, "\\$&")
+    .replaceAll("*", ".*")
+    .replaceAll("?", ".");
+  return new RegExp(`^${source}$`).test(name);
+}
+
+/** An address which other hosts can answer to. */
+const isRoutable = ({ address }: LinkAddress): boolean => specialUse(address) === null;
+
+/** An address with a network behind it. The ptp plug-in gives a pod's veth the gateway's address as a single host. */
+function hasNetwork({ address: { family }, prefixLength }: LinkAddress): boolean {
+  return prefixLength < (family === 4 ? 32 : 128);
+}
+
+class Detection {
+  readonly #links: ReadonlyMap<number, Link>;
+  readonly #addresses: ReadonlyMap<number, readonly LinkAddress[]>;
+  readonly #defaultRoutes: ReadonlySet<number>;
+  readonly #options: InterfaceOptions;
+
+  constructor(
+    links: readonly Link[],
+    addresses: readonly LinkAddress[],
+    defaultRoutes: ReadonlySet<number>,
+    options: InterfaceOptions,
+  ) {
+    this.#links = new Map(links.map((link) => [link.ifindex, link]));
+    const byLink = new Map<number, LinkAddress[]>();
+    for (const address of addresses.filter(isRoutable)) {
+      const list = byLink.get(address.ifindex);
+      if (list) list.push(address);
+      else byLink.set(address.ifindex, [address]);
+    }
+    this.#addresses = byLink;
+    this.#defaultRoutes = defaultRoutes;
+    this.#options = options;
+  }
+
+  role(link: Link): InterfaceRole | null {
+    if (link.hardwareType === ARPHRD_LOOPBACK || link.name === "lo") return null;
+    const { devices, podInterfaces } = this.#options;
+    if (podInterfaces.some((pattern) => matchesName(pattern, link.name))) return "pod";
+    if (devices.some((pattern) => matchesName(pattern, link.name))) {
+      return OVERLAY_KINDS.has(link.kind) ? "overlay" : "uplink";
+    }
+    if (link.kind === "bridge") return "bridge";
+    if (OVERLAY_KINDS.has(link.kind)) return "overlay";
+    const masterKind = this.#links.get(link.master)?.kind;
+    if (masterKind === "bridge") return podInterfaces.length === 0 && POD_KINDS.has(link.kind) ? "pod" : null;
+    if (masterKind === "bond" || masterKind === "team") return null; // its master is the uplink
+    if (devices.length === 0 && this.#leadsOut(link)) return "uplink";
+    if (podInterfaces.length > 0) return null;
+    return POD_KINDS.has(link.kind) && link.peerElsewhere && !this.#leadsOut(link) ? "pod" : null;
+  }
+
+  #leadsOut(link: Link): boolean {
+    if (!UPLINK_KINDS.has(link.kind)) return false;
+    if (this.#defaultRoutes.has(link.ifindex)) return true;
+    const own = this.#addresses.get(link.ifindex) ?? [];
+    return link.kind === "veth" ? own.some(hasNetwork) : own.length > 0;
+  }
+
+  /** The first address of a family that the kernel lists for a link, or for the bridge it is a port of. */
+  address(link: Link, family: 4 | 6): IpAddress | null {
+    const of = (ifindex: number): IpAddress | null =>
+      this.#addresses.get(ifindex)?.find(({ address }) => address.family === family)?.address ?? null;
+    return of(link.ifindex) ?? (link.master === 0 ? null : of(link.master));
+  }
+
+  leadsToDefault(link: Link): boolean {
+    return this.#defaultRoutes.has(link.ifindex);
+  }
+}
+
+/**
+ * Decides the role and the masquerade addresses of each interface.
+ *
+ * - `lo` is never ours; a bridge is known for its address only.
+ * - Patterns (`--pod-interfaces`, `--devices`) replace detection of that role.
+ * - vxlan and its like are overlays.
+ * - A port of a bridge that has a peer (veth, netkit, tap) is a pod's.
+ * - What has the default route or an address with a network behind it is an uplink, also when it is a veth, as a node that
+ *   is itself a container has.
+ * - Any other veth whose peer is in another namespace is a pod's (routed, as Calico does).
+ *
+ * @param addresses in the kernel's order: the first of a family is the primary one
+ * @param defaultRoutes ifindexes which a default route uses
+ */
+export function planInterfaces(
+  links: readonly Link[],
+  addresses: readonly LinkAddress[],
+  defaultRoutes: ReadonlySet<number>,
+  options: InterfaceOptions,
+): Interfaces {
+  const detection = new Detection(links, addresses, defaultRoutes, options);
+  const roles = [...links]
+    .sort((a, b) => a.ifindex - b.ifindex)
+    .flatMap((link) => {
+      const role = detection.role(link);
+      return role === null ? [] : [{ link, role }];
+    });
+  const uplinks = roles.filter(({ role }) => role === "uplink").map(({ link }) => link);
+  uplinks.sort((a, b) => Number(detection.leadsToDefault(b)) - Number(detection.leadsToDefault(a)));
+  const nodeAddress = (family: 4 | 6): IpAddress | null =>
+    uplinks.map((link) => detection.address(link, family)).find((address) => address !== null) ?? null;
+  const [node4, node6] = [nodeAddress(4), nodeAddress(6)];
+
+  const plans: InterfacePlan[] = [];
+  const refused: RefusedInterface[] = [];
+  for (const { link, role } of roles) {
+    const { ifindex, name } = link;
+    if (link.hardwareType !== ARPHRD_ETHER) {
+      const reason = `it has no Ethernet header (hardware type ${link.hardwareType}), which the programs need`;
+      refused.push({ ifindex, name, reason });
+      continue;
+    }
+    const masquerade4 = detection.address(link, 4) ?? node4;
+    const masquerade6 = detection.address(link, 6) ?? node6;
+    plans.push(Object.freeze({ ifindex, name, role, attach: role !== "bridge", masquerade4, masquerade6 }));
+  }
+  return { plans, refused };
+}
