@@ -4,8 +4,9 @@
  * never on history; `dataplane` gives it cells and slots. Frozen; a service port that did not change between two compiles
  * keeps its identity (===), which is how the rest knows that there is nothing to do.
  */
-import type { IpAddress, Protocol } from "../net/ip.js";
+
 import type { Problem } from "../model/types.js";
+import type { IpAddress, Protocol } from "../net/ip.js";
 
 export interface BackendImage {
   readonly address: IpAddress;
