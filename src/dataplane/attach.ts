@@ -6,7 +6,7 @@
 import { Role } from "../abi/enums.gen.js";
 import { interfaceCodec } from "../abi/layout.gen.js";
 import type { KernelMaps, MapWrite } from "../native/kernel.js";
-import { AppError, errorMessage } from "../util/errors.js";
+import { AppError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
 import {
   type InterfaceOptions,
@@ -27,18 +27,25 @@ export interface LinkSnapshot {
   readonly defaultRoutes: ReadonlySet<number>;
 }
 
+export interface AttachRequest {
+  readonly ifindex: number;
+  /** Pods have other programs than uplinks and overlays. */
+  readonly role: Role;
+  readonly mode: AttachMode;
+}
+
+/** How it went for one interface. */
+export type AttachOutcome =
+  | { readonly mode: "tcx" | "clsact"; readonly error: null }
+  | { readonly error: string; readonly gone: boolean };
+
 /** What the keeper needs of the kernel. */
 export interface Hooks {
   readLinks(): LinkSnapshot;
-  /**
-   * Puts both programs on an interface; replaces them without a gap where they are already.
-   *
-   * @returns how they are attached
-   * @throws when the kernel refuses
-   */
-  attach(ifindex: number, mode: AttachMode): Promise<"tcx" | "clsact">;
-  /** Takes both programs off. Nothing there, or no such interface, is no error. */
-  detach(ifindex: number): Promise<void>;
+  /** Puts both programs on each interface; replaces them without a gap where they are. One outcome a request. */
+  attach(requests: readonly AttachRequest[]): Promise<readonly AttachOutcome[]>;
+  /** Takes our programs off. Nothing there, or no such interface, is no error. */
+  detach(ifindexes: readonly number[]): Promise<void>;
 }
 
 export interface KeeperDependencies {
@@ -126,11 +133,11 @@ export class InterfaceKeeper {
     const wanted = new Map(plans.map((plan) => [plan.ifindex, plan]));
     if (audit || this.#entries === null) this.#entries = await this.#readEntries();
     await this.#writeEntries(plans, this.#entries);
-    for (const plan of plans) if (plan.attach) await this.#attach(plan, audit);
+    await this.#attach(plans.filter((plan) => plan.attach && (audit || !this.#serves(plan))));
     // Entries also name interfaces of an agent before this one, whose programs may still be there.
     const known = [...new Set([...this.#entries.keys(), ...this.#attached.keys()])];
     const gone = known.filter((ifindex) => !wanted.has(ifindex));
-    for (const ifindex of gone) await this.#detach(ifindex);
+    await this.#detach(gone);
     await this.#deleteEntries(gone, this.#entries);
     const present = new Set(links.map((link) => link.ifindex));
     for (const ifindex of [...this.#complaints.keys()]) {
@@ -190,37 +197,43 @@ export class InterfaceKeeper {
     );
   }
 
-  async #attach(plan: InterfacePlan, again: boolean): Promise<void> {
-    const { ifindex, name, role } = plan;
-    const before = this.#attached.get(ifindex);
-    if (before !== undefined && !again) {
-      // A new name or role needs nothing of the programs, which find the role in the map.
-      if (before.name !== name || before.role !== role)
-        this.#attached.set(ifindex, { ...before, name, role });
-      return;
-    }
-    try {
-      const mode = await this.#hooks.attach(ifindex, this.#mode);
-      this.#attached.set(ifindex, { name, role, mode });
-      this.#complaints.delete(ifindex);
-      if (before === undefined) this.#log.info({ iface: name, ifindex, role, mode }, "attached");
-    } catch (error) {
-      this.#attached.delete(ifindex);
-      this.#complain(ifindex, name, "attach_failed", errorMessage(error));
-    }
+  /** Whether this interface has its programs already. A new name needs none: it is noted. */
+  #serves(plan: InterfacePlan): boolean {
+    const before = this.#attached.get(plan.ifindex);
+    if (before?.role !== plan.role) return false;
+    if (before.name !== plan.name) this.#attached.set(plan.ifindex, { ...before, name: plan.name });
+    return true;
   }
 
-  async #detach(ifindex: number): Promise<void> {
-    const before = this.#attached.get(ifindex);
-    try {
-      await this.#hooks.detach(ifindex);
-    } catch (error) {
-      this.#complain(ifindex, before?.name ?? "", "detach_failed", errorMessage(error));
-      return;
+  async #attach(plans: readonly InterfacePlan[]): Promise<void> {
+    if (plans.length === 0) return;
+    const requests = plans.map(({ ifindex, role }) => ({ ifindex, role: ROLES[role], mode: this.#mode }));
+    const outcomes = await this.#hooks.attach(requests);
+    plans.forEach(({ ifindex, name, role }, i) => {
+      const outcome = outcomes[i] as AttachOutcome;
+      const before = this.#attached.get(ifindex);
+      if (outcome.error === null) {
+        const { mode } = outcome;
+        this.#attached.set(ifindex, { name, role, mode });
+        this.#complaints.delete(ifindex);
+        if (before?.role !== role) this.#log.info({ iface: name, ifindex, role, mode }, "attached");
+        return;
+      }
+      this.#attached.delete(ifindex);
+      // It went while we looked: the event about it is on its way.
+      if (!outcome.gone) this.#complain(ifindex, name, "attach_failed", outcome.error);
+    });
+  }
+
+  async #detach(ifindexes: readonly number[]): Promise<void> {
+    if (ifindexes.length === 0) return;
+    await this.#hooks.detach(ifindexes);
+    for (const ifindex of ifindexes) {
+      const before = this.#attached.get(ifindex);
+      if (before === undefined) continue;
+      this.#attached.delete(ifindex);
+      this.#log.info({ iface: before.name, ifindex, role: before.role, mode: before.mode }, "detached");
     }
-    this.#attached.delete(ifindex);
-    if (before === undefined) return;
-    this.#log.info({ iface: before.name, ifindex, role: before.role, mode: before.mode }, "detached");
   }
 
   #complain(ifindex: number, iface: string, code: string, reason: string): void {

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  type Check,
+  checkHost,
+  type HostFacts,
+  hasTcx,
+  kernelVersion,
+} from "../../../src/daemon/host-checks.js";
+import { DEFAULT_SNAT_RANGES } from "../../../src/daemon/snat-ports.js";
+
+/** A host on which all is well. */
+const GOOD: HostFacts = {
+  kernelRelease: "6.18.5",
+  capabilities: (1n << 41n) - 1n,
+  nativeError: null,
+  bpffs: "/sys/fs/bpf",
+  cgroup2: "/sys/fs/cgroup",
+  kernelBtf: true,
+  jit: "1",
+  bridges: ["cni0"],
+  bridgeCallIptables: "1",
+  bridgeCallIp6tables: "1",
+  invalidDrops: [],
+  ipForward: "1",
+  ip6Forward: "1",
+  hasRoutableIp6: true,
+  rpFilter: "1",
+  ingressQdiscs: [],
+  localPorts: { first: 32768, last: 60999 },
+  snatRanges: DEFAULT_SNAT_RANGES,
+};
+
+function check(facts: Partial<HostFacts>, name: string): Check {
+  const found = checkHost({ ...GOOD, ...facts }).find((candidate) => candidate.name === name);
+  assert.ok(found, name);
+  return found;
+}
+
+test("checkHost() finds nothing on a host where all is well", () => {
+  assert.deepEqual(
+    checkHost(GOOD).filter(({ status }) => status !== "ok"),
+    [],
+  );
+});
+
+test("checkHost() gives every fault a way to mend it", () => {
+  const bad: HostFacts = {
+    ...GOOD,
+    kernelRelease: "4.19.0",
+    capabilities: 0n,
+    nativeError: "libportolan.so is missing",
+    bridgeCallIptables: "0",
+    ipForward: "0",
+    ingressQdiscs: ["eth0"],
+    localPorts: { first: 1024, last: 65535 },
+  };
+  const failed = checkHost(bad).filter(({ status }) => status === "fail");
+  assert.deepEqual(
+    failed.map(({ name }) => name),
+    ["kernel", "privileges", "library", "hooks", "br_netfilter", "ip_forward", "snat_ports"],
+  );
+  for (const { name, fix } of failed) assert.ok(fix, name);
+});
+
+test("checkHost() fails br_netfilter off beside a bridge, and quotes the rule that makes it break", () => {
+  const rule = "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP";
+  const off = check({ bridgeCallIptables: "0", invalidDrops: [rule] }, "br_netfilter");
+  assert.equal(off.status, "fail");
+  assert.match(off.detail, /cni0/);
+  assert.ok(off.detail.includes(rule));
+  assert.equal(off.fix, "sysctl -w net.bridge.bridge-nf-call-iptables=1");
+});
+
+test("checkHost() fails br_netfilter not loaded beside a bridge, and loads it first", () => {
+  const off = check({ bridgeCallIptables: null, bridgeCallIp6tables: null }, "br_netfilter");
+  assert.equal(off.status, "fail");
+  assert.match(off.fix ?? "", /^modprobe br_netfilter && sysctl -w/);
+});
+
+test("checkHost() does not mind br_netfilter off where no bridge has ports", () => {
+  assert.equal(check({ bridges: [], bridgeCallIptables: "0" }, "br_netfilter").status, "ok");
+});
+
+test("checkHost() minds an ingress qdisc only where there is no tcx", () => {
+  assert.equal(check({ ingressQdiscs: ["eth0"] }, "hooks").status, "ok");
+  const old = check({ ingressQdiscs: ["eth0"], kernelRelease: "6.1.0-13-amd64" }, "hooks");
+  assert.equal(old.status, "fail");
+  assert.match(old.detail, /eth0/);
+});
+
+test("checkHost() warns of source ports that overlap the host's own, and says what is left", () => {
+  const overlap = check({ localPorts: { first: 20000, last: 60999 } }, "snat_ports");
+  assert.equal(overlap.status, "warn");
+  assert.match(
+    overlap.detail,
+    /10240-29999 overlaps net.ipv4.ip_local_port_range \(20000-60999\); 10240-19999, 61000-65535 is left/,
+  );
+});
+
+test("checkHost() names the capability that is missing", () => {
+  const netAdminOnly = check({ capabilities: 1n << 12n }, "privileges");
+  assert.equal(netAdminOnly.status, "fail");
+  assert.equal(netAdminOnly.detail, "without CAP_BPF");
+  assert.equal(check({ capabilities: (1n << 12n) | (1n << 21n) }, "privileges").status, "ok");
+});
+
+test("kernelVersion() and hasTcx() read the forms that distributions use", () => {
+  assert.deepEqual(kernelVersion("6.1.0-13-amd64"), [6, 1]);
+  assert.deepEqual(kernelVersion("5.10.0"), [5, 10]);
+  assert.deepEqual(kernelVersion("unknown"), [0, 0]);
+  assert.ok(hasTcx("6.6.0"));
+  assert.ok(hasTcx("7.0.1"));
+  assert.ok(!hasTcx("6.5.13"));
+});

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Role } from "../../../src/abi/enums.gen.js";
+import { interfaceCodec } from "../../../src/abi/layout.gen.js";
+import {
+  type AttachOutcome,
+  type AttachRequest,
+  type Hooks,
+  InterfaceKeeper,
+  type LinkSnapshot,
+} from "../../../src/dataplane/attach.js";
+import type { Link } from "../../../src/dataplane/interfaces.js";
+import { MemoryKernel } from "../../../src/native/memory.js";
+import { parseIp } from "../../../src/net/ip.js";
+import type { Logger } from "../../../src/util/log.js";
+
+class FakeHooks implements Hooks {
+  links: Link[] = [];
+  readonly addresses: {
+    ifindex: number;
+    address: NonNullable<ReturnType<typeof parseIp>>;
+    prefixLength: number;
+  }[] = [];
+  readonly on = new Set<number>();
+  readonly requests: AttachRequest[] = [];
+  readonly refusals = new Map<number, AttachOutcome>();
+  /** Called before each attach: what does the map hold then? */
+  beforeAttach: (request: AttachRequest) => void = () => {};
+
+  readLinks(): LinkSnapshot {
+    return { links: this.links, addresses: this.addresses, defaultRoutes: new Set() };
+  }
+
+  async attach(requests: readonly AttachRequest[]): Promise<readonly AttachOutcome[]> {
+    return requests.map((request) => {
+      this.beforeAttach(request);
+      this.requests.push(request);
+      const refusal = this.refusals.get(request.ifindex);
+      if (refusal) return refusal;
+      this.on.add(request.ifindex);
+      return { mode: "tcx", error: null };
+    });
+  }
+
+  async detach(ifindexes: readonly number[]): Promise<void> {
+    for (const ifindex of ifindexes) this.on.delete(ifindex);
+  }
+}
+
+function veth(ifindex: number): Link {
+  return { ifindex, name: `veth${ifindex}`, kind: "veth", hardwareType: 1, master: 3, peerElsewhere: true };
+}
+
+const CNI0: Link = {
+  ifindex: 3,
+  name: "cni0",
+  kind: "bridge",
+  hardwareType: 1,
+  master: 0,
+  peerElsewhere: false,
+};
+
+function setUp(kernel = new MemoryKernel(), hooks = new FakeHooks()) {
+  const said: string[] = [];
+  const say = (fields: Readonly<Record<string, unknown>>, message: string): void => {
+    said.push(`${message} ${String(fields.iface)}`);
+  };
+  const log: Logger = { debug: say, info: say, warn: say, error: say };
+  const keeper = new InterfaceKeeper(
+    "auto",
+    { devices: [], podInterfaces: [] },
+    { hooks, maps: kernel, log },
+  );
+  return { kernel, hooks, keeper, said };
+}
+
+/** ifindex -> role, as the kernel's map has it. */
+async function entries(kernel: MemoryKernel): Promise<Map<number, number>> {
+  const { count, keys, values } = await kernel.dump("interfaces");
+  const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
+  return new Map(
+    Array.from({ length: count }, (_, i) => [
+      view.getUint32(4 * i, true),
+      interfaceCodec.decode(values, i * interfaceCodec.size).role,
+    ]),
+  );
+}
+
+test("InterfaceKeeper.sync() has the entry in the map before the programs run", async () => {
+  const { kernel, hooks, keeper } = setUp();
+  hooks.links = [CNI0, veth(5)];
+  let written = -1;
+  hooks.beforeAttach = () => {
+    written = kernel.stats.mapWrites;
+  };
+  await keeper.sync();
+  assert.equal(written, 2, "cni0 and veth5");
+  assert.deepEqual(
+    await entries(kernel),
+    new Map([
+      [3, Role.BRIDGE],
+      [5, Role.POD],
+    ]),
+  );
+  assert.deepEqual([...hooks.on], [5], "a bridge is known, not hooked");
+});
+
+test("InterfaceKeeper.sync() follows interfaces as they come and go, and asks nothing twice", async () => {
+  const { kernel, hooks, keeper, said } = setUp();
+  hooks.links = [CNI0, veth(5)];
+  await keeper.sync();
+  hooks.links = [CNI0, veth(5), veth(6)];
+  await keeper.sync();
+  assert.deepEqual(
+    hooks.requests.map(({ ifindex }) => ifindex),
+    [5, 6],
+  );
+  hooks.links = [CNI0, veth(6)];
+  await keeper.sync();
+  assert.deepEqual([...hooks.on], [6]);
+  assert.deepEqual([...(await entries(kernel)).keys()].sort(), [3, 6]);
+  assert.deepEqual(said, ["attached veth5", "attached veth6", "detached veth5"]);
+});
+
+test("InterfaceKeeper.sync() of a restarted agent writes nothing, and takes away what an earlier one left", async () => {
+  const first = setUp();
+  first.hooks.links = [CNI0, veth(5), veth(6)];
+  await first.keeper.sync();
+  const writes = first.kernel.stats.mapWrites;
+
+  const second = setUp(first.kernel, first.hooks);
+  await second.keeper.sync();
+  assert.equal(first.kernel.stats.mapWrites, writes);
+
+  first.hooks.links = [CNI0, veth(6)]; // veth5 went while no agent ran
+  const third = setUp(first.kernel, first.hooks);
+  await third.keeper.sync();
+  assert.deepEqual([...(await entries(first.kernel)).keys()].sort(), [3, 6]);
+  assert.deepEqual([...first.hooks.on], [6]);
+});
+
+test("InterfaceKeeper.sync() serves the others when one interface refuses, says so once, and tries again", async () => {
+  const { hooks, keeper, said } = setUp();
+  hooks.links = [CNI0, veth(5), veth(6)];
+  hooks.refusals.set(5, { error: "a qdisc is in the way", gone: false });
+  await keeper.sync();
+  await keeper.sync();
+  assert.deepEqual([...hooks.on], [6]);
+  assert.deepEqual(said, ["interface not served veth5", "attached veth6"]);
+  hooks.refusals.clear();
+  await keeper.sync();
+  assert.deepEqual([...hooks.on].sort(), [5, 6]);
+});
+
+test("InterfaceKeeper.sync(audit) attaches again what somebody took away, and repairs the map", async () => {
+  const { kernel, hooks, keeper } = setUp();
+  hooks.links = [CNI0, veth(5)];
+  await keeper.sync();
+  hooks.on.clear();
+  const key = Uint8Array.of(5, 0, 0, 0);
+  await kernel.apply([{ map: "interfaces", kind: "delete", count: 1, keys: key, values: new Uint8Array() }]);
+  await keeper.sync(true);
+  assert.deepEqual([...hooks.on], [5]);
+  assert.deepEqual(
+    await entries(kernel),
+    new Map([
+      [3, Role.BRIDGE],
+      [5, Role.POD],
+    ]),
+  );
+});
+
+test("InterfaceKeeper.sync() writes one entry when one address has changed", async () => {
+  const { kernel, hooks, keeper } = setUp();
+  const [first, second] = [parseIp("10.244.1.1"), parseIp("10.244.1.2")];
+  assert.ok(first && second);
+  hooks.links = [CNI0, veth(5), veth(6)];
+  await keeper.sync();
+  const writes = kernel.stats.mapWrites;
+  hooks.addresses.push({ ifindex: 6, address: first, prefixLength: 32 });
+  await keeper.sync();
+  assert.equal(kernel.stats.mapWrites - writes, 1);
+  hooks.addresses.splice(0, 1, { ifindex: 6, address: second, prefixLength: 32 });
+  await keeper.sync();
+  assert.equal(kernel.stats.mapWrites - writes, 2);
+});
+
+test("InterfaceKeeper.sync() reads the map anew after the kernel refused a write", async () => {
+  const kernel = new MemoryKernel({ maxEntries: { interfaces: 1 } });
+  const { hooks, keeper } = setUp(kernel);
+  hooks.links = [CNI0, veth(5)];
+  await assert.rejects(keeper.sync(), { code: "E_INTERFACES_MAP" });
+  hooks.links = [CNI0];
+  await keeper.sync();
+  assert.deepEqual(await entries(kernel), new Map([[3, Role.BRIDGE]]));
+});

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  type InterfaceOptions,
+  type Interfaces,
+  type Link,
+  type LinkAddress,
+  matchesName,
+  planInterfaces,
+} from "../../../src/dataplane/interfaces.js";
+import { parseIp } from "../../../src/net/ip.js";
+
+const DETECT: InterfaceOptions = { devices: [], podInterfaces: [] };
+
+function link(ifindex: number, name: string, fields: Partial<Link> = {}): Link {
+  return { ifindex, name, kind: "", hardwareType: 1, master: 0, peerElsewhere: false, ...fields };
+}
+
+function on(ifindex: number, ...cidrs: string[]): LinkAddress[] {
+  return cidrs.map((cidr) => {
+    const [text = "", prefix = ""] = cidr.split("/");
+    const address = parseIp(text);
+    assert.ok(address, cidr);
+    return { ifindex, address, prefixLength: Number(prefix) };
+  });
+}
+
+/** "name role v4 v6" of each plan; "(known)" when nothing is attached. */
+function lines({ plans }: Interfaces): string[] {
+  return plans.map(({ name, role, attach, masquerade4, masquerade6 }) =>
+    [name, role, masquerade4?.text ?? "-", masquerade6?.text ?? "-", ...(attach ? [] : ["(known)"])].join(
+      " ",
+    ),
+  );
+}
+
+const LO = link(1, "lo", { hardwareType: 772 });
+const VETH = { kind: "veth", peerElsewhere: true };
+
+test("planInterfaces() gives a flannel node's interfaces their roles, and bridge ports their bridge's address", () => {
+  const links = [
+    LO,
+    link(2, "eth0", VETH), // a node that is a container itself: its uplink is a veth
+    link(3, "cni0", { kind: "bridge" }),
+    link(4, "flannel.1", { kind: "vxlan" }),
+    link(5, "vethaaaa", { ...VETH, master: 3 }),
+  ];
+  const addresses = [
+    ...on(1, "127.0.0.1/8", "::1/128"),
+    ...on(2, "192.168.50.1/24", "fd00:50::1/64", "fe80::1/64"),
+    ...on(3, "10.244.1.1/24", "fd00:10:244:1::1/64"),
+    ...on(4, "10.244.1.0/32", "fd00:10:244:1::/128"),
+    ...on(5, "fe80::5/64"),
+  ];
+  assert.deepEqual(lines(planInterfaces(links, addresses, new Set([2]), DETECT)), [
+    "eth0 uplink 192.168.50.1 fd00:50::1",
+    "cni0 bridge 10.244.1.1 fd00:10:244:1::1 (known)",
+    "flannel.1 overlay 10.244.1.0 fd00:10:244:1::",
+    "vethaaaa pod 10.244.1.1 fd00:10:244:1::1",
+  ]);
+});
+
+test("planInterfaces() takes a routed veth without an address of its own for a pod's, with the node's address", () => {
+  const links = [LO, link(2, "eth0"), link(7, "cali1", VETH), link(8, "cali2", VETH), link(9, "ptp", VETH)];
+  const addresses = [
+    ...on(2, "192.168.50.1/24"),
+    ...on(7, "169.254.1.1/32", "fe80::ecee:eeff:feee:eeee/64"),
+    ...on(9, "10.22.0.1/32"), // the ptp plug-in: the gateway's address, and no network behind it
+  ];
+  assert.deepEqual(lines(planInterfaces(links, addresses, new Set([2]), DETECT)), [
+    "eth0 uplink 192.168.50.1 -",
+    "cali1 pod 192.168.50.1 -",
+    "cali2 pod 192.168.50.1 -",
+    "ptp pod 10.22.0.1 -",
+  ]);
+});
+
+test("planInterfaces() leaves alone what leads nowhere: lo, bond members, unaddressed cards, veths within the node", () => {
+  const links = [
+    LO,
+    link(2, "eth0", { master: 4 }),
+    link(3, "eth1", { master: 4 }),
+    link(4, "bond0", { kind: "bond" }),
+    link(5, "eth2"),
+    link(6, "inner", { kind: "veth" }),
+    link(7, "kube-ipvs0", { kind: "dummy" }),
+  ];
+  const addresses = [...on(4, "10.0.0.5/24"), ...on(7, "10.96.0.1/32")];
+  assert.deepEqual(lines(planInterfaces(links, addresses, new Set([4]), DETECT)), [
+    "bond0 uplink 10.0.0.5 -",
+  ]);
+});
+
+test("planInterfaces() prefers the address of the uplink with the default route for what has none", () => {
+  const links = [link(2, "eth0"), link(3, "eth1"), link(7, "cali1", VETH)];
+  const addresses = [...on(2, "10.1.0.1/24"), ...on(3, "10.2.0.1/24", "fd02::1/64")];
+  assert.deepEqual(lines(planInterfaces(links, addresses, new Set([3]), DETECT)), [
+    "eth0 uplink 10.1.0.1 fd02::1",
+    "eth1 uplink 10.2.0.1 fd02::1",
+    "cali1 pod 10.2.0.1 fd02::1",
+  ]);
+});
+
+test("planInterfaces() takes patterns in place of detection, for each role on its own", () => {
+  const links = [
+    link(2, "eth0"),
+    link(3, "eth1"),
+    link(4, "vx", { kind: "vxlan" }),
+    link(7, "cali1", VETH),
+    link(8, "other", VETH),
+  ];
+  const addresses = [...on(2, "10.1.0.1/24"), ...on(3, "10.2.0.1/24")];
+  const plan = (options: Partial<InterfaceOptions>): string[] =>
+    planInterfaces(links, addresses, new Set([2]), { ...DETECT, ...options }).plans.map(
+      ({ name, role }) => `${name} ${role}`,
+    );
+  assert.deepEqual(plan({ devices: ["eth1"] }), ["eth1 uplink", "vx overlay", "cali1 pod", "other pod"]);
+  assert.deepEqual(plan({ podInterfaces: ["cali*"] }), [
+    "eth0 uplink",
+    "eth1 uplink",
+    "vx overlay",
+    "cali1 pod",
+  ]);
+  assert.deepEqual(plan({ devices: ["nothing"], podInterfaces: ["nothing"] }), ["vx overlay"]);
+});
+
+test("planInterfaces() refuses a device without an Ethernet header and names it", () => {
+  const links = [link(2, "wg0", { kind: "wireguard", hardwareType: 65534 }), link(3, "eth0")];
+  const { plans, refused } = planInterfaces(links, on(3, "10.0.0.1/8"), new Set(), DETECT);
+  assert.deepEqual(
+    plans.map(({ name }) => name),
+    ["eth0"],
+  );
+  assert.equal(refused.length, 1);
+  assert.equal(refused[0]?.name, "wg0");
+  assert.match(refused[0]?.reason ?? "", /no Ethernet header/);
+});
+
+test("planInterfaces() does not depend on the order in which links are listed", () => {
+  const links = [link(2, "eth0"), link(3, "cni0", { kind: "bridge" }), link(5, "v", { ...VETH, master: 3 })];
+  const addresses = [...on(2, "10.0.0.1/24"), ...on(3, "10.244.0.1/24")];
+  const forwards = planInterfaces(links, addresses, new Set([2]), DETECT);
+  assert.deepEqual(planInterfaces([...links].reverse(), addresses, new Set([2]), DETECT), forwards);
+});
+
+test("matchesName() knows * and ?, and takes every other character as it is", () => {
+  assert.ok(matchesName("cali*", "cali123"));
+  assert.ok(matchesName("eth?", "eth0"));
+  assert.ok(!matchesName("eth?", "eth10"));
+  assert.ok(matchesName("flannel.1", "flannel.1"));
+  assert.ok(!matchesName("flannel.1", "flannelx1"));
+  assert.ok(!matchesName("eth0", "eth0.100"));
+});
