@@ -37,14 +37,17 @@ export type Handler<Options> = (
 export function describe(text: CommandText): Command {
   const width = Math.max(...text.examples.map((example) => example.line.length));
   const examples = text.examples.map(({ line, does }) => `  $ ${line.padEnd(width)}   # ${does}`);
-  return new Command(text.name)
-    .summary(text.summary)
-    .description(text.description)
-    .addOption(
-      new Option("-o, --output <format>", "form of the result").choices(["table", "json"]).default("table"),
-    )
-    .option("--bpf-root <dir>", "directory of the pinned maps (default: portolan below the bpffs mount)")
-    .addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
+  return (
+    new Command(text.name)
+      .summary(text.summary)
+      // Its lines are those of our source: the terminal has a width of its own. An empty line begins a paragraph.
+      .description(text.description.replaceAll(/([^\n])\n(?!\n)/g, "$1 "))
+      .addOption(
+        new Option("-o, --output <format>", "form of the result").choices(["table", "json"]).default("table"),
+      )
+      .option("--bpf-root <dir>", "directory of the pinned maps (default: portolan below the bpffs mount)")
+      .addHelpText("after", `\nExamples:\n${examples.join("\n")}`)
+  );
 }
 
 /**

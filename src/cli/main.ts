@@ -15,18 +15,22 @@ import { mapsCommand } from "./commands/maps/index.js";
 import { servicesCommand } from "./commands/services/index.js";
 import { endQuietlyWhenClosed } from "./output.js";
 
-const DESCRIPTION = `Portolan writes Kubernetes Services into eBPF maps and translates their packets in the kernel.
+const DESCRIPTION =
+  "Portolan writes Kubernetes Services into eBPF maps, and translates their packets in the kernel.";
 
+const MORE = `
 Start here:
-  $ portolan doctor                                  # can this machine run it?
-  $ portolan compile -f examples/redis               # what would the maps hold? needs no root
-  $ portolan agent --manifests examples/redis        # run it (root)
-  $ portolan services                                # see it work
-  $ portolan demo                                    # or: two nodes and a real Redis, in a minute`;
+  $ portolan doctor                             # can this machine run it?
+  $ portolan compile -f examples/redis          # what would the maps hold? needs no root
+  $ portolan agent --manifests examples/redis   # run it (root)
+  $ portolan services                           # see what the kernel does
+  $ portolan demo                               # or: two nodes and a real Redis, in a minute
 
-const EXIT_CODES = `
-Exit status: 0 done, 1 done with a finding, 2 wrong usage, 3 failed.
-Results go to stdout, everything else to stderr. Every command takes -o json.`;
+Every command explains itself with examples: portolan COMMAND --help
+Results go to stdout and everything else to stderr; -o json works everywhere.
+Exit status: 0 done, 1 done with a finding, 2 wrong usage, 3 failed.`;
+
+const HELP_WIDTH = 100;
 
 function version(): string {
   const file = new URL("../../package.json", import.meta.url);
@@ -39,9 +43,13 @@ export function buildProgram(): Command {
     .description(DESCRIPTION)
     .version(version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help, or that of a command")
+    .configureOutput({
+      getOutHelpWidth: () => Math.min(process.stdout.columns ?? HELP_WIDTH, HELP_WIDTH),
+      getErrHelpWidth: () => Math.min(process.stderr.columns ?? HELP_WIDTH, HELP_WIDTH),
+    })
     .helpCommand("help [command]", "print the help of a command")
     .showHelpAfterError("(portolan --help shows what there is)")
-    .addHelpText("after", EXIT_CODES);
+    .addHelpText("after", MORE);
   const commands = [
     agentCommand(),
     compileCommand(),
@@ -54,8 +62,14 @@ export function buildProgram(): Command {
     cleanupCommand(),
     demoCommand(),
   ];
-  for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
+  for (const command of commands) program.addCommand(command);
+  inherit(program);
   return program;
+}
+
+/** commander copies settings to commands that it makes itself, not to those which are added. */
+function inherit(parent: Command): void {
+  for (const child of parent.commands) inherit(child.copyInheritedSettings(parent));
 }
 
 /** `exitOverride` makes commander throw instead of ending the process; it is not inherited by added commands. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Small readings of /proc. Everything below net/ is that of the process's own network namespace. */
+/** Small readings of /proc and /sys. Everything below net/ is that of the process's own network namespace. */
 import { readFileSync } from "node:fs";
 
 /** A file's text, or null when it is not there or may not be read. */

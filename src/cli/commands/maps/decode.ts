@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Map entries as plain values, by the layouts generated from the kernel programs. */
+import type { Codec } from "../../../abi/codec.js";
+import { BackendState, Direction, Role } from "../../../abi/enums.gen.js";
+import {
+  addrPort4Codec,
+  addrPort6Codec,
+  backend4Codec,
+  backend6Codec,
+  frontendCodec,
+  interfaceCodec,
+  natKey4Codec,
+  natKey6Codec,
+  natValue4Codec,
+  natValue6Codec,
+  serviceNameCodec,
+  trafficCodec,
+} from "../../../abi/layout.gen.js";
+import type { MapSpec } from "../../../abi/maps.gen.js";
+import { ipFromBytes } from "../../../net/ip.js";
+
+const CODECS: readonly Codec<object>[] = [
+  addrPort4Codec,
+  addrPort6Codec,
+  backend4Codec,
+  backend6Codec,
+  frontendCodec,
+  interfaceCodec,
+  natKey4Codec,
+  natKey6Codec,
+  natValue4Codec,
+  natValue6Codec,
+  serviceNameCodec,
+  trafficCodec,
+] as readonly Codec<object>[];
+
+/** A value that JSON can hold. */
+export type Plain = string | number | { readonly [field: string]: Plain };
+
+/** One entry of a map, decoded. */
+export interface DecodedEntry {
+  readonly key: Plain;
+  readonly value: Plain;
+}
+
+function nameOf(values: Readonly<Record<string, number>>, value: number): string {
+  const name = Object.keys(values).find((key) => values[key] === value);
+  return name === undefined ? String(value) : name.toLowerCase().replace(/^backend_/, "");
+}
+
+/** Numbers that stand for a word, by struct and field. */
+const WORDS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  "backend4.state": BackendState,
+  "backend6.state": BackendState,
+  "nat_key4.direction": Direction,
+  "nat_key6.direction": Direction,
+  "interface.role": Role,
+};
+
+function plain(struct: string, field: string, value: unknown): Plain {
+  if (value instanceof Uint8Array) return ipFromBytes(value).text;
+  if (typeof value === "bigint") {
+    // Choice words are read in hexadecimal; counters are figures.
+    return struct === "frontend" ? `0x${value.toString(16).padStart(16, "0")}` : Number(value);
+  }
+  const words = WORDS[`${struct}.${field}`];
+  return words === undefined ? (value as string | number) : nameOf(words, value as number);
+}
+
+/** A reader of the entries that a map's spec names: a struct of ours, or a u32. */
+export function decoderOf(type: string): (bytes: Uint8Array) => Plain {
+  if (type === "u32") {
+    return (bytes) => new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+  }
+  const codec = CODECS.find(({ name }) => name === type);
+  if (codec === undefined) throw new RangeError(`no layout is known for "${type}"`);
+  return (bytes) =>
+    Object.fromEntries(
+      Object.entries(codec.decode(bytes)).map(([field, value]) => [field, plain(type, field, value)]),
+    );
+}
+
+/** Whether an entry holds anything: cells of arrays that were never used are all zero. */
+const isUsed = (value: Uint8Array): boolean => value.some((byte) => byte !== 0);
+
+/** Decodes packed entries; of arrays those in use. */
+export function* decodeEntries(
+  spec: MapSpec,
+  dump: { readonly count: number; readonly keys: Uint8Array; readonly values: Uint8Array },
+): Generator<DecodedEntry> {
+  const [key, value] = [decoderOf(spec.key), decoderOf(spec.value)];
+  const isArray = spec.type === "array" || spec.type === "percpu_array";
+  for (let i = 0; i < dump.count; i++) {
+    const valueBytes = dump.values.subarray(i * spec.valueSize, (i + 1) * spec.valueSize);
+    if (isArray && !isUsed(valueBytes)) continue;
+    yield {
+      key: key(dump.keys.subarray(i * spec.keySize, (i + 1) * spec.keySize)),
+      value: value(valueBytes),
+    };
+  }
+}
+
+/** A decoded key or value in one line: `addr=10.96.65.65 port=6379 protocol=6`. */
+export function plainText(value: Plain): string {
+  if (typeof value !== "object") return String(value);
+  return Object.entries(value)
+    .map(([field, part]) => `${field}=${plainText(part)}`)
+    .join(" ");
+}
