@@ -6,6 +6,8 @@
 import { inSliceOrder } from "../model/endpoints.js";
 import type { EndpointSlice, NodeInfo, Origin, Problem, Service, Snapshot } from "../model/types.js";
 import type { IpAddress } from "../net/ip.js";
+import type { Sliced } from "../util/slices.js";
+import { atOnce } from "../util/slices.js";
 import { Claims, claimKey } from "./claims.js";
 import { compileServicePort, sameServicePort, servicePortKey } from "./service-port.js";
 import type { Image, ServicePortImage } from "./types.js";
@@ -16,11 +18,8 @@ export interface Compiler {
    * or the node has changed; a service port that came out equal keeps its identity, and so do `servicePorts` and the image.
    */
   compile(snapshot: Snapshot): Image;
-  /**
-   * The same in turns: awaits `pause` every few dozen Services, so that the caller can let the event loop go on. One at a
-   * time; after a `pause` that throws, compile again.
-   */
-  compileInTurns(snapshot: Snapshot, pause: () => Promise<void>): Promise<Image>;
+  /** The same as work that may be paused (`inSlices`). One at a time; abandoned work costs the next compile its memory. */
+  compileSliced(snapshot: Snapshot): Sliced<Image>;
 }
 
 /** What is remembered about one Service. */
@@ -39,7 +38,7 @@ interface Entry {
 
 const NO_SLICES: readonly EndpointSlice[] = Object.freeze([]);
 const NO_PROBLEMS: readonly Problem[] = Object.freeze([]);
-const SERVICES_PER_TURN = 32;
+const SERVICES_PER_STEP = 32;
 
 /** Compiles from nothing. Pure. */
 export function compile(snapshot: Snapshot): Image {
@@ -50,21 +49,8 @@ export function compile(snapshot: Snapshot): Image {
 export function createCompiler(): Compiler {
   const state = new CompilerState();
   return {
-    compile(snapshot) {
-      const steps = state.run(snapshot);
-      for (;;) {
-        const step = steps.next();
-        if (step.done) return step.value;
-      }
-    },
-    async compileInTurns(snapshot, pause) {
-      const steps = state.run(snapshot);
-      for (;;) {
-        const step = steps.next();
-        if (step.done) return step.value;
-        await pause();
-      }
-    },
+    compile: (snapshot) => atOnce(state.run(snapshot)),
+    compileSliced: (snapshot) => state.run(snapshot),
   };
 }
 
@@ -77,7 +63,7 @@ class CompilerState {
   /** False while a run is under way: a run that was abandoned leaves the memory unusable. */
   #whole = true;
 
-  *run(snapshot: Snapshot): Generator<void, Image> {
+  *run(snapshot: Snapshot): Sliced<Image> {
     if (!this.#whole) this.#forget();
     this.#whole = false;
     const nodeChanged = this.#node === null || !sameNode(this.#node, snapshot.node);
@@ -96,7 +82,7 @@ class CompilerState {
       this.#replace(key, before, compileService(service, slices, snapshot.node, before), touched);
       keysChanged ||= before === undefined;
       dirty.add(key);
-      if (dirty.size % SERVICES_PER_TURN === 0) yield;
+      if (dirty.size % SERVICES_PER_STEP === 0) yield;
     }
     if (dirty.size === 0 && !keysChanged && this.#image !== null) {
       this.#whole = true;

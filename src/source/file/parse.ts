@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+/** One file's bytes to projected objects. What did not change since the last time is not read again. */
+import { createHash } from "node:crypto";
+import type { Problem } from "../../model/types.js";
+import { errorMessage } from "../../util/errors.js";
+import type { Sliced } from "../../util/slices.js";
+import { Field, Report } from "../fields.js";
+import type { Ignored, Projected, SourceObject } from "../objects.js";
+import { identityOf } from "../objects.js";
+import { readableName } from "../project/metadata.js";
+import { projectObject } from "../project/object.js";
+import type { JsonRange, JsonValue } from "./json.js";
+import { scanJson } from "./json.js";
+import type { Limits } from "./limits.js";
+import { mebibytes } from "./limits.js";
+import { relocate } from "./relocate.js";
+import type { Chunk } from "./split.js";
+import { countLines, splitDocuments, splitYamlList } from "./split.js";
+import type { YamlDocument, YamlReader } from "./yaml.js";
+
+/** What one document came to. */
+export interface DocumentState {
+  /** Of its bytes. */
+  readonly hash: string;
+  readonly line: number;
+  readonly results: readonly Projected[];
+  /** It could not be read at all. */
+  readonly broken: boolean;
+}
+
+export interface FileState {
+  readonly file: string;
+  readonly documents: readonly DocumentState[];
+  readonly objects: readonly SourceObject[];
+  readonly problems: readonly Problem[];
+  readonly ignored: readonly Ignored[];
+  /** Something in it is no YAML or JSON: it may be half-written. */
+  readonly broken: boolean;
+}
+
+export interface ParseContext {
+  readonly readYaml: YamlReader;
+  readonly limits: Limits;
+}
+
+/** Smaller lists are read in one piece. Bytes. */
+const SMALL_LIST = 32 * 1024;
+const MOST_PROBLEMS = 1000;
+
+/**
+ * Reads a whole file. `previous` is what the same file came to before: documents with the same bytes are taken from it, and
+ * an object that is bad now but was good then stays as it was, as it would in a cluster.
+ */
+export function* parseManifest(
+  file: string,
+  bytes: Buffer,
+  context: ParseContext,
+  previous: FileState | null,
+): Sliced<FileState> {
+  const refusal = refusalOf(bytes);
+  if (refusal !== null) return refused(file, refusal);
+  const text = bytes.subarray(0, 3).equals(UTF8_BOM) ? bytes.subarray(3) : bytes;
+  const known = new Map(previous?.documents.map((document) => [document.hash, document]));
+  const documents: DocumentState[] = [];
+  let broken = 0;
+  for (const chunk of joinDirectives(yield* splitDocuments(text))) {
+    const document = yield* parseChunk(file, chunk, context, known);
+    documents.push(document);
+    if (document.broken) broken += 1;
+    if (broken >= context.limits.maxBrokenDocuments) {
+      documents.push(gaveUp(file, chunk.line, broken));
+      break;
+    }
+    yield;
+  }
+  return finish(file, documents, previous);
+}
+
+const UTF8_BOM = Buffer.from([0xef, 0xbb, 0xbf]);
+
+function refusalOf(bytes: Buffer): string | null {
+  const [a, b] = bytes;
+  if ((a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff)) return "is UTF-16; manifests are UTF-8";
+  const zero = bytes.indexOf(0);
+  return zero < 0 ? null : `is no text: byte ${zero} is zero`;
+}
+
+/** A state that holds nothing but the reason. */
+export function refused(file: string, message: string): FileState {
+  const problem: Problem = {
+    severity: "error",
+    origin: { file, line: null },
+    object: "",
+    field: "",
+    message,
+  };
+  return { file, documents: [], objects: [], problems: [problem], ignored: [], broken: true };
+}
+
+/** `%YAML` lines stand before the marker of the document that they belong to. */
+function joinDirectives(chunks: readonly Chunk[]): readonly Chunk[] {
+  const [first, second, ...rest] = chunks;
+  if (first === undefined || second === undefined || first.bytes[0] !== 0x25) return chunks;
+  return [{ bytes: Buffer.concat([first.bytes, second.bytes]), line: first.line }, ...rest];
+}
+
+function* parseChunk(
+  file: string,
+  chunk: Chunk,
+  context: ParseContext,
+  known: ReadonlyMap<string, DocumentState>,
+): Sliced<DocumentState> {
+  const hash = createHash("sha1").update(chunk.bytes).digest("base64");
+  const before = known.get(hash);
+  if (before !== undefined) {
+    const results = relocate(before.results, chunk.line - before.line);
+    return { ...before, line: chunk.line, results };
+  }
+  const reading = new DocumentReading(file, chunk, context);
+  yield* reading.run();
+  return { hash, line: chunk.line, results: reading.results, broken: reading.broken };
+}
+
+/** One document being read: collects results. */
+class DocumentReading {
+  readonly results: Projected[] = [];
+  broken = false;
+  readonly #file: string;
+  readonly #chunk: Chunk;
+  readonly #context: ParseContext;
+
+  constructor(file: string, chunk: Chunk, context: ParseContext) {
+    this.#file = file;
+    this.#chunk = chunk;
+    this.#context = context;
+  }
+
+  *run(): Sliced<void> {
+    let text: string;
+    try {
+      text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(this.#chunk.bytes);
+    } catch {
+      this.#fail("is no UTF-8 text", 1);
+      return;
+    }
+    const json = /^(?:---[ \t\r]*\n?)?\s*(?=[{[])/.exec(text);
+    if (json !== null && (yield* this.#json(text, json[0].length))) return;
+    yield* this.#yaml(text);
+  }
+
+  *#yaml(text: string): Sliced<void> {
+    const list = this.#chunk.bytes.length > SMALL_LIST ? splitYamlList(text) : null;
+    if (list === null) {
+      if (this.#tooLarge(text.length, 1)) return;
+      for (const document of this.#context.readYaml(text)) this.#take(document, 1);
+      return;
+    }
+    const [head] = this.#context.readYaml(list.head);
+    if (head === undefined || head.error !== null) {
+      if (head !== undefined) this.#take(head, 1);
+      return;
+    }
+    for (const { text: itemText, lineOffset } of list.items) {
+      if (!this.#tooLarge(itemText.length, lineOffset + 1)) {
+        for (const item of this.#context.readYaml(itemText)) {
+          this.#take({ ...item, value: inherit(item.value, head.value) }, lineOffset + 1);
+        }
+      }
+      yield;
+    }
+  }
+
+  /** False when it is no JSON after all: much that begins with a bracket is YAML. */
+  *#json(text: string, offset: number): Sliced<boolean> {
+    const body = text.slice(offset);
+    const values = yield* scanJson(body);
+    if (values === null) return false;
+    const lines = new LineReader(body, 1 + countLines(Buffer.from(text.slice(0, offset))));
+    for (const value of values) {
+      const read = value.list !== null && value.end - value.start > SMALL_LIST;
+      const ok = read ? yield* this.#jsonList(body, value, lines) : this.#jsonValue(body, value, lines, null);
+      if (!ok) return false;
+      yield;
+    }
+    return true;
+  }
+
+  #jsonValue(body: string, range: JsonRange, lines: LineReader, head: unknown): boolean {
+    const line = lines.at(range.start);
+    if (this.#tooLarge(range.end - range.start, line)) return true;
+    let value: unknown;
+    try {
+      value = JSON.parse(body.slice(range.start, range.end));
+    } catch (error) {
+      // Small texts get a second chance as YAML, whose reader also knows the line of a mistake.
+      if (this.results.length === 0 && body.length <= this.#context.limits.maxObjectBytes) return false;
+      this.#fail(`is no valid JSON: ${errorMessage(error)}`, line);
+      return true;
+    }
+    this.#project(head === null ? value : inherit(value, head), line, []);
+    return true;
+  }
+
+  *#jsonList(body: string, value: JsonValue, lines: LineReader): Sliced<boolean> {
+    const { list } = value;
+    if (list === null) return true;
+    let head: unknown;
+    try {
+      head = JSON.parse(`${body.slice(value.start, list.start)}[]${body.slice(list.end, value.end)}`);
+    } catch (error) {
+      this.#fail(`is no valid JSON: ${errorMessage(error)}`, lines.at(value.start));
+      return true;
+    }
+    if (!isList(head)) return this.#jsonValue(body, value, lines, null);
+    for (const item of list.items) {
+      this.#jsonValue(body, item, lines, head);
+      yield;
+    }
+    return true;
+  }
+
+  #tooLarge(size: number, line: number): boolean {
+    const { maxObjectBytes } = this.#context.limits;
+    if (size <= maxObjectBytes) return false;
+    this.#fail(`is ${mebibytes(size)}; one object may have ${mebibytes(maxObjectBytes)}`, line);
+    return true;
+  }
+
+  #take(document: YamlDocument, firstLine: number): void {
+    const { error, value } = document;
+    if (error !== null) this.#fail(error.message, firstLine + error.line - 1, value);
+    else
+      this.#project(
+        value,
+        firstLine + document.line - 1,
+        document.itemLines.map((l) => firstLine + l - 1),
+      );
+  }
+
+  /** `line` counts from the document's first. */
+  #project(value: unknown, line: number, itemLines: readonly number[]): void {
+    if (!isList(value)) {
+      this.results.push(projectObject(value, this.#origin(line)));
+      return;
+    }
+    for (const [index, item] of value.items.entries()) {
+      this.results.push(projectObject(inherit(item, value), this.#origin(itemLines[index] ?? line)));
+    }
+  }
+
+  #origin(line: number): { readonly file: string; readonly line: number } {
+    return Object.freeze({ file: this.#file, line: this.#chunk.line + line - 1 });
+  }
+
+  #fail(message: string, line: number, value?: unknown): void {
+    this.broken = true;
+    const origin = this.#origin(line);
+    const object = nameOfBroken(value);
+    const problem: Problem = { severity: "error", origin, object, field: "", message };
+    this.results.push({ object: null, problems: [problem], ignored: null, identity: null });
+  }
+}
+
+/** Lines of ascending offsets, counted once. */
+class LineReader {
+  readonly #text: string;
+  #offset = 0;
+  #line: number;
+
+  constructor(text: string, firstLine: number) {
+    this.#text = text;
+    this.#line = firstLine;
+  }
+
+  at(offset: number): number {
+    for (let i = this.#text.indexOf("\n", this.#offset); i >= 0 && i < offset; ) {
+      this.#line += 1;
+      this.#offset = i + 1;
+      i = this.#text.indexOf("\n", this.#offset);
+    }
+    return this.#line;
+  }
+}
+
+function nameOfBroken(value: unknown): string {
+  const root = new Field(new Report(), value);
+  const kind = root.get("kind").value;
+  const name = readableName(root, kind !== "Node");
+  return typeof kind === "string" && /^\w+$/.test(kind) && name !== null ? `${kind} ${name}` : "";
+}
+
+interface List {
+  readonly kind: string;
+  readonly apiVersion?: unknown;
+  readonly items: readonly unknown[];
+}
+
+/** `List`, and typed ones such as ServiceList. */
+function isList(value: unknown): value is List {
+  if (typeof value !== "object" || value === null) return false;
+  const { kind, items } = value as { kind?: unknown; items?: unknown };
+  return typeof kind === "string" && kind.endsWith("List") && Array.isArray(items);
+}
+
+/** Items of a typed list need not repeat its kind. */
+function inherit(item: unknown, list: unknown): unknown {
+  if (!isList(list) || list.kind === "List" || typeof item !== "object" || item === null) return item;
+  return { apiVersion: list.apiVersion, kind: list.kind.slice(0, -"List".length), ...item };
+}
+
+function gaveUp(file: string, line: number, broken: number): DocumentState {
+  const problem: Problem = {
+    severity: "error",
+    origin: { file, line },
+    object: "",
+    field: "",
+    message: `has ${broken} broken documents up to here; the rest of the file is not read`,
+  };
+  return {
+    hash: "",
+    line,
+    results: [{ object: null, problems: [problem], ignored: null, identity: null }],
+    broken: true,
+  };
+}
+
+function finish(file: string, documents: readonly DocumentState[], previous: FileState | null): FileState {
+  const objects: SourceObject[] = [];
+  const problems: Problem[] = [];
+  const ignored: Ignored[] = [];
+  const failed: string[] = [];
+  for (const { results } of documents) {
+    for (const result of results) {
+      if (result.object !== null) objects.push(result.object);
+      else if (result.identity !== null && result.ignored === null) failed.push(result.identity);
+      if (result.ignored !== null) ignored.push(result.ignored);
+      problems.push(...result.problems);
+    }
+  }
+  problems.push(...keepLastGood(file, objects, failed, previous));
+  if (problems.length > MOST_PROBLEMS) {
+    const message = `has ${problems.length - MOST_PROBLEMS} more problems`;
+    problems.length = MOST_PROBLEMS;
+    problems.push({ severity: "error", origin: { file, line: null }, object: "", field: "", message });
+  }
+  const broken = documents.some((document) => document.broken);
+  return { file, documents, objects, problems, ignored, broken };
+}
+
+/** Adds the earlier version of each object that cannot be used any more, and says so. */
+function keepLastGood(
+  file: string,
+  objects: SourceObject[],
+  failed: readonly string[],
+  previous: FileState | null,
+): Problem[] {
+  if (previous === null || failed.length === 0) return [];
+  const present = new Set(objects.map(identityOf));
+  const earlier = new Map(previous.objects.map((object) => [identityOf(object), object]));
+  return failed.flatMap((identity) => {
+    const object = earlier.get(identity);
+    if (object === undefined || present.has(identity)) return [];
+    present.add(identity);
+    objects.push(object);
+    const message = "keeps its last good version";
+    return {
+      severity: "warning",
+      origin: { file, line: object.origin.line },
+      object: identity,
+      field: "",
+      message,
+    };
+  });
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/** discovery.k8s.io/v1 EndpointSlice. */
+import type { Endpoint, Origin, SlicePort } from "../../model/types.js";
+import type { Family, IpAddress } from "../../net/ip.js";
+import { specialUse } from "../../net/ip.js";
+import { PROTOCOLS } from "../../net/port.js";
+import type { Field } from "../fields.js";
+import { describe, isDnsLabel, isDnsSubdomain } from "../fields.js";
+import type { SliceObject } from "../objects.js";
+import type { Metadata } from "./metadata.js";
+
+/** 1.13. */
+export const SERVICE_NAME_LABEL = "kubernetes.io/service-name";
+
+/** Null when the slice is left out: `ignore` is told why. */
+export function projectSlice(
+  root: Field,
+  metadata: Metadata,
+  origin: Origin,
+  ignore: (reason: string) => void,
+): SliceObject | null {
+  const addressType = root.get("addressType");
+  if (!addressType.present) addressType.error("is missing");
+  const type = addressType.oneOf(["IPv4", "IPv6", "FQDN"], "FQDN");
+  if (type === "FQDN") {
+    ignore("its addressType is FQDN (1.14)");
+    return null;
+  }
+  const family = type === "IPv4" ? 4 : 6;
+  const serviceName = metadata.labels[SERVICE_NAME_LABEL] ?? "";
+  const ports = readSlicePorts(root.get("ports"));
+  const endpoints = root
+    .get("endpoints")
+    .items()
+    .flatMap((item) => readEndpoint(item, family) ?? []);
+  if (serviceName === "") {
+    root
+      .get("metadata")
+      .get("labels")
+      .get(SERVICE_NAME_LABEL)
+      .warn("is missing, so no Service uses this slice");
+    ignore(`it has no label ${SERVICE_NAME_LABEL} (1.13)`);
+    return null;
+  }
+  const { namespace, name } = metadata;
+  return {
+    kind: "EndpointSlice",
+    namespace,
+    name,
+    origin,
+    slice: Object.freeze({
+      namespace,
+      name,
+      serviceName,
+      family,
+      ports,
+      endpoints: Object.freeze(endpoints),
+      origin,
+    }),
+  };
+}
+
+/** 2.7. A port without a number is left out; one without a name is called "", as the API server would have it. */
+export function readSlicePorts(field: Field): readonly SlicePort[] {
+  const ports: SlicePort[] = [];
+  const seen = new Set<string>();
+  for (const item of field.items()) {
+    if (!item.requiredObject()) continue;
+    const nameField = item.get("name");
+    const name = nameField.string();
+    if (name !== "" && !isDnsLabel(name)) nameField.error(`${describe(name)} is no valid port name`);
+    if (seen.has(name)) nameField.error(`repeats the name ${describe(name)}`);
+    seen.add(name);
+    const port = item.get("port").integer(0, 65535, 0);
+    const protocol = item.get("protocol").oneOf(PROTOCOLS, "TCP");
+    if (port !== 0) ports.push(Object.freeze({ name, protocol, port }));
+  }
+  return Object.freeze(ports);
+}
+
+/** 2.8: the first address counts; without one the endpoint is left out. 3.1: conditions and their defaults. */
+function readEndpoint(item: Field, family: Family): Endpoint | null {
+  if (!item.requiredObject()) return null;
+  const addresses = item.get("addresses").items();
+  const read = addresses.map((field) => readEndpointAddress(field, family));
+  const conditions = item.get("conditions");
+  conditions.object();
+  const hints = item.get("hints");
+  hints.object();
+  const endpoint = {
+    nodeName: readNodeName(item.get("nodeName")),
+    ready: conditions.get("ready").boolean(true),
+    serving: conditions.get("serving").boolean(true),
+    terminating: conditions.get("terminating").boolean(false),
+    zoneHints: readHints(hints.get("forZones")),
+    nodeHints: readHints(hints.get("forNodes")),
+  };
+  const address = read[0] ?? null;
+  return address === null ? null : Object.freeze({ address, ...endpoint });
+}
+
+/** What the API server refuses for an endpoint is refused here too; `family` null: any. */
+export function readEndpointAddress(field: Field, family: Family | null): IpAddress | null {
+  const address = field.address();
+  if (address === null) {
+    if (field.string() === "" && !field.present) field.error("must be an IP address, not nothing");
+    else if (field.value === "") field.error('must be an IP address, not ""');
+    return null;
+  }
+  if (family !== null && address.family !== family) {
+    field.error(`${address.text} is IPv${address.family}, but the slice's addressType is IPv${family}`);
+  }
+  const special = specialUse(address);
+  if (special !== null) field.error(`${address.text} is a ${special} address and cannot be an endpoint`);
+  return address;
+}
+
+/** Null when absent or "" (3.3: then never local). */
+export function readNodeName(field: Field): string | null {
+  const name = field.string();
+  if (name === "") return null;
+  if (!isDnsSubdomain(name)) field.error(`${describe(name)} is no valid node name`);
+  return name;
+}
+
+const NO_HINTS: readonly string[] = Object.freeze([]);
+
+/** 3.5. */
+function readHints(field: Field): readonly string[] {
+  if (!field.present) return NO_HINTS;
+  const names = field.items().flatMap((item) => {
+    if (!item.requiredObject()) return [];
+    const name = item.get("name");
+    if (!name.present) name.error("is missing");
+    return name.string();
+  });
+  return Object.freeze(names);
+}
