@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libportolan: what the TypeScript side needs from the kernel, in few fat calls. Plain structs and byte buffers; no policy.
+ *
+ * Results: >= 0, or -errno. `err` (err_size bytes, the caller's) then holds text, NUL-terminated:
+ *     CODE <tab> operation <tab> object <newline> message [<newline> log]
+ * CODE is one of the PTL_E_* strings below. Nothing is kept in errno or in thread-local storage between calls.
+ * Threads: every function may be called from any thread, also at the same time with one handle; ptl_close waits for nobody:
+ * what is under way on other threads finishes on the maps it holds. No function keeps a caller's pointer after it returned.
+ * Network namespace: interface functions act in that of the calling thread.
+ * src/native/symbols.ts lists the same functions in the same order; a test compares them.
+ */
+#ifndef PORTOLAN_H
+#define PORTOLAN_H
+
+#include <stdint.h>
+
+#define PTL_E_KERNEL "E_NATIVE_KERNEL"            /* a system call failed: the errno says why */
+#define PTL_E_ARGUMENT "E_NATIVE_ARGUMENT"        /* the caller's mistake: a bad handle, index, length */
+#define PTL_E_OBJECT "E_NATIVE_OBJECT"            /* the object file is missing or not what it should be */
+#define PTL_E_VERIFIER "E_NATIVE_VERIFIER"        /* the kernel refused a program; the log follows */
+#define PTL_E_BPFFS "E_NATIVE_BPFFS"              /* the pin directory is not on a bpf file system */
+#define PTL_E_MAP_SPEC "E_NATIVE_MAP_SPEC"        /* a pinned map has another type, key, value, size or flags than wanted */
+#define PTL_E_PINS "E_NATIVE_PINS"                /* there are no pins, or not all of them */
+#define PTL_E_NO_DEVICE "E_NATIVE_NO_DEVICE"      /* no interface with this index */
+#define PTL_E_NO_TCX "E_NATIVE_NO_TCX"            /* tcx was asked for and the kernel has none (Linux 6.6) */
+#define PTL_E_INGRESS_QDISC "E_NATIVE_INGRESS_QDISC" /* a qdisc `ingress` is where `clsact` must go */
+#define PTL_E_FOREIGN_FILTER "E_NATIVE_FOREIGN_FILTER" /* somebody else's filter has our preference and handle */
+
+/* What ptl_open may be told about a map: how many entries it shall have. */
+struct ptl_size {
+	char map[16];
+	uint32_t max_entries;
+	uint32_t pad;
+};
+
+struct ptl_map_info {
+	char name[16];
+	uint32_t index; /* its number in transactions and dumps of this handle */
+	uint32_t type;  /* enum bpf_map_type */
+	uint32_t key_size;
+	uint32_t value_size;
+	uint32_t max_entries;
+	uint32_t flags;
+	uint32_t id;
+	uint32_t pad;
+	uint64_t bytes; /* memory the kernel charges for it */
+	int64_t used;   /* entries of a hash; -1: not counted, or not a hash */
+};
+
+/* Transaction: for each run this header, then count keys, then (not for deletes) count values; keys and values each
+ * padded with zeros to 8 bytes. */
+enum ptl_run_kind { PTL_RUN_UPDATE = 1, PTL_RUN_DELETE = 2, PTL_RUN_CREATE = 3 };
+struct ptl_run {
+	uint32_t map;
+	uint32_t kind; /* enum ptl_run_kind */
+	uint32_t count;
+	uint32_t pad;
+};
+
+struct ptl_apply_result {
+	uint64_t applied;      /* entries; a delete of a missing key counts */
+	uint64_t system_calls;
+	uint32_t failed_run;   /* meaningful when error != 0 */
+	uint32_t failed_entry; /* within the run */
+	uint32_t error;        /* 0, or the errno of that entry */
+	uint32_t pad;
+};
+
+/* Where a dump stands. All zero: at the start. */
+enum ptl_cursor_state { PTL_CURSOR_START = 0, PTL_CURSOR_MORE = 1, PTL_CURSOR_DONE = 2 };
+struct ptl_cursor {
+	uint32_t state; /* enum ptl_cursor_state */
+	uint32_t seen;
+	uint8_t token[64];
+};
+
+struct ptl_test_result {
+	uint32_t retval;
+	uint32_t duration_ns; /* mean of one run */
+	uint32_t data_out_size;
+	uint32_t ctx_out_size;
+};
+
+enum ptl_attach_mode { PTL_MODE_AUTO = 0, PTL_MODE_TCX = 1, PTL_MODE_CLSACT = 2 };
+enum ptl_attach_change { PTL_CHANGE_NONE = 0, PTL_CHANGE_NEW = 1, PTL_CHANGE_REPLACED = 2 };
+
+struct ptl_attach_request {
+	uint32_t ifindex;
+	uint32_t role; /* enum ptl_role: pods get ptl_pod_in/out, uplinks and overlays ptl_net_in/out */
+	uint32_t mode; /* enum ptl_attach_mode */
+	uint32_t pad;
+};
+
+struct ptl_attach_result {
+	uint32_t error;  /* 0 or an errno */
+	uint32_t mode;   /* what was used */
+	uint32_t change; /* enum ptl_attach_change */
+	uint32_t pad;
+	char code[24];   /* PTL_E_* when error != 0 */
+};
+
+/* One program at one hook, in the order in which the kernel runs them. */
+struct ptl_attachment {
+	uint32_t ifindex;
+	uint8_t out;  /* 0: ingress, 1: egress */
+	uint8_t mode; /* PTL_MODE_TCX or PTL_MODE_CLSACT */
+	uint8_t ours; /* the program's name begins with ptl_ */
+	uint8_t pad;
+	uint32_t position; /* from 0, per interface, direction and mode; tcx runs before clsact */
+	uint32_t program_id; /* 0: a filter that is not BPF; `name` is its kind */
+	uint32_t link_id;    /* tcx with a link */
+	uint32_t priority;   /* clsact: preference */
+	uint32_t handle;
+	char name[16];
+	uint8_t tag[8];
+};
+
+/* Kernel features. `value`: 1 yes, 0 no, negative: -errno, unknown. */
+struct ptl_feature {
+	char name[24];
+	int32_t value;
+	uint32_t pad;
+};
+
+enum ptl_event_kind {
+	PTL_EVENT_LINK = 1,        /* new or changed */
+	PTL_EVENT_LINK_GONE = 2,
+	PTL_EVENT_ADDRESS = 3,
+	PTL_EVENT_ADDRESS_GONE = 4,
+	PTL_EVENT_ROUTE = 5,       /* some route changed */
+	PTL_EVENT_RESYNC = 6,      /* events were lost: dump again */
+};
+enum ptl_event_group { PTL_GROUP_LINK = 1, PTL_GROUP_ADDRESS = 2, PTL_GROUP_ROUTE = 4 };
+
+struct ptl_event {
+	uint32_t kind; /* enum ptl_event_kind */
+	uint32_t ifindex;
+	uint32_t flags;  /* IFF_* */
+	uint32_t master; /* ifindex of the bridge it belongs to, or 0 */
+	uint8_t family;  /* 4, 6, or 0 */
+	uint8_t prefix;
+	uint8_t pad[6];
+	uint8_t address[16];
+	char name[16];
+	uint8_t pad2[8];
+};
+
+struct ptl_link {
+	uint32_t ifindex;
+	uint32_t master;
+	uint32_t flags;    /* IFF_* */
+	uint32_t mtu;
+	uint32_t arp_type; /* ARPHRD_* */
+	uint32_t peer;     /* IFLA_LINK: the other end of a veth, the device below a vxlan; 0: none */
+	int32_t peer_netns; /* IFLA_LINK_NETNSID, or -1: the same namespace */
+	uint32_t pad;
+	char name[16];
+	char kind[16];       /* veth, bridge, vxlan …; empty for hardware */
+	char master_kind[16]; /* "bridge" for a bridge port */
+};
+
+struct ptl_address {
+	uint32_t ifindex;
+	uint32_t flags; /* IFA_F_* */
+	uint8_t family; /* 4 or 6 */
+	uint8_t prefix;
+	uint8_t scope;  /* RT_SCOPE_* */
+	uint8_t pad[5];
+	uint8_t address[16]; /* v4: the first 4 bytes */
+};
+
+/* Before the arrays of ptl_links_dump: how many of each there are. */
+struct ptl_links_header {
+	uint32_t links;
+	uint32_t addresses;
+};
+
+/* PTL_LAYOUT_VERSION of the headers the library was built from. */
+int ptl_abi_version(void);
+/* The layout hash of the same; writes 8 bytes. */
+int ptl_abi_hash(void *out);
+/* ptl_choice_tag() over `size` bytes of key (a multiple of 4). */
+int ptl_choice_tag_of(const void *key, uint32_t size);
+
+/* The layout of an object's own BTF as lines "struct NAME SIZE" and "  FIELD OFFSET SIZE", for every struct that is a map's
+ * key or value or a variable of .rodata. Returns the length of the text; -ENOSPC when it does not fit. */
+int ptl_object_layout(const char *object, void *out, uint32_t out_size, char *err, uint32_t err_size);
+
+/* Mounts a bpf file system on `path` unless there is one. 1: mounted now, 0: it was there. */
+int ptl_mount_bpffs(const char *path, char *err, uint32_t err_size);
+
+/* Kernel features; returns how many were written (at most `capacity`). */
+int ptl_probe(void *features, uint32_t capacity, char *err, uint32_t err_size);
+
+/*
+ * Loads `object`: every map that is pinned by name goes below `pins` (made when missing) or is taken from there; `config`
+ * replaces the .rodata variable `config` (empty: left as it is); `sizes` overrides max_entries. `pins` empty: nothing is
+ * pinned, the maps are private and vanish with the handle. Returns a handle > 0, to be closed with ptl_close.
+ * PTL_E_MAP_SPEC names a pinned map that does not fit. When loading fails, pins and directories made by this call are removed.
+ */
+int ptl_open(const char *object, const char *pins, const void *config, uint32_t config_size, const void *sizes,
+	     uint32_t size_count, char *err, uint32_t err_size);
+/* The maps pinned in `pins`, for reading only; no programs. Returns a handle. -ENOENT with PTL_E_PINS: none there. */
+int ptl_open_pins(const char *pins, char *err, uint32_t err_size);
+/* Maps stay while they are pinned, attached programs while their links are. -EBADF: no such handle. */
+int ptl_close(int handle);
+
+/* Infos of all maps of a handle in the order of their index. `count_entries`: also count the entries of hashes. */
+int ptl_map_infos(int handle, uint32_t count_entries, void *infos, uint32_t capacity, char *err, uint32_t err_size);
+
+/* Applies a transaction in order, until one entry fails. Returns 0 and fills the ptl_apply_result, also when an entry failed;
+ * < 0 when the buffer is malformed: then nothing was written. `batch` 0: one system call an entry. */
+int ptl_apply(int handle, const void *buffer, uint32_t size, uint32_t batch, void *result, char *err, uint32_t err_size);
+
+/*
+ * Copies up to `capacity` entries from `cursor` on into keys and values (packed) and moves the cursor. Arrays: the cells up to
+ * `limit`. Per-CPU values are summed, u64 by u64. Returns the number of entries; the dump is complete when the cursor says
+ * PTL_CURSOR_DONE. -ENOSPC: capacity is smaller than one hash bucket. `batch` as in ptl_apply.
+ */
+int ptl_dump(int handle, uint32_t map, uint32_t limit, uint32_t batch, void *cursor, void *keys, void *values,
+	     uint32_t capacity, char *err, uint32_t err_size);
+
+/* BPF_PROG_TEST_RUN of a program of an opened object. `ctx` is a struct __sk_buff or empty; it is read and written. */
+int ptl_test_run(int handle, const char *program, const void *data_in, uint32_t data_in_size, void *data_out,
+		 uint32_t data_out_size, void *ctx, uint32_t ctx_size, uint32_t repeat, void *result, char *err,
+		 uint32_t err_size);
+
+/* Attaches both directions of each interface, replacing what this object's earlier life left there, without a gap. A failed
+ * interface does not stop the others: `results` has one entry a request, `err` the first failure. Returns the number that
+ * succeeded. tcx links are pinned below <pins>/links, so they outlive the process. */
+int ptl_attach(int handle, const void *requests, uint32_t count, void *results, char *err, uint32_t err_size);
+/* Takes our programs off these interfaces, with pins, and the clsact qdisc if we made it and nothing else uses it.
+ * An interface that is gone is no error. Returns the number of hooks that were taken off. */
+int ptl_detach(const char *pins, const void *ifindexes, uint32_t count, char *err, uint32_t err_size);
+/* Everything at the hooks of these interfaces, ours or not. Returns the number of entries, or -ENOSPC. */
+int ptl_attachments(const void *ifindexes, uint32_t count, void *attachments, uint32_t capacity, char *err,
+		    uint32_t err_size);
+/* Removes the leftovers of interfaces that are gone. Returns how many. */
+int ptl_sweep(const char *pins, char *err, uint32_t err_size);
+/* Detaches everything that <pins>/links knows, and removes every pin and the directory. Idempotent. Returns the number of
+ * pins and hooks removed. */
+int ptl_cleanup(const char *pins, char *err, uint32_t err_size);
+
+/* Links and addresses of the namespace: ptl_links_header, then the links, then the addresses. Returns the bytes needed;
+ * nothing but the header is written when that is more than `size`. */
+int ptl_links_dump(void *out, uint32_t size, char *err, uint32_t err_size);
+
+/* Starts a thread that writes struct ptl_event into a pipe. *fd gets the reading end, which becomes the caller's. Returns a
+ * handle for ptl_events_close. `groups`: enum ptl_event_group bits. */
+int ptl_events_open(uint32_t groups, void *fd, char *err, uint32_t err_size);
+/* Stops the thread and closes the writing end. */
+int ptl_events_close(int events);
+
+#endif /* PORTOLAN_H */

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the library's own files. Nothing here is exported: names do not begin with ptl_. */
+#ifndef PTL_INTERNAL_H
+#define PTL_INTERNAL_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <linux/bpf.h>
+
+#include "portolan.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define MAX_MAPS 64
+#define MAX_PROGRAMS 32
+#define KERNEL_ENOTSUPP 524 /* not in user space's errno.h, but the kernel returns it */
+
+struct error {
+	char *text;
+	uint32_t size;
+};
+
+/* Writes CODE, operation, object and message; returns -number. A second report does not overwrite the first. */
+int fail(struct error *err, int number, const char *code, const char *op, const char *object, const char *format, ...)
+	__attribute__((format(printf, 6, 7)));
+/* Appends a log behind the message: its end, when it does not fit. */
+void fail_log(struct error *err, const char *log);
+static inline struct error error_begin(char *text, uint32_t size)
+{
+	if (text && size)
+		text[0] = 0;
+	return (struct error){ text, text ? size : 0 };
+}
+
+struct map {
+	char name[16];
+	int fd;
+	uint32_t type;
+	uint32_t key_size;
+	uint32_t value_size;
+	uint32_t max_entries;
+	uint32_t flags;
+	uint32_t id;
+	bool no_batch; /* the kernel has refused batch commands on it */
+};
+
+struct program {
+	char name[16];
+	int fd;
+};
+
+struct handle {
+	unsigned int references;
+	bool closed;
+	uint32_t map_count;
+	uint32_t program_count;
+	char pins[256];
+	struct map maps[MAX_MAPS];
+	struct program programs[MAX_PROGRAMS];
+};
+
+/* handle.c */
+struct handle *handle_new(void);
+void handle_free(struct handle *handle);
+int handle_publish(struct handle *handle);
+struct handle *handle_get(int number);
+void handle_put(struct handle *handle);
+
+static inline bool is_per_cpu(uint32_t type)
+{
+	return type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_PERCPU_HASH;
+}
+static inline bool is_array(uint32_t type)
+{
+	return type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_ARRAY;
+}
+static inline bool is_hash(uint32_t type)
+{
+	return type == BPF_MAP_TYPE_HASH || type == BPF_MAP_TYPE_LRU_HASH || type == BPF_MAP_TYPE_PERCPU_HASH;
+}
+
+/* Returns the fd or result, or -errno. */
+int sys_bpf(int command, void *attr, uint32_t size);
+int map_fill_info(struct map *map);
+int possible_cpus(void);
+bool on_bpffs(const char *path);
+int make_directories(const char *path, char *first_made, size_t first_made_size);
+
+/* tcx.c: what the kernel headers of Debian 12 do not know yet. */
+#define TCX_INGRESS 46
+#define TCX_EGRESS 47
+int tcx_link_create(int program_fd, uint32_t ifindex, bool out);
+struct tcx_entry {
+	uint32_t program_id;
+	uint32_t link_id;
+};
+/* The programs at a hook in order. Returns the number or -errno (-EINVAL: no tcx in this kernel). */
+int tcx_query(uint32_t ifindex, bool out, struct tcx_entry *entries, uint32_t capacity);
+
+/* netlink.c */
+typedef int (*netlink_visit)(const void *message, void *context);
+/* One dump request; visits every answer. Returns 0 or -errno. */
+int netlink_dump(const void *request, uint32_t size, netlink_visit visit, void *context);
+/* A request with an acknowledgement. */
+int netlink_request(void *request, uint32_t size);
+/* The kind of the qdisc at the ingress hook: "", "ingress", "clsact". */
+int qdisc_kind(uint32_t ifindex, char kind[16]);
+int qdisc_remove_clsact(uint32_t ifindex);
+struct filter {
+	uint32_t priority;
+	uint32_t handle;
+	uint32_t program_id;
+	char kind[16];
+};
+/* The filters at a clsact hook in order. Returns the number or -errno. */
+int filters(uint32_t ifindex, bool out, struct filter *list, uint32_t capacity);
+
+#endif
