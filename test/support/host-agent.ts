@@ -115,8 +115,15 @@ const SOURCES = fileURLToPath(new URL("./host-agent/", import.meta.url));
 const OUTPUT = fileURLToPath(new URL("../../build/test/", import.meta.url));
 const REQUEST_TIMEOUT_MS = 120_000;
 
+let built: Promise<string> | undefined;
+
 /** Compiles the host agent when its sources are newer than the program; returns the program's path. */
-export async function buildHostAgent(): Promise<string> {
+export function buildHostAgent(): Promise<string> {
+  built ??= compile();
+  return built;
+}
+
+async function compile(): Promise<string> {
   const program = `${OUTPUT}host-agent`;
   const sources = readdirSync(SOURCES).map((name) => `${SOURCES}${name}`);
   const newest = Math.max(...sources.map((path) => statSync(path).mtimeMs));
@@ -241,6 +248,19 @@ export class HostAgent {
   async sniffed(handle: string): Promise<readonly SeenPacket[]> {
     const answer = (await this.#must("sniffed", { handle })) as { packets: SeenPacket[] };
     return answer.packets;
+  }
+
+  /** Attaches a program that counts packets and returns `verdict` (-1: go on, 0: end the chain with "pass"), by tcx. */
+  async tcx(
+    handle: string,
+    options: { dev: string; hook: "ingress" | "egress"; where: "before" | "after"; verdict: number },
+  ): Promise<void> {
+    await this.#must("tcx", { handle, ...options });
+  }
+
+  /** Packets which such a program has seen. */
+  async tcxCount(handle: string): Promise<number> {
+    return ((await this.#must("tcxcount", { handle })) as { packets: number }).packets;
   }
 
   /** A file as the host's processes see it, for what lies below /proc/net and /proc/sys/net. */

@@ -43,7 +43,7 @@ export class World {
     this.options = options;
     this.prefix = `ptl-${process.pid}-${randomBytes(3).toString("hex")}-`;
     this.switch = new Host("switch", `${this.prefix}switch`);
-    this.client = new Host("client", `${this.prefix}client`);
+    this.client = new Host("outside", `${this.prefix}outside`);
     this.nodes = Array.from(
       { length: options.nodes },
       (_, i) => new Node(this, i + 1, `${this.prefix}n${i + 1}`),
@@ -191,7 +191,7 @@ export class World {
   #planPod(request: PodRequest): Pod {
     const { name } = request;
     // A Kubernetes name without dots, as it becomes part of a file name; and no word of ours.
-    if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name) || /^(n\d|switch|client)$/.test(name)) {
+    if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name) || /^(n\d|switch|outside)$/.test(name)) {
       throw new WorldError("E_WORLD_OPTION", `"${name}" cannot be the name of a pod`);
     }
     const node = this.node(request.node);

@@ -121,3 +121,5 @@ void cmd_loadstop(struct command *cmd);
 void cmd_rawtcp(struct command *cmd);
 void cmd_sniff(struct command *cmd);
 void cmd_sniffed(struct command *cmd);
+void cmd_tcx(struct command *cmd);
+void cmd_tcxcount(struct command *cmd);

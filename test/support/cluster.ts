@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type ChildProcess, execFileSync } from "node:child_process";
+import { EventEmitter, once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import {
+  createWorld,
+  type Host,
+  type Node,
+  type Pod,
+  type PodRequest,
+  type World,
+  type WorldOptions,
+} from "../../src/demo/world/index.js";
+import { agentOf, type HostAgent } from "./host-agent.js";
+import { manifestText } from "./manifests.js";
+
+const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+const BPFFS = "/sys/fs/bpf";
+const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+
+/** How long a change may take until the agent says that it is in the kernel. Generous: the machine is shared. */
+const SYNC_TIMEOUT_MS = 30_000;
+
+/** One line of the agent's log. */
+export interface LogLine {
+  readonly level?: number | string;
+  readonly msg?: string;
+  readonly [field: string]: unknown;
+}
+
+/** A running `portolan agent` of one node. */
+export class NodeAgent {
+  readonly node: Node;
+  readonly process: ChildProcess;
+  /** All it logged, oldest first. */
+  readonly lines: LogLine[] = [];
+  readonly #events = new EventEmitter();
+  #ended: string | undefined;
+
+  constructor(node: Node, argv: readonly string[]) {
+    this.node = node;
+    this.#events.setMaxListeners(0);
+    this.process = node.spawn(argv, { stdio: ["ignore", "inherit", "pipe"] });
+    if (this.process.stderr === null) throw new Error("agent without stderr");
+    createInterface({ input: this.process.stderr }).on("line", (text) => {
+      this.lines.push(parseLine(text));
+      this.#events.emit("change");
+    });
+    this.process.on("error", (error) => this.#end(error.message));
+    this.process.on("exit", (code, signal) => this.#end(`${signal ?? `status ${code}`}`));
+  }
+
+  get pid(): number {
+    return this.process.pid as number;
+  }
+
+  /** The number of lines so far: a place to wait from. */
+  mark(): number {
+    return this.lines.length;
+  }
+
+  /**
+   * Waits for a line.
+   *
+   * @param wanted decides
+   * @param from only lines from this place on count
+   * @throws when the agent ends first, or none came in time; with the end of the log
+   */
+  async line(
+    wanted: (line: LogLine) => boolean,
+    from = 0,
+    timeoutMs: number = SYNC_TIMEOUT_MS,
+  ): Promise<LogLine> {
+    const deadline = AbortSignal.timeout(timeoutMs);
+    for (;;) {
+      const found = this.lines.slice(from).find(wanted);
+      if (found !== undefined) return found;
+      if (this.#ended !== undefined)
+        throw new Error(`agent of ${this.node.name} ended (${this.#ended})\n${this.tail()}`);
+      try {
+        await once(this.#events, "change", { signal: deadline });
+      } catch {
+        throw new Error(`agent of ${this.node.name} did not log that in ${timeoutMs} ms\n${this.tail()}`);
+      }
+    }
+  }
+
+  /** Waits for the end of the first synchronisation. */
+  ready(): Promise<LogLine> {
+    return this.line((line) => line.msg === "ready");
+  }
+
+  /** The last lines, for messages. */
+  tail(): string {
+    return this.lines
+      .slice(-15)
+      .map((line) => `  ${JSON.stringify(line)}`)
+      .join("\n");
+  }
+
+  /** Sends a signal and waits for the end. */
+  async end(signal: NodeJS.Signals): Promise<void> {
+    if (this.#ended !== undefined) return;
+    const exit = once(this.process, "exit");
+    this.process.kill(signal);
+    await exit;
+  }
+
+  #end(how: string): void {
+    this.#ended ??= how;
+    this.#events.emit("change");
+  }
+}
+
+function parseLine(text: string): LogLine {
+  try {
+    return JSON.parse(text) as LogLine;
+  } catch {
+    return { msg: text }; // not JSON: a stack trace, for instance
+  }
+}
+
+/** Options of a cluster: those of its world, its pods, and what the manifests hold at the start. */
+export interface ClusterOptions {
+  readonly world?: WorldOptions;
+  readonly pods: readonly PodRequest[];
+  /** Contents of the manifest directory: file name to objects. */
+  readonly manifests?: (world: World) => Readonly<Record<string, readonly object[]>>;
+  /** Called when world and pods are there and no agent runs yet. */
+  readonly prepare?: (world: World) => Promise<void>;
+  /** TCP port on which each pod serves. @default 8080 */
+  readonly tcpPort?: number;
+  /** UDP port on which each pod serves. @default 5353 */
+  readonly udpPort?: number;
+  /** More arguments for the agents. */
+  readonly agentArgs?: readonly string[];
+}
+
+/** A world with servers in its pods and a real agent on each node. */
+export class Cluster {
+  readonly world: World;
+  readonly directory: string;
+  readonly #args: readonly string[];
+  readonly #agents = new Map<string, NodeAgent>();
+  readonly #cgroup: string | undefined;
+
+  private constructor(world: World, args: readonly string[]) {
+    this.world = world;
+    this.#args = args;
+    this.directory = mkdtempSync(`${tmpdir()}/portolan-net-`);
+    mkdirSync(`${this.directory}/manifests`);
+    this.#cgroup = CGROUP2.filter((root) => existsSync(`${root}/cgroup.controllers`)).map(
+      (root) => `${root}/${world.prefix}cgroup`,
+    )[0];
+  }
+
+  /** Builds the world, starts servers and agents, and waits until the agents have written their maps. */
+  static async start(options: ClusterOptions): Promise<Cluster> {
+    mountBpffs();
+    const cluster = new Cluster(await createWorld(options.world), options.agentArgs ?? []);
+    try {
+      await cluster.#build(options);
+    } catch (error) {
+      await cluster.close().catch(() => {}); // the first error tells more
+      throw error;
+    }
+    return cluster;
+  }
+
+  async #build(options: ClusterOptions): Promise<void> {
+    const { world } = this;
+    const pods = await world.addPods(options.pods);
+    await Promise.all(pods.map((pod) => servePod(pod, options)));
+    for (const [file, objects] of Object.entries(options.manifests?.(world) ?? {})) this.write(file, objects);
+    await options.prepare?.(world);
+    if (this.#cgroup !== undefined) mkdirSync(this.#cgroup, { recursive: true });
+    await Promise.all(world.nodes.map((node) => this.startAgent(node)));
+  }
+
+  /** The host agent of a pod (or of any host). */
+  at(host: string | Host): Promise<HostAgent> {
+    return agentOf(typeof host === "string" ? this.world.pod(host) : host);
+  }
+
+  pod(name: string): Pod {
+    return this.world.pod(name);
+  }
+
+  /** Where a node's maps are pinned. */
+  bpfRoot(node: Node): string {
+    return `${BPFFS}/${this.world.prefix}${node.name}`;
+  }
+
+  /** The agent that runs on a node. */
+  agent(node: Node): NodeAgent {
+    const agent = this.#agents.get(node.name);
+    if (agent === undefined) throw new Error(`no agent on ${node.name}`);
+    return agent;
+  }
+
+  /** Starts a node's agent (again) and waits until it is ready. */
+  async startAgent(node: Node): Promise<NodeAgent> {
+    const agent = new NodeAgent(node, [
+      ...cliCommand(),
+      "agent",
+      ...["--manifests", `${this.directory}/manifests`],
+      ...["--hostname-override", node.name],
+      ...["--bpf-root", this.bpfRoot(node)],
+      ...(this.#cgroup === undefined ? [] : ["--cgroup-root", this.#cgroup]),
+      ...this.#args,
+    ]);
+    this.#agents.set(node.name, agent);
+    await agent.ready();
+    return agent;
+  }
+
+  /** Runs a command of the CLI on a node. */
+  async cli(
+    node: Node,
+    args: readonly string[],
+  ): Promise<{ code: number | null; stdout: string; stderr: string }> {
+    const argv = [...cliCommand(), ...args, "--bpf-root", this.bpfRoot(node)];
+    return node.exec(argv, { check: false, timeoutMs: 60_000 });
+  }
+
+  /** Replaces a manifest file at once, as a careful editor does. Does not wait for the agents. */
+  write(file: string, objects: readonly object[]): void {
+    const draft = `${this.directory}/${file}.draft`;
+    writeFileSync(draft, manifestText(objects));
+    renameSync(draft, `${this.directory}/manifests/${file}`);
+  }
+
+  /** Replaces a manifest file and waits until every running agent has it in its kernel maps. */
+  async apply(file: string, objects: readonly object[]): Promise<void> {
+    const running = [...this.#agents.values()].filter(
+      (agent) => agent.process.exitCode === null && !agent.process.killed,
+    );
+    const marks = running.map((agent) => agent.mark());
+    this.write(file, objects);
+    await Promise.all(running.map((agent, i) => agent.line((line) => line.msg === "synced", marks[i])));
+  }
+
+  /** Ends agents, removes pins, cgroup, files and the world. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#agents.values()].map((agent) => agent.end("SIGTERM")));
+    await this.world.close();
+    for (const node of this.world.nodes) rmSync(this.bpfRoot(node), { recursive: true, force: true });
+    if (this.#cgroup !== undefined && existsSync(this.#cgroup)) rmdirSync(this.#cgroup);
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** The command under test. PORTOLAN_CLI names another one, to try the tests against another dataplane. */
+function cliCommand(): string[] {
+  const other = process.env.PORTOLAN_CLI;
+  if (other !== undefined) return other.split(" ");
+  if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run make first`);
+  return [process.execPath, MAIN];
+}
+
+async function servePod(pod: Pod, options: ClusterOptions): Promise<void> {
+  const agent = await agentOf(pod);
+  await Promise.all([
+    agent.serve("tcp", options.tcpPort ?? 8080),
+    agent.serve("udp", options.udpPort ?? 5353),
+  ]);
+}
+
+/** Pins need a bpffs; the agent would mount it too, but at the default root only. */
+function mountBpffs(): void {
+  const mounted = readFileSync("/proc/self/mounts", "utf8")
+    .split("\n")
+    .some((line) => line.includes(` ${BPFFS} bpf `));
+  if (!mounted) execFileSync("mount", ["-t", "bpf", "bpf", BPFFS]);
+}
+
+/** Waits until a condition holds; for what no event tells. Asks every 20 ms. */
+export async function eventually<T>(
+  what: string,
+  probe: () => Promise<T | undefined>,
+  timeoutMs = 20_000,
+): Promise<T> {
+  const end = performance.now() + timeoutMs;
+  for (;;) {
+    const value = await probe();
+    if (value !== undefined) return value;
+    if (performance.now() > end) throw new Error(`${what}: not within ${timeoutMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

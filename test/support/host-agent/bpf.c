@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Somebody else's program on a hook: it counts packets and returns a verdict. It is written as instructions, so that a
+ * test needs no compiler for it, and attached by a tcx link (Linux 6.6), which lives as long as this process.
+ */
+#include "agent.h"
+#include <errno.h>
+#include <linux/bpf.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Debian 12's <linux/bpf.h> is older than tcx. */
+enum { TCX_INGRESS = 46, TCX_EGRESS = 47, F_BEFORE = 1 << 3, F_AFTER = 1 << 4 };
+
+/* BPF_LINK_CREATE for tcx: the union's part begins after the four common words. */
+struct tcx_link_attr {
+	uint32_t prog_fd, ifindex, attach_type, flags;
+	uint32_t relative_fd, pad;
+	uint64_t expected_revision;
+};
+
+static long bpf(int cmd, void *attr, unsigned size)
+{
+	return syscall(SYS_bpf, cmd, attr, size);
+}
+
+static int counter_map(void)
+{
+	union bpf_attr attr;
+	memset(&attr, 0, sizeof(attr));
+	attr.map_type = BPF_MAP_TYPE_ARRAY;
+	attr.key_size = 4;
+	attr.value_size = 8;
+	attr.max_entries = 1;
+	return (int)bpf(BPF_MAP_CREATE, &attr, sizeof(attr));
+}
+
+#define INSN(c, d, s, o, i) ((struct bpf_insn){ .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) })
+
+/* value = map[0]; if (value) (*value)++; return verdict; */
+static int counter_program(int map, int verdict)
+{
+	struct bpf_insn code[] = {
+		INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, 0),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 2, 10, 0, 0),
+		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, -4),
+		INSN(BPF_LD | BPF_DW | BPF_IMM, 1, BPF_PSEUDO_MAP_FD, 0, map),
+		INSN(0, 0, 0, 0, 0),
+		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2, 0),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, 1),
+		INSN(BPF_STX | BPF_ATOMIC | BPF_DW, 0, 1, 0, BPF_ADD),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, verdict),
+		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+	};
+	union bpf_attr attr;
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_SCHED_CLS;
+	attr.insn_cnt = sizeof(code) / sizeof(code[0]);
+	attr.insns = (uint64_t)(uintptr_t)code;
+	attr.license = (uint64_t)(uintptr_t) "GPL";
+	return (int)bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+/* tcx handle= dev= hook=ingress|egress where=before|after verdict=-1|0|... */
+void cmd_tcx(struct command *cmd)
+{
+	int map = counter_map();
+	int prog = map < 0 ? -1 : counter_program(map, (int)arg_num(cmd, "verdict", -1));
+	if (prog < 0) {
+		reply_error(cmd, "load", errno);
+		return;
+	}
+	struct tcx_link_attr attr = { .prog_fd = (uint32_t)prog };
+	attr.ifindex = if_nametoindex(arg(cmd, "dev", ""));
+	attr.attach_type = strcmp(arg(cmd, "hook", "ingress"), "ingress") == 0 ? TCX_INGRESS : TCX_EGRESS;
+	attr.flags = strcmp(arg(cmd, "where", "before"), "before") == 0 ? F_BEFORE : F_AFTER;
+	int link = (int)bpf(BPF_LINK_CREATE, &attr, sizeof(attr));
+	if (link < 0) {
+		reply_error(cmd, "attach", errno);
+		return;
+	}
+	int *counter = malloc(sizeof(*counter));
+	*counter = map;
+	handle_add(arg(cmd, "handle", "tcx"), link, 0, counter);
+	reply_ok(cmd);
+}
+
+/* tcxcount handle=: packets the program has seen */
+void cmd_tcxcount(struct command *cmd)
+{
+	struct handle *h = handle_find(arg(cmd, "handle", "tcx"));
+	if (!h) {
+		reply_error(cmd, "handle", ENOENT);
+		return;
+	}
+	uint32_t key = 0;
+	uint64_t value = 0;
+	union bpf_attr attr;
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = (uint32_t)*(int *)h->data;
+	attr.key = (uint64_t)(uintptr_t)&key;
+	attr.value = (uint64_t)(uintptr_t)&value;
+	if (bpf(BPF_MAP_LOOKUP_ELEM, &attr, sizeof(attr)) < 0) {
+		reply_error(cmd, "lookup", errno);
+		return;
+	}
+	struct reply r;
+	reply_open(&r, cmd, true);
+	reply_num(&r, "packets", (long long)value);
+	reply_send(&r);
+}
