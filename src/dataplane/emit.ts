@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Turns decisions into writes in the publish order, and changes the state as if they had been applied. */
+import { BackendFlag, BackendState } from "../abi/enums.gen.js";
+import type { MapName } from "../abi/maps.gen.js";
+import type { SlotRange } from "../diff/range-allocator.js";
+import { type Run, Transaction } from "../diff/transaction.js";
+import type { MapWrite } from "../native/kernel.js";
+import type { Family } from "../net/ip.js";
+import type { Sliced } from "../util/slices.js";
+import { addressText, FAMILIES, LAYOUTS } from "./keys.js";
+import type { PreparedPort } from "./plan.js";
+import type { NewCell, PreparedFamily } from "./prepare.js";
+import type { Refusal } from "./refusal.js";
+import { LAST_GENERATION } from "./restore.js";
+import type { FamilyPort, FamilyState, PortState, State } from "./state.js";
+import { type FamilyStep, PUBLISH_ORDER, type StepName } from "./steps.js";
+
+export interface Plan {
+  readonly writes: readonly MapWrite[];
+  /** Entries in them. */
+  readonly size: number;
+  /** Service ports whose image was compared or written, and those removed. */
+  readonly changedPorts: number;
+  readonly removedPorts: number;
+  readonly refused: readonly Refusal[];
+  /** Maps in which there will be more room when this is applied. */
+  readonly roomIn: ReadonlySet<MapName>;
+  /** To be called when all of it has been applied: what it let go may be used again from `reusableAt` on. */
+  finish(reusableAt: number): void;
+}
+
+const STRIDE = 512;
+
+export class Emission {
+  readonly #state: State;
+  readonly #claims: Readonly<Record<Family, ReadonlyMap<string, PreparedPort>>>;
+  readonly #transaction: Transaction<StepName> = new Transaction(PUBLISH_ORDER);
+  readonly #families: Readonly<Record<Family, FamilyEmission>>;
+  readonly #goneIndexes: number[] = [];
+  #changedPorts = 0;
+
+  constructor(state: State, claims: Readonly<Record<Family, ReadonlyMap<string, PreparedPort>>>) {
+    this.#state = state;
+    this.#claims = claims;
+    this.#families = {
+      4: new FamilyEmission(state.families[4], this.#transaction),
+      6: new FamilyEmission(state.families[6], this.#transaction),
+    };
+  }
+
+  remove(port: PortState): void {
+    const { mirror, ports, strays, byKey } = this.#state;
+    for (const family of FAMILIES) {
+      const before = port.families[family];
+      if (before) this.#families[family].letGo(port, before, null, this.#claims[family]);
+    }
+    if (mirror.names.has(port.index)) this.#transaction.run("nameDeletes").addIndex(port.index);
+    this.#goneIndexes.push(port.index);
+    strays.delete(port);
+    if (port.name !== null) ports.delete(port.name);
+    if (port.image && byKey.get(port.image.key) === port) byKey.delete(port.image.key);
+  }
+
+  *put({ image, name, port, families }: PreparedPort): Sliced<void> {
+    const { mirror, ports, byKey } = this.#state;
+    this.#changedPorts += 1;
+    if (mirror.names.get(port.index) !== name) {
+      const { bytes, offset } = this.#transaction.run("names").addIndex(port.index);
+      bytes.write(name, offset, "latin1");
+    }
+    for (const prepared of families) {
+      const { family } = prepared.state.mirror;
+      yield* this.#families[family].publish(port, prepared);
+      if (prepared.before)
+        this.#families[family].letGo(port, prepared.before, prepared.after, this.#claims[family]);
+      port.families[family] = prepared.after;
+    }
+    port.image = image;
+    port.name = name;
+    ports.set(name, port);
+    byKey.set(image.key, port);
+  }
+
+  *plan(refused: readonly Refusal[]): Sliced<Plan> {
+    for (const family of FAMILIES) yield* this.#families[family].addresses();
+    const writes = this.#transaction.writes();
+    return {
+      writes,
+      size: this.#transaction.size,
+      changedPorts: this.#changedPorts,
+      removedPorts: this.#goneIndexes.length,
+      refused,
+      roomIn: new Set(writes.filter(({ kind }) => kind === "delete").map(({ map }) => map)),
+      finish: (reusableAt) => {
+        for (const family of FAMILIES) this.#families[family].finish(reusableAt);
+        for (const index of this.#goneIndexes) this.#state.indexes.quarantine(index, reusableAt);
+      },
+    };
+  }
+}
+
+class FamilyEmission {
+  readonly #state: FamilyState;
+  readonly #runs: Readonly<Record<FamilyStep, Run>>;
+  readonly #goneCells: number[] = [];
+  readonly #goneRanges: SlotRange[] = [];
+
+  constructor(state: FamilyState, transaction: Transaction<StepName>) {
+    this.#state = state;
+    const run = (step: FamilyStep): Run => transaction.run(`${step}${state.mirror.family}`);
+    this.#runs = {
+      stats: run("stats"),
+      cells: run("cells"),
+      slots: run("slots"),
+      addresses: run("addresses"),
+      frontends: run("frontends"),
+      frontendDeletes: run("frontendDeletes"),
+      addressChanges: run("addressChanges"),
+      addressDeletes: run("addressDeletes"),
+      retired: run("retired"),
+    };
+  }
+
+  *publish(port: PortState, prepared: PreparedFamily): Sliced<void> {
+    const { mirror, owners, broken } = this.#state;
+    for (const [i, cell] of prepared.newCells.entries()) {
+      this.#fillCell(cell, port.index);
+      if (i % STRIDE === STRIDE - 1) yield;
+    }
+    for (const { base, cells } of prepared.newRanges)
+      for (const [i, cell] of cells.entries()) this.#runs.slots.addNumber(base + i, cell);
+    for (const [key, value] of prepared.frontends) {
+      owners.set(key, port);
+      if (mirror.frontends.get(key) === value) continue;
+      this.#runs.frontends.add(key, value);
+      broken.frontends.delete(key);
+    }
+  }
+
+  #fillCell({ cell, backend }: NewCell, service: number): void {
+    const layout = LAYOUTS[this.#state.mirror.family];
+    const generation = this.#state.generations[cell] as number;
+    if (generation > 0) this.#runs.stats.addIndex(cell);
+    const { bytes, offset } = this.#runs.cells.addIndex(cell);
+    bytes.set(backend.address.bytes, offset);
+    bytes.writeUInt16BE(backend.port, offset + layout.port);
+    bytes[offset + layout.state] = BackendState.BACKEND_LIVE;
+    bytes[offset + layout.flags] = backend.local ? BackendFlag.BACKEND_LOCAL : 0;
+    bytes.writeUInt32LE(generation, offset + layout.generation);
+    bytes.writeUInt32LE(service, offset + layout.service);
+  }
+
+  /** What `before` has and `after` has not. A frontend that another port claims is written over, not deleted. */
+  letGo(
+    port: PortState,
+    before: FamilyPort,
+    after: FamilyPort | null,
+    claims: ReadonlyMap<string, PreparedPort>,
+  ): void {
+    const { mirror, owners, broken } = this.#state;
+    const { family, addresses } = mirror;
+    for (const key of before.frontends) {
+      if (after?.frontends.has(key)) continue;
+      addresses.addVip(addressText(family, key), -1);
+      if (owners.get(key) !== port || claims.has(key)) continue;
+      owners.delete(key);
+      broken.frontends.delete(key);
+      this.#runs.frontendDeletes.add(key);
+    }
+    for (const [key, cell] of before.cells) {
+      if (after?.cells.get(key) === cell) continue;
+      addresses.addBackend(key, -1);
+      addresses.addBackend(addressText(family, key), -1);
+      this.#retire(cell);
+    }
+    for (const cell of before.spareCells) this.#retire(cell);
+    for (const [set, range] of before.ranges)
+      if (after?.ranges.get(set)?.base !== range.base) this.#goneRanges.push(range);
+    this.#goneRanges.push(...before.spareRanges);
+  }
+
+  /** FREE, with the next generation; the other members stay, so that an old flow can be explained. */
+  #retire(cell: number): void {
+    const { mirror, generations } = this.#state;
+    const layout = LAYOUTS[mirror.family];
+    const at = cell * layout.cell;
+    const generation = Math.min((generations[cell] as number) + 1, LAST_GENERATION);
+    generations[cell] = generation;
+    const { bytes, offset } = this.#runs.retired.addIndex(cell);
+    bytes.set(mirror.cells.subarray(at, at + layout.cell), offset);
+    bytes[offset + layout.state] = BackendState.BACKEND_FREE;
+    bytes.writeUInt32LE(generation, offset + layout.generation);
+    this.#goneCells.push(cell);
+  }
+
+  /** Classes are added before the frontends change and taken away afterwards. */
+  *addresses(): Sliced<void> {
+    const { addresses } = this.#state.mirror;
+    const { addresses: adds, addressChanges, addressDeletes } = this.#runs;
+    let seen = 0;
+    for (const key of addresses.wrong) {
+      const held = addresses.classes(key);
+      const wanted = addresses.wanted(key);
+      if (wanted === 0) addressDeletes.add(key);
+      else {
+        const meanwhile = held | wanted;
+        if (meanwhile !== held || addresses.isForeign(key)) adds.add(key, String.fromCharCode(meanwhile));
+        if (meanwhile !== wanted) addressChanges.add(key, String.fromCharCode(wanted));
+      }
+      seen += 1;
+      if (seen % STRIDE === 0) yield;
+    }
+  }
+
+  finish(reusableAt: number): void {
+    const { cells, slots, broken, generations } = this.#state;
+    const mended = broken.frontends.size === 0;
+    const goneCells = mended ? [...this.#goneCells, ...broken.cells] : this.#goneCells;
+    const goneRanges = mended ? [...this.#goneRanges, ...broken.ranges] : this.#goneRanges;
+    for (const cell of goneCells)
+      if ((generations[cell] as number) < LAST_GENERATION) cells.quarantine(cell, reusableAt);
+    for (const range of goneRanges) slots.quarantine(range, reusableAt);
+    if (!mended) return;
+    broken.cells = [];
+    broken.ranges = [];
+  }
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What the kernel's maps are believed to hold, entry by entry: read from dumps once, kept by applying each transaction's
+ * writes to it. Nothing here is interpreted; see restore.ts for that.
+ */
+import { Buffer } from "node:buffer";
+import type { MapName } from "../abi/maps.gen.js";
+import type { KernelMaps, MapDump, MapWrite } from "../native/kernel.js";
+import type { Family } from "../net/ip.js";
+import { inSlices, type Sliced, type SliceOptions } from "../util/slices.js";
+import { AddressTable } from "./address-table.js";
+import { FAMILIES, LAYOUTS } from "./keys.js";
+
+export interface FamilyMirror {
+  readonly family: Family;
+  /** Every cell of `backends`, packed. */
+  readonly cells: Buffer;
+  readonly slots: Uint32Array;
+  /** struct frontend by struct addr_port. */
+  readonly frontends: Map<string, string>;
+  readonly addresses: AddressTable;
+  /** max_entries. */
+  readonly capacity: { readonly cells: number; readonly frontends: number; readonly addresses: number };
+}
+
+export interface Mirror {
+  /** struct service_name by service index. */
+  readonly names: Map<number, string>;
+  readonly families: Readonly<Record<Family, FamilyMirror>>;
+  /** max_entries. */
+  readonly capacity: { readonly services: number; readonly counters: number };
+}
+
+/** Entries handled between two chances to pause. */
+const STRIDE = 512;
+
+/** Reads the kernel: 9 FFI calls. */
+export async function readMirror(kernel: KernelMaps, options: SliceOptions): Promise<Mirror> {
+  const names = new Map<number, string>();
+  const dump = await kernel.dump("services");
+  await inSlices(
+    eachEntry(dump, 4, kernel.info("services").valueSize, (key, value) => {
+      names.set(Buffer.from(key, "latin1").readUInt32LE(0), value);
+    }),
+    options,
+  );
+  const four = await readFamily(kernel, 4, options);
+  const six = await readFamily(kernel, 6, options);
+  return {
+    names,
+    families: { 4: four, 6: six },
+    capacity: {
+      services: kernel.info("services").maxEntries,
+      counters: kernel.info("counters").maxEntries,
+    },
+  };
+}
+
+async function readFamily(kernel: KernelMaps, family: Family, options: SliceOptions): Promise<FamilyMirror> {
+  const keySize = LAYOUTS[family].key;
+  const frontends = new Map<string, string>();
+  const addresses = new AddressTable(family);
+  const cells = await kernel.dump(`backends${family}`);
+  const slots = await kernel.dump(`slots${family}`);
+  const frontendDump = await kernel.dump(`frontends${family}`);
+  const addressDump = await kernel.dump(`addresses${family}`);
+  const frontendSize = kernel.info(`frontends${family}`).valueSize;
+  await inSlices(
+    eachEntry(frontendDump, keySize, frontendSize, (key, value) => frontends.set(key, value)),
+    options,
+  );
+  await inSlices(
+    eachEntry(addressDump, keySize, 4, (key, value) => addresses.setClasses(key, u32(value))),
+    options,
+  );
+  return {
+    family,
+    cells: Buffer.from(cells.values),
+    slots: new Uint32Array(Uint8Array.from(slots.values).buffer),
+    frontends,
+    addresses,
+    capacity: {
+      cells: kernel.info(`backends${family}`).maxEntries,
+      frontends: kernel.info(`frontends${family}`).maxEntries,
+      addresses: kernel.info(`addresses${family}`).maxEntries,
+    },
+  };
+}
+
+function* eachEntry(
+  { count, keys, values }: Pick<MapDump, "count" | "keys" | "values">,
+  keySize: number,
+  valueSize: number,
+  visit: (key: string, value: string) => void,
+): Sliced<void> {
+  const keyBytes = Buffer.from(keys.buffer, keys.byteOffset, keys.byteLength);
+  const valueBytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+  for (let i = 0; i < count; i += 1) {
+    visit(
+      keyBytes.toString("latin1", i * keySize, (i + 1) * keySize),
+      valueBytes.toString("latin1", i * valueSize, (i + 1) * valueSize),
+    );
+    if (i % STRIDE === STRIDE - 1) yield;
+  }
+}
+
+/** The first `entries` of these writes have reached the kernel. */
+export function* applyToMirror(mirror: Mirror, writes: readonly MapWrite[], entries: number): Sliced<void> {
+  let left = entries;
+  for (const write of writes) {
+    const count = Math.min(left, write.count);
+    left -= count;
+    yield* applyRun(mirror, write, count);
+  }
+}
+
+function* applyRun(mirror: Mirror, write: MapWrite, count: number): Sliced<void> {
+  if (count === 0) return;
+  const keySize = write.keys.length / write.count;
+  const valueSize = write.values.length / write.count;
+  const put = writerOf(mirror, write);
+  const some = { count, keys: write.keys, values: write.values };
+  if (put) yield* eachEntry(some, keySize, valueSize, put);
+}
+
+/** Null for maps that are not mirrored: the counters. */
+function writerOf(mirror: Mirror, { map, kind }: MapWrite): ((key: string, value: string) => void) | null {
+  if (map === "services") {
+    const at = (key: string): number => Buffer.from(key, "latin1").readUInt32LE(0);
+    if (kind === "delete") return (key) => mirror.names.delete(at(key));
+    return (key, value) => mirror.names.set(at(key), value);
+  }
+  const family = mirror.families[map.endsWith("4") ? 4 : 6];
+  const { cells, slots, frontends, addresses } = family;
+  switch (map as MapName) {
+    case "frontends4":
+    case "frontends6":
+      if (kind === "delete") return (key) => frontends.delete(key);
+      return (key, value) => frontends.set(key, value);
+    case "addresses4":
+    case "addresses6":
+      if (kind === "delete") return (key) => addresses.setAbsent(key);
+      return (key, value) => addresses.setClasses(key, u32(value));
+    case "backends4":
+    case "backends6":
+      return (key, value) => cells.write(value, u32(key) * LAYOUTS[family.family].cell, "latin1");
+    case "slots4":
+    case "slots6":
+      return (key, value) => {
+        slots[u32(key)] = u32(value);
+      };
+    default:
+      return null;
+  }
+}
+
+function u32(text: string): number {
+  const [a, b, c, d] = [text.charCodeAt(0), text.charCodeAt(1), text.charCodeAt(2), text.charCodeAt(3)];
+  return a + b * 2 ** 8 + c * 2 ** 16 + d * 2 ** 24;
+}
+
+/** How many entries of each map differ between two mirrors; maps without a difference are left out. */
+export function* compareMirrors(believed: Mirror, found: Mirror): Sliced<Map<MapName, number>> {
+  const different = new Map<MapName, number>();
+  const note = (map: MapName, count: number): void => {
+    if (count > 0) different.set(map, count);
+  };
+  note("services", yield* differingEntries(believed.names, found.names));
+  for (const family of FAMILIES) {
+    const a = believed.families[family];
+    const b = found.families[family];
+    note(`frontends${family}`, yield* differingEntries(a.frontends, b.frontends));
+    const addresses = (table: AddressTable): Map<string, number> => new Map(table.inKernel());
+    note(`addresses${family}`, yield* differingEntries(addresses(a.addresses), addresses(b.addresses)));
+    note(`backends${family}`, yield* differingCells(a.cells, b.cells, LAYOUTS[family].cell));
+    note(`slots${family}`, yield* differingCells(bytesOfWords(a.slots), bytesOfWords(b.slots), 4));
+  }
+  return different;
+}
+
+function bytesOfWords(words: Uint32Array): Buffer {
+  return Buffer.from(words.buffer, words.byteOffset, words.byteLength);
+}
+
+function* differingEntries<K, V>(a: ReadonlyMap<K, V>, b: ReadonlyMap<K, V>): Sliced<number> {
+  let same = 0;
+  let seen = 0;
+  for (const [key, value] of a) {
+    if (b.get(key) === value) same += 1;
+    seen += 1;
+    if (seen % STRIDE === 0) yield;
+  }
+  const inBoth = [...a.keys()].reduce((sum, key) => sum + Number(b.has(key)), 0);
+  return a.size + b.size - inBoth - same;
+}
+
+function* differingCells(a: Buffer, b: Buffer, size: number): Sliced<number> {
+  let different = 0;
+  for (let at = 0; at < a.length; at += size * STRIDE) {
+    const end = Math.min(a.length, at + size * STRIDE);
+    if (a.compare(b, at, end, at, end) !== 0) {
+      for (let cell = at; cell < end; cell += size)
+        different += Number(a.compare(b, cell, cell + size, cell, cell + size) !== 0);
+    }
+    yield;
+  }
+  return different;
+}

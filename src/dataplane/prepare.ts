@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What one service port needs in one family, compared with what it has. Preparing takes cells, ranges and table entries
+ * from the allocators, so that the next port sees what is left, and writes nothing; undo() gives all of it back.
+ */
+import { BackendFlag } from "../abi/enums.gen.js";
+import { choiceTag, encodeChoice, encodeEmptyChoice, MAX_CHOICE_COUNT } from "../abi/hash.js";
+import type { SlotRange } from "../diff/range-allocator.js";
+import type { BackendImage, ChoiceImage, FrontendImage, ServicePortImage } from "../image/types.js";
+import type { Sliced } from "../util/slices.js";
+import { addressText, addrPortText, bytesOf, frontendText, LAYOUTS, PROTOCOL_NUMBERS } from "./keys.js";
+import { mapFull, type Refusal, tooManyBackends } from "./refusal.js";
+import { type FamilyPort, type FamilyState, setText } from "./state.js";
+
+export interface NewCell {
+  readonly cell: number;
+  /** struct addr_port of the backend. */
+  readonly key: string;
+  readonly backend: BackendImage;
+}
+
+export interface NewRange extends SlotRange {
+  readonly cells: readonly number[];
+}
+
+/** One family's share of a port that will be written. */
+export interface PreparedFamily {
+  readonly state: FamilyState;
+  readonly before: FamilyPort | null;
+  /** Null: nothing in this family. */
+  readonly after: FamilyPort | null;
+  readonly newCells: readonly NewCell[];
+  readonly newRanges: readonly NewRange[];
+  /** Every frontend with the value it must have. */
+  readonly frontends: ReadonlyMap<string, string>;
+  /** Those of them that the map does not hold yet. */
+  readonly addedFrontends: number;
+  /** Gives back all that was taken. */
+  undo(): void;
+}
+
+const STRIDE = 128;
+
+/** Frontends that this slice of the product serves: the other kinds come with their own rules for addresses. */
+function served({ frontends }: ServicePortImage, family: number): FrontendImage[] {
+  return frontends.filter(({ kind, address }) => kind === "ClusterIP" && address.family === family);
+}
+
+/** `roomForFrontends`: entries that the map can still take. */
+export function* prepareFamily(
+  state: FamilyState,
+  before: FamilyPort | null,
+  index: number,
+  image: ServicePortImage,
+  roomForFrontends: number,
+): Sliced<PreparedFamily | Refusal> {
+  const draft = new Draft(state, before, index, image);
+  const refusal =
+    (yield* draft.takeCells()) ?? draft.takeFrontends(roomForFrontends) ?? draft.checkAddresses();
+  if (refusal) {
+    draft.undo();
+    return refusal;
+  }
+  return draft.result();
+}
+
+export function isRefusal(result: PreparedFamily | Refusal): result is Refusal {
+  return "code" in result;
+}
+
+class Draft {
+  readonly #state: FamilyState;
+  readonly #before: FamilyPort | null;
+  readonly #index: number;
+  readonly #image: ServicePortImage;
+  readonly #protocol: number;
+  readonly #missingBefore: number;
+  readonly #cells: Map<string, number> = new Map();
+  /** By index of the image's backends; only those of this family. */
+  readonly #cellOf: number[] = [];
+  readonly #newCells: NewCell[] = [];
+  readonly #ranges: Map<string, SlotRange> = new Map();
+  readonly #newRanges: NewRange[] = [];
+  readonly #frontends: Map<string, string> = new Map();
+  /** Sets by the list of backends they were made from: internal and external are mostly the same list. */
+  readonly #sets: Map<readonly number[], { readonly cells: readonly number[]; readonly text: string }> =
+    new Map();
+  readonly #newVips: string[] = [];
+  #addedFrontends = 0;
+
+  constructor(state: FamilyState, before: FamilyPort | null, index: number, image: ServicePortImage) {
+    this.#state = state;
+    this.#before = before;
+    this.#index = index;
+    this.#image = image;
+    this.#protocol = PROTOCOL_NUMBERS[image.protocol];
+    this.#missingBefore = state.mirror.addresses.missing;
+  }
+
+  /** A backend that is there keeps its cell (9.6, 9.7), chosen or not. */
+  *takeCells(): Sliced<Refusal | null> {
+    const { family } = this.#state.mirror;
+    let short = 0;
+    for (const [i, backend] of this.#image.backends.entries()) {
+      if (i % STRIDE === STRIDE - 1) yield;
+      const { address, port } = backend;
+      if (address.family !== family) continue;
+      const key = addrPortText(family, address.bytes, port, this.#protocol);
+      const cell = this.#cells.get(key) ?? this.#kept(key, backend) ?? this.#newCell(key, backend);
+      if (cell === null) short += 1;
+      else {
+        this.#cells.set(key, cell);
+        this.#cellOf[i] = cell;
+      }
+    }
+    const taken = this.#newCells.length;
+    const waiting = this.#state.cells.quarantined > 0;
+    return short === 0 ? null : mapFull(this.#image.key, `backends${family}`, taken + short, taken, waiting);
+  }
+
+  /** Null also when its flags are to change: a cell that packets may be reading is not rewritten, another takes its place. */
+  #kept(key: string, { local }: BackendImage): number | null {
+    const cell = this.#before?.cells.get(key);
+    if (cell === undefined) return null;
+    const { family, cells } = this.#state.mirror;
+    const flags = cells[cell * LAYOUTS[family].cell + LAYOUTS[family].flags];
+    return flags === (local ? BackendFlag.BACKEND_LOCAL : 0) ? cell : null;
+  }
+
+  #newCell(key: string, backend: BackendImage): number | null {
+    const { cells, mirror } = this.#state;
+    const cell = cells.allocate();
+    if (cell === null) return null;
+    this.#newCells.push({ cell, key, backend });
+    mirror.addresses.addBackend(key, 1);
+    mirror.addresses.addBackend(addressText(mirror.family, key), 1);
+    return cell;
+  }
+
+  takeFrontends(room: number): Refusal | null {
+    const { mirror } = this.#state;
+    for (const frontend of served(this.#image, mirror.family)) {
+      const key = addrPortText(mirror.family, frontend.address.bytes, frontend.port, this.#protocol);
+      if (this.#frontends.has(key)) continue;
+      const tag = choiceTag(bytesOf(key));
+      const internal = this.#word(frontend.internal, tag);
+      const external =
+        frontend.external === frontend.internal ? internal : this.#word(frontend.external, tag);
+      if (typeof internal !== "bigint") return internal;
+      if (typeof external !== "bigint") return external;
+      this.#frontends.set(key, frontendText(internal, external, this.#index, this.#image.affinitySeconds));
+      if (!mirror.frontends.has(key)) this.#addedFrontends += 1;
+      if (!this.#before?.frontends.has(key)) this.#addVip(addressText(mirror.family, key));
+    }
+    const added = this.#addedFrontends;
+    return added <= room ? null : mapFull(this.#image.key, `frontends${mirror.family}`, added, room, false);
+  }
+
+  #addVip(key: string): void {
+    this.#state.mirror.addresses.addVip(key, 1);
+    this.#newVips.push(key);
+  }
+
+  /** The word for a choice; equal sets of one port share one range. */
+  #word({ backends, whenEmpty }: ChoiceImage, tag: number): bigint | Refusal {
+    if (backends.length === 0) return encodeEmptyChoice(tag, whenEmpty);
+    const { cells, text } = this.#setOf(backends);
+    if (cells.length > MAX_CHOICE_COUNT) return tooManyBackends(this.#image.key, cells.length);
+    const range = this.#ranges.get(text) ?? this.#before?.ranges.get(text) ?? this.#newRange(cells);
+    if (range === null) {
+      const { slots, mirror } = this.#state;
+      const map = `slots${mirror.family}` as const;
+      return mapFull(this.#image.key, map, cells.length, slots.available, slots.quarantined > 0);
+    }
+    this.#ranges.set(text, range);
+    return encodeChoice({ tag, count: range.count, base: range.base });
+  }
+
+  #setOf(backends: readonly number[]): { readonly cells: readonly number[]; readonly text: string } {
+    let set = this.#sets.get(backends);
+    if (!set) {
+      const cells = backends.map((backend) => this.#cellAt(backend));
+      set = { cells, text: setText(cells) };
+      this.#sets.set(backends, set);
+    }
+    return set;
+  }
+
+  #cellAt(backend: number): number {
+    const cell = this.#cellOf[backend];
+    if (cell !== undefined) return cell;
+    throw new RangeError(`Service port ${this.#image.key}: no backend ${backend} in the frontend's family`);
+  }
+
+  #newRange(cells: readonly number[]): SlotRange | null {
+    const { slots } = this.#state;
+    const range = slots.allocate(cells.length);
+    if (range === null) return null;
+    this.#newRanges.push({ ...range, cells });
+    return range;
+  }
+
+  /** Old and new entries are there side by side for a while: both must fit. */
+  checkAddresses(): Refusal | null {
+    const { addresses, capacity, family } = this.#state.mirror;
+    const needed = addresses.missing - this.#missingBefore;
+    const available = capacity.addresses - addresses.present - this.#missingBefore;
+    if (needed <= 0 || needed <= available) return null;
+    return mapFull(this.#image.key, `addresses${family}`, needed, Math.max(0, available), false);
+  }
+
+  undo(): void {
+    const { cells, slots, mirror } = this.#state;
+    for (const range of this.#newRanges) slots.giveBack(range);
+    for (const key of this.#newVips) mirror.addresses.addVip(key, -1);
+    for (const { cell, key } of this.#newCells) {
+      cells.giveBack(cell);
+      mirror.addresses.addBackend(key, -1);
+      mirror.addresses.addBackend(addressText(mirror.family, key), -1);
+    }
+  }
+
+  result(): PreparedFamily {
+    const after = {
+      cells: this.#cells,
+      spareCells: [],
+      frontends: new Set(this.#frontends.keys()),
+      ranges: this.#ranges,
+      spareRanges: [],
+    };
+    return {
+      state: this.#state,
+      before: this.#before,
+      after: this.#cells.size + this.#frontends.size > 0 ? after : null,
+      newCells: this.#newCells,
+      newRanges: this.#newRanges,
+      frontends: this.#frontends,
+      addedFrontends: this.#addedFrontends,
+      undo: () => this.undo(),
+    };
+  }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Makes the kernel's maps hold what an image asks for, by one ordered transaction per sync: see steps.ts for the order and
+ * restore.ts for how it knows what is there. Runs are serialised; a Lane in front of it coalesces them.
+ */
+import { getSystemErrorName } from "node:util";
+import type { MapName } from "../abi/maps.gen.js";
+import type { Image } from "../image/types.js";
+import type { ApplyResult, KernelMaps } from "../native/kernel.js";
+import { type Clock, systemClock } from "../util/clock.js";
+import { errorMessage } from "../util/errors.js";
+import { type Logger, silentLogger } from "../util/log.js";
+import { inSlices, type SliceOptions } from "../util/slices.js";
+import type { Plan } from "./emit.js";
+import { FAMILIES } from "./keys.js";
+import { applyToMirror, compareMirrors, type Mirror, readMirror } from "./mirror.js";
+import { makePlan } from "./plan.js";
+import type { Refusal } from "./refusal.js";
+import { type GenerationFloors, generationFloors, restore } from "./restore.js";
+import type { State } from "./state.js";
+
+export interface ReconcilerOptions {
+  readonly kernel: KernelMaps;
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+  /** How long a cell, slot range or service index that was let go stays out of use. */
+  readonly quarantineMs?: number;
+  /** Milliseconds of work before the event loop gets a turn. */
+  readonly sliceMs?: number;
+}
+
+export interface SyncFailure {
+  /** E_WRITE_REFUSED: the kernel refused one write. E_KERNEL: reading or writing failed in another way. */
+  readonly code: "E_WRITE_REFUSED" | "E_KERNEL";
+  /** The map and errno ("ENOMEM") of the write that was refused. */
+  readonly map: MapName | null;
+  readonly errno: string | null;
+  readonly message: string;
+}
+
+export interface SyncResult {
+  /** Entries written or deleted. */
+  readonly writes: number;
+  readonly ffiCalls: number;
+  readonly changedPorts: number;
+  readonly removedPorts: number;
+  /** Service ports that were left as they were; they are tried again by every sync. */
+  readonly refused: readonly Refusal[];
+  /** What has been written before a failure stays, and is right as far as it goes: sync again, with a backoff. */
+  readonly failure: SyncFailure | null;
+  /** Sync again after this time: some of `refused` wait for what was let go to be out of use. Null: no need. */
+  readonly retryAfterMs: number | null;
+  readonly planMs: number;
+  readonly applyMs: number;
+}
+
+export interface AuditResult {
+  /** How many entries of which map were not as believed; empty when all is well. */
+  readonly differences: ReadonlyMap<MapName, number>;
+  /** The repair; null when nothing differed or no image has been synced yet. */
+  readonly repair: SyncResult | null;
+  /** The kernel could not be read. */
+  readonly failure: SyncFailure | null;
+}
+
+export const QUARANTINE_MS = 1000;
+
+/** A transaction that makes room in a hash map lets one more succeed at once; more rounds than this would be a loop. */
+const MAX_ROUNDS = 3;
+
+/** Errors that say nothing against what is believed to be in the maps. */
+const HARMLESS_ERRNOS: readonly string[] = ["ENOMEM", "EAGAIN", "EBUSY", "EINTR", "EPERM"];
+
+export class Reconciler {
+  readonly #kernel: KernelMaps;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #quarantineMs: number;
+  readonly #slices: SliceOptions;
+  /** Null: the kernel must be read before anything is written. */
+  #state: State | null = null;
+  /** What was believed when the state was given up; null at start. */
+  #believed: Mirror | null = null;
+  #image: Image | null = null;
+  #syncs = 0;
+  #tail: Promise<unknown> = Promise.resolve();
+  #refusals: ReadonlyMap<string, string> = new Map();
+
+  constructor({ kernel, clock, logger, quarantineMs, sliceMs }: ReconcilerOptions) {
+    this.#kernel = kernel;
+    this.#clock = clock ?? systemClock;
+    this.#logger = logger ?? silentLogger;
+    this.#quarantineMs = quarantineMs ?? QUARANTINE_MS;
+    this.#slices = sliceMs === undefined ? {} : { budgetMs: sliceMs };
+  }
+
+  /**
+   * Writes the difference between the kernel and `image`. Service ports whose image object is the one that was applied last
+   * cost nothing. The first call reads the kernel (9 FFI calls); a sync with something to write makes one more, one without
+   * none. Never rejects for what the kernel does: see SyncResult.failure.
+   */
+  sync(image: Image): Promise<SyncResult> {
+    return this.#serially(async () => {
+      this.#image = image;
+      return await this.#sync(image);
+    });
+  }
+
+  /** Reads the kernel again (9 FFI calls), compares it with what is believed, and repairs what differs by a sync. */
+  audit(): Promise<AuditResult> {
+    return this.#serially(() => this.#audit());
+  }
+
+  #serially<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#tail.then(work);
+    this.#tail = run.catch(() => {});
+    return run;
+  }
+
+  async #sync(image: Image): Promise<SyncResult> {
+    const callsBefore = this.#kernel.stats.ffiCalls;
+    const total = { writes: 0, changedPorts: 0, removedPorts: 0, planMs: 0, applyMs: 0 };
+    let refused: readonly Refusal[] = [];
+    let failure: SyncFailure | null = null;
+    try {
+      for (let round = 1; round <= MAX_ROUNDS; round += 1) {
+        const done = await this.#transact(image);
+        for (const key of ["writes", "changedPorts", "removedPorts", "planMs", "applyMs"] as const)
+          total[key] += done[key];
+        ({ refused, failure } = done);
+        const roomier = refused.some((each) => each.code === "E_MAP_FULL" && done.roomIn.has(each.map));
+        if (failure || !roomier) break;
+      }
+    } catch (error) {
+      this.#giveUpState();
+      failure = { code: "E_KERNEL", map: null, errno: null, message: errorMessage(error) };
+    }
+    if (failure) this.#logger.error({ ...failure }, "cannot write the service maps");
+    this.#logRefusals(refused);
+    const ffiCalls = this.#kernel.stats.ffiCalls - callsBefore;
+    return { ...total, ffiCalls, refused, failure, retryAfterMs: this.#retryAfter(refused) };
+  }
+
+  /** One plan and its writes. */
+  async #transact(image: Image): Promise<Transacted> {
+    const started = this.#clock.now();
+    const state = await this.#load(started);
+    this.#syncs += 1;
+    const plan = await inSlices(makePlan(state, image, this.#syncs, started), this.#slices);
+    const planned = this.#clock.now();
+    const { applied, failure } =
+      plan.size > 0 ? await this.#kernel.apply(plan.writes) : { applied: 0, failure: null };
+    const applyMs = this.#clock.now() - planned;
+    await inSlices(applyToMirror(state.mirror, plan.writes, applied), this.#slices);
+    if (failure) await this.#recover(state, failure);
+    else plan.finish(this.#clock.now() + this.#quarantineMs);
+    const { changedPorts, removedPorts, refused, roomIn } = plan;
+    const counts = { writes: applied, changedPorts, removedPorts, planMs: planned - started, applyMs };
+    return { ...counts, refused, roomIn, failure: failure && describeFailure(failure) };
+  }
+
+  async #load(now: number): Promise<State> {
+    if (this.#state) return this.#state;
+    const mirror = await readMirror(this.#kernel, this.#slices);
+    const floors = this.#believed && generationFloors(this.#believed, mirror);
+    return await this.#restore(mirror, now, floors);
+  }
+
+  async #restore(mirror: Mirror, now: number, floors: GenerationFloors | null): Promise<State> {
+    const quarantineUntil = now + this.#quarantineMs;
+    this.#state = await inSlices(restore(mirror, { quarantineUntil, floors }), this.#slices);
+    this.#believed = null;
+    return this.#state;
+  }
+
+  /** The mirror knows what has been applied; when the refusal cannot be explained, the kernel is read again instead. */
+  async #recover(state: State, failure: NonNullable<ApplyResult["failure"]>): Promise<void> {
+    this.#giveUpState();
+    if (HARMLESS_ERRNOS.includes(errnoName(failure.errno)))
+      await this.#restore(state.mirror, this.#clock.now(), null);
+  }
+
+  #giveUpState(): void {
+    this.#believed = this.#state?.mirror ?? this.#believed;
+    this.#state = null;
+  }
+
+  async #audit(): Promise<AuditResult> {
+    try {
+      if (!this.#state) {
+        const repair = this.#image && (await this.#sync(this.#image));
+        return { differences: new Map(), repair, failure: null };
+      }
+      const found = await readMirror(this.#kernel, this.#slices);
+      const differences = await inSlices(compareMirrors(this.#state.mirror, found), this.#slices);
+      if (differences.size === 0) return { differences, repair: null, failure: null };
+      this.#logger.warn(
+        { maps: Object.fromEntries(differences) },
+        "the service maps were changed by someone else",
+      );
+      const floors = generationFloors(this.#state.mirror, found);
+      this.#giveUpState();
+      await this.#restore(found, this.#clock.now(), floors);
+      return { differences, repair: this.#image && (await this.#sync(this.#image)), failure: null };
+    } catch (error) {
+      const message = errorMessage(error);
+      this.#giveUpState();
+      return {
+        differences: new Map(),
+        repair: null,
+        failure: { code: "E_KERNEL", map: null, errno: null, message },
+      };
+    }
+  }
+
+  #retryAfter(refused: readonly Refusal[]): number | null {
+    if (!this.#state || !refused.some((each) => each.code === "E_MAP_FULL")) return null;
+    const { indexes, families } = this.#state;
+    const releases = [
+      indexes,
+      ...FAMILIES.flatMap((family) => [families[family].cells, families[family].slots]),
+    ]
+      .map(({ nextRelease }) => nextRelease)
+      .filter((time) => time !== null);
+    return releases.length === 0 ? null : Math.max(0, Math.min(...releases) - this.#clock.now());
+  }
+
+  /** Each refusal once, until it changes or ends. */
+  #logRefusals(refused: readonly Refusal[]): void {
+    for (const each of refused)
+      if (this.#refusals.get(each.key) !== each.message)
+        this.#logger.error({ ...each }, "a service port was not written");
+    this.#refusals = new Map(refused.map(({ key, message }) => [key, message]));
+  }
+}
+
+interface Transacted extends Pick<Plan, "changedPorts" | "removedPorts" | "refused" | "roomIn"> {
+  readonly writes: number;
+  readonly planMs: number;
+  readonly applyMs: number;
+  readonly failure: SyncFailure | null;
+}
+
+function errnoName(errno: number): string {
+  try {
+    return getSystemErrorName(-Math.abs(errno));
+  } catch {
+    return `errno ${errno}`;
+  }
+}
+
+function describeFailure({ map, errno }: NonNullable<ApplyResult["failure"]>): SyncFailure {
+  const name = errnoName(errno);
+  return {
+    code: "E_WRITE_REFUSED",
+    map,
+    errno: name,
+    message: `the kernel refused a write to map ${map}: ${name}`,
+  };
+}

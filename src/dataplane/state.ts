@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the kernel's contents mean: which service port owns which index, cells, slots and frontends, and what is free. */
+import type { IndexAllocator } from "../diff/index-allocator.js";
+import type { RangeAllocator, SlotRange } from "../diff/range-allocator.js";
+import type { ServicePortImage } from "../image/types.js";
+import type { Family } from "../net/ip.js";
+import type { FamilyMirror, Mirror } from "./mirror.js";
+
+/** What one service port has in one family's maps. Filled by restore.ts; later replaced as a whole, not changed. */
+export interface FamilyPort {
+  /** Its live cells, by struct addr_port of the backend. */
+  readonly cells: Map<string, number>;
+  /** Further live cells that carry its index: let go when the port is next written. */
+  readonly spareCells: number[];
+  /** Keys of its frontends. */
+  readonly frontends: Set<string>;
+  /** The slot range of each set of cells that its frontends offer: see setText(). */
+  readonly ranges: Map<string, SlotRange>;
+  /** Further ranges that its frontends name: let go when the port is next written. */
+  readonly spareRanges: SlotRange[];
+}
+
+export interface PortState {
+  readonly index: number;
+  /** Its key in State.ports; null for a stray. */
+  name: string | null;
+  /** What is in the kernel is what this image asks for; null when that is not known. */
+  image: ServicePortImage | null;
+  /** Number of the last sync that wanted this port. */
+  wantedBy: number;
+  /** Null: nothing in that family. */
+  readonly families: Record<Family, FamilyPort | null>;
+}
+
+export interface FamilyState {
+  readonly mirror: FamilyMirror;
+  readonly cells: IndexAllocator;
+  readonly slots: RangeAllocator;
+  /** By cell: of a live cell its generation, of a free one the generation it will get. */
+  readonly generations: Uint32Array;
+  /** Which port each frontend in the kernel belongs to. */
+  readonly owners: Map<string, PortState>;
+  /** What frontends that make no sense name: kept from reuse until the last of them has been replaced or deleted. */
+  readonly broken: {
+    readonly frontends: Set<string>;
+    cells: readonly number[];
+    ranges: readonly SlotRange[];
+  };
+}
+
+export interface State {
+  readonly mirror: Mirror;
+  readonly indexes: IndexAllocator;
+  readonly families: Readonly<Record<Family, FamilyState>>;
+  /** By nameText(). */
+  readonly ports: Map<string, PortState>;
+  /** By ServicePortImage.key; only ports that an image has named. */
+  readonly byKey: Map<string, PortState>;
+  /** Ports of an index without a name, or with a name that another index has, too. */
+  readonly strays: Set<PortState>;
+}
+
+export function emptyFamilyPort(): FamilyPort {
+  return { cells: new Map(), spareCells: [], frontends: new Set(), ranges: new Map(), spareRanges: [] };
+}
+
+export function emptyPort(index: number): PortState {
+  return { index, name: null, image: null, wantedBy: 0, families: { 4: null, 6: null } };
+}
+
+/** Identity of a set of cells, whatever their order. */
+export function setText(cells: readonly number[]): string {
+  return cells.length === 1 ? String(cells[0]) : Uint32Array.from(cells).sort().join();
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { Reconciler } from "../../../src/dataplane/reconciler.js";
+import { MemoryKernel } from "../../../src/native/memory.js";
+import { ImageBuilder, PORTS, type PortSpec, portSpec } from "./images.js";
+import { assertExactly, RuleWatcher } from "./rules.js";
+
+type Step = {
+  readonly changes: readonly (readonly [port: number, spec: PortSpec | null])[];
+  readonly advance: number;
+  readonly mishap:
+    | { readonly kind: "none" | "restart" | "audit" }
+    | { readonly kind: "crash" | "refusal"; readonly after: number };
+};
+
+const step: fc.Arbitrary<Step> = fc.record({
+  changes: fc.array(
+    fc.tuple(
+      fc.integer({ min: 0, max: PORTS - 1 }),
+      fc.oneof({ weight: 4, arbitrary: portSpec }, fc.constant(null)),
+    ),
+    { maxLength: 4 },
+  ),
+  advance: fc.constantFrom(0, 1, 400, 999, 1000, 3000),
+  mishap: fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.constantFrom(
+        { kind: "none" as const },
+        { kind: "restart" as const },
+        { kind: "audit" as const },
+      ),
+    },
+    fc.record({
+      kind: fc.constantFrom("crash" as const, "refusal" as const),
+      after: fc.integer({ min: 0, max: 60 }),
+    }),
+  ),
+});
+
+const SIZES = { backends4: 400, backends6: 400, slots4: 900, slots6: 900 };
+const ENOMEM = 12;
+
+/** One agent after another on one kernel, watched at every write. */
+class Play {
+  readonly kernel: MemoryKernel = new MemoryKernel({ maxEntries: SIZES });
+  readonly watcher = new RuleWatcher(1000);
+  readonly builder = new ImageBuilder();
+  now = 10_000;
+  reconciler = this.start();
+
+  constructor() {
+    this.kernel.afterWrite = (write, kernel) => this.watcher.check(kernel, write, this.now);
+  }
+
+  start(): Reconciler {
+    return new Reconciler({ kernel: this.kernel, clock: { now: () => this.now }, sliceMs: 1000 });
+  }
+
+  async run({ changes, advance, mishap }: Step): Promise<void> {
+    this.now += advance;
+    for (const [port, spec] of changes) this.builder.set(port, spec);
+    const image = this.builder.build();
+    this.watcher.begin(this.kernel, image);
+    if (mishap.kind === "restart") this.reconciler = this.start();
+    if (mishap.kind === "crash") this.kernel.crashAfter(mishap.after);
+    if (mishap.kind === "refusal") this.kernel.refuseAfter(mishap.after, ENOMEM);
+    const result = await this.reconciler.sync(image);
+    if (result.failure) await this.afterMishap(mishap.kind);
+    this.kernel.crashAfter(Number.POSITIVE_INFINITY);
+    this.kernel.refuseAfter(Number.POSITIVE_INFINITY, ENOMEM);
+    assert.deepEqual(result.refused, []);
+    assertExactly(this.kernel, image);
+    if (mishap.kind !== "audit") return;
+    const audit = await this.reconciler.audit();
+    assert.equal(audit.differences.size, 0, "audit() finds what sync() wrote as it should be");
+  }
+
+  async afterMishap(kind: string): Promise<void> {
+    this.kernel.crashAfter(Number.POSITIVE_INFINITY);
+    if (kind === "crash") this.reconciler = this.start();
+    const again = await this.reconciler.sync(this.builder.build());
+    assert.equal(again.failure, null, "the sync after a failure succeeds");
+    assert.deepEqual(again.refused, []);
+  }
+}
+
+test("sync() keeps every reader on the old or the new set after every write, whatever happens in between", async () => {
+  let checks = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
+      const play = new Play();
+      for (const each of steps) await play.run(each);
+      checks += play.watcher.checks;
+      const calls = play.kernel.stats.ffiCalls;
+      const restarted = await play.start().sync(play.builder.build());
+      assert.equal(restarted.writes, 0, "a restart with nothing changed writes nothing");
+      assert.equal(play.kernel.stats.ffiCalls - calls, 9, "and only reads");
+    }),
+    { numRuns: 60 },
+  );
+  assert.ok(checks > 5_000, `${checks} prefixes were checked`);
+});
