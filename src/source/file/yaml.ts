@@ -79,7 +79,7 @@ function readOne(
     return null;
   const line = lineAt(contents?.range?.[0]);
   if (first !== undefined) {
-    return broken(valueOf(document), { message: sentence(first), line: lineAt(first.pos[0]) });
+    return broken(partialValue(document), { message: sentence(first), line: lineAt(first.pos[0]) });
   }
   let value: unknown;
   try {
@@ -91,7 +91,7 @@ function readOne(
 }
 
 /** Of a broken document: as much as there is, or nothing. */
-function valueOf(document: Yaml.Document.Parsed): unknown {
+function partialValue(document: Yaml.Document.Parsed): unknown {
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASES });
   } catch {
