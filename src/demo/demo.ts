@@ -36,7 +36,7 @@ interface Scene {
   readonly node1: Node;
   readonly node2: Node;
   /** The client pod, on node 1. */
-  readonly app: Pod;
+  readonly client: Pod;
   readonly redis: readonly Pod[];
   readonly options: DemoOptions;
 }
@@ -86,7 +86,7 @@ async function populate(cluster: Cluster, stage: Stage, options: DemoOptions, st
     { node: 1, name: "redis-0", labels },
     { node: 2, name: "redis-1", labels },
     { node: 2, name: "redis-2", labels },
-    { node: 1, name: "app", labels: { app: "app" } },
+    { node: 1, name: "client", labels: { app: "client" } },
   ]);
   const redis = pods.slice(0, 3);
   stage.working("redis servers");
@@ -110,14 +110,14 @@ async function populate(cluster: Cluster, stage: Stage, options: DemoOptions, st
         `${synced?.writes ?? "?"} map writes in one transaction`,
     );
   }
-  return { cluster, stage, node1, node2, app: pods[3] as Pod, redis, options };
+  return { cluster, stage, node1, node2, client: pods[3] as Pod, redis, options };
 }
 
-async function clientSpeaks({ stage, app, redis }: Scene): Promise<void> {
+async function clientSpeaks({ stage, client, redis }: Scene): Promise<void> {
   stage.step(`A client pod speaks to ${VIP4}:${REDIS_PORT}, and no such host exists`);
   for (const address of [VIP4, VIP6]) {
     stage.working(`redis-cli -h ${address} get pod`);
-    const answers = await ask(app, address, CONNECTIONS);
+    const answers = await ask(client, address, CONNECTIONS);
     const all = total(answers) === CONNECTIONS && redis.every((pod) => answers.has(pod.name));
     stage.prove(
       all,
@@ -132,7 +132,7 @@ async function clientSpeaks({ stage, app, redis }: Scene): Promise<void> {
   );
   stage.working("redis-benchmark");
   const benchmark = ["redis-benchmark", "-h", VIP4, "-n", "20000", "-c", "20", "-t", "ping_mbulk", "--csv"];
-  const { stdout } = await app.exec(benchmark);
+  const { stdout } = await client.exec(benchmark);
   const rate = Number(/^"PING_MBULK","([\d.]+)"/m.exec(stdout)?.[1] ?? 0);
   stage.prove(rate > 0, `redis-benchmark through the Service: 20000 requests, ${Math.round(rate)} a second`);
 }
@@ -150,7 +150,7 @@ async function showTables({ stage, cluster, node1 }: Scene): Promise<void> {
 }
 
 async function scale(scene: Scene, probe: Probe): Promise<void> {
-  const { stage, cluster, app, redis } = scene;
+  const { stage, cluster, client, redis } = scene;
   stage.step("Scale to zero, and up again, under load");
   await probe.next(0, (event) => event.kind === "new" && event.answer !== null, "a first answer");
   const emptied = await cluster.writePods([]);
@@ -164,7 +164,7 @@ async function scale(scene: Scene, probe: Probe): Promise<void> {
     `no pod left: ${refused.error} ${ms(emptied, refused.end)} after the file was written, not a timeout`,
   );
   for (const address of [VIP4, VIP6]) {
-    const { stdout, stderr } = await app.exec(["redis-cli", "-h", address, "ping"], { check: false });
+    const { stdout, stderr } = await client.exec(["redis-cli", "-h", address, "ping"], { check: false });
     stage.prove(/refused/.test(`${stdout}${stderr}`), `redis-cli to ${address}: connection refused at once`);
   }
   const filled = await cluster.writePods(redis);
@@ -178,7 +178,7 @@ async function scale(scene: Scene, probe: Probe): Promise<void> {
   );
 }
 
-async function handMade({ stage, cluster, app, options, node1 }: Scene): Promise<void> {
+async function handMade({ stage, cluster, client, options, node1 }: Scene): Promise<void> {
   stage.step("A Service without a selector, and Endpoints made by hand: a Redis outside of the cluster");
   const text = await readFile(`${options.examples}/redis/external.yaml`, "utf8");
   const synced = cluster.agent(node1).log.events.length;
@@ -187,8 +187,8 @@ async function handMade({ stage, cluster, app, options, node1 }: Scene): Promise
     .agent(node1)
     .log.next((line) => line.msg === "synced", "the new Service in the maps", 10_000, synced);
   const took = ms(written, monotonicMs());
-  const answers = await ask(app, EXTERNAL_VIP, 20);
-  const outside = answers.get("client") ?? 0;
+  const answers = await ask(client, EXTERNAL_VIP, 20);
+  const outside = answers.get(cluster.world.client.name) ?? 0;
   stage.prove(
     outside === 20,
     `in the maps after ${took}; ${outside} of 20 connections to ${EXTERNAL_VIP} reached 192.168.60.2`,
@@ -229,7 +229,7 @@ async function killAndRestart({ stage, cluster, node1 }: Scene, probe: Probe): P
   stage.prove(during.failed.length === 0, `during the restart: ${countText(during)}`);
 }
 
-async function stopAndClean({ stage, cluster, app }: Scene, probe: Probe): Promise<void> {
+async function stopAndClean({ stage, cluster, client }: Scene, probe: Probe): Promise<void> {
   stage.step("Stop both agents, then portolan cleanup: nothing is left");
   const stopped = monotonicMs();
   for (const node of cluster.world.nodes) await cluster.stopAgent(node, "SIGTERM");
@@ -243,18 +243,18 @@ async function stopAndClean({ stage, cluster, app }: Scene, probe: Probe): Promi
     const { stdout } = await node.exec(["tc", "qdisc", "show"]);
     stage.prove(!/clsact/.test(stdout), `no clsact qdisc on ${node.name}`);
   }
-  const { code } = await app.exec(["timeout", "1", "redis-cli", "-h", VIP4, "ping"], { check: false });
+  const { code } = await client.exec(["timeout", "1", "redis-cli", "-h", VIP4, "ping"], { check: false });
   stage.prove(code !== 0, `${VIP4} is an address like any other again: nothing answers there`);
 }
 
 /** Prints what can be tried, and waits for Ctrl-C. */
-async function leaveUp({ stage, cluster, app, node1, options }: Scene): Promise<void> {
+async function leaveUp({ stage, cluster, client, node1, options }: Scene): Promise<void> {
   const enter = (host: Host): string => `nsenter --net=${host.netnsPath} --`;
   const cli = `${enter(node1)} ${cluster.argv(node1, []).slice(0, options.cli.length).join(" ")}`;
   const root = `--bpf-root ${cluster.bpfRoot(node1)}`;
   stage.headline("The world stays up until Ctrl-C. In another terminal:");
-  stage.command(`${enter(app)} redis-cli -h ${VIP4} get pod`);
-  stage.command(`${enter(app)} redis-cli -h ${VIP6} get pod`);
+  stage.command(`${enter(client)} redis-cli -h ${VIP4} get pod`);
+  stage.command(`${enter(client)} redis-cli -h ${VIP6} get pod`);
   for (const command of ["services", "backends", "flows", "interfaces", "maps", "doctor"]) {
     stage.command(`${cli} ${command} ${root}`);
   }
@@ -269,10 +269,10 @@ async function leaveUp({ stage, cluster, app, node1, options }: Scene): Promise<
 }
 
 async function play(scene: Scene): Promise<void> {
-  const { cluster, app, options } = scene;
+  const { cluster, client, options } = scene;
   await clientSpeaks(scene);
   await showTables(scene);
-  const probe = cluster.startProbe(app, VIP4);
+  const probe = cluster.startProbe(client, VIP4);
   try {
     await scale(scene, probe);
     await handMade(scene);
@@ -280,7 +280,7 @@ async function play(scene: Scene): Promise<void> {
     probe.stop();
   }
   // A new one: the connection which the first held open met the scale to zero.
-  const steady = cluster.startProbe(app, VIP4);
+  const steady = cluster.startProbe(client, VIP4);
   try {
     await killAndRestart(scene, steady);
     if (options.keep) steady.stop();

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Where the maps are pinned, and what to say when they are not there. */
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { LAYOUT_VERSION } from "../abi/abi-hash.gen.js";
+import { AppError } from "../util/errors.js";
+import { mountPoint } from "../util/proc.js";
+import type { CommonOptions } from "./command.js";
+
+export type PinErrorCode = "E_NO_PINS" | "E_OTHER_LAYOUT" | "E_PERMISSION";
+
+/** Where a bpf file system belongs when there is none yet. */
+export const DEFAULT_BPFFS = "/sys/fs/bpf";
+
+/** `--bpf-root`, or `portolan` below the bpf file system that is mounted. */
+export function bpfRoot({ bpfRoot: given }: Pick<CommonOptions, "bpfRoot">): string {
+  return given ?? join(mountPoint("bpf") ?? DEFAULT_BPFFS, "portolan");
+}
+
+/** The directory of this program's layout below a root. */
+export function layoutDirectory(root: string, layout: number = LAYOUT_VERSION): string {
+  return join(root, `v${layout}`);
+}
+
+/**
+ * The layout versions that have a directory below a root, ascending.
+ *
+ * @throws AppError E_PERMISSION when the root may not be read
+ */
+export function layoutsAt(root: string): readonly number[] {
+  try {
+    const names = readdirSync(root);
+    return names
+      .flatMap((name) => /^v(\d{1,6})$/.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => a - b);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return [];
+    throw noPermission(root, error);
+  }
+}
+
+function noPermission(path: string, cause: unknown): AppError<PinErrorCode> {
+  return new AppError("E_PERMISSION", `${path} may not be read by this user`, {
+    fields: { path },
+    hint: "Pinned maps belong to root: run it with sudo.",
+    cause,
+  });
+}
+
+/**
+ * The directory with this layout's pins.
+ *
+ * @throws AppError E_NO_PINS, E_OTHER_LAYOUT (naming both layouts) or E_PERMISSION
+ */
+export function requirePins(root: string): string {
+  const directory = layoutDirectory(root);
+  try {
+    statSync(directory);
+    return directory;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EACCES" || code === "EPERM") throw noPermission(root, error);
+  }
+  const others = layoutsAt(root).map((layout) => `v${layout}`);
+  if (others.length > 0) {
+    const found = others.join(" and ");
+    throw new AppError<PinErrorCode>(
+      "E_OTHER_LAYOUT",
+      `the maps below ${root} have layout ${found}, this program reads v${LAYOUT_VERSION}`,
+      {
+        fields: { root, found: others, wanted: `v${LAYOUT_VERSION}` },
+        hint: `Use the portolan of the agent that made them, or start this version's agent.`,
+      },
+    );
+  }
+  throw new AppError<PinErrorCode>("E_NO_PINS", `no maps are pinned below ${root}`, {
+    fields: { root },
+    hint: "No agent has run here, or cleanup has removed them. Another place? --bpf-root DIR.",
+  });
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { cli, REPOSITORY } from "./run-cli.js";
+
+const COMMANDS = [
+  "agent",
+  "backends",
+  "cleanup",
+  "compile",
+  "demo",
+  "doctor",
+  "flows",
+  "interfaces",
+  "maps",
+  "maps dump",
+  "services",
+];
+
+test("portolan --help names every command, explains the exit statuses, and goes to stdout with status 0", async () => {
+  const { code, stdout, stderr } = await cli(["--help"]);
+  assert.equal(code, 0);
+  assert.equal(stderr, "");
+  for (const name of COMMANDS.filter((name) => !name.includes(" "))) {
+    assert.match(stdout, new RegExp(`^ {2}${name}\\b`, "m"));
+  }
+  assert.match(stdout, /Exit status: 0 done, 1 done with a finding, 2 wrong usage, 3 failed/);
+});
+
+for (const name of COMMANDS) {
+  test(`portolan ${name} --help teaches by examples, and every command has -o and --bpf-root`, async () => {
+    const { code, stdout } = await cli([...name.split(" "), "--help"]);
+    assert.equal(code, 0);
+    assert.match(stdout, new RegExp(`^Usage: portolan ${name}\\b`));
+    assert.match(stdout, /-o, --output <format>/);
+    assert.match(stdout, /--bpf-root <dir>/);
+    const [, examples = ""] = stdout.split("\nExamples:\n");
+    const lines = examples.trimEnd().split("\n");
+    assert.ok(lines.length >= 2, "at least two examples");
+    for (const line of lines) assert.match(line, /^ {2}\$ .*portolan .* # \S/);
+    for (const line of stdout.split("\nExamples:\n")[0]?.split("\n") ?? []) {
+      assert.ok(line.length <= 100, `"${line}" is wider than 100 columns`);
+    }
+  });
+}
+
+test("portolan --version prints what package.json says", async () => {
+  const { version } = JSON.parse(readFileSync(`${REPOSITORY}/package.json`, "utf8")) as { version: string };
+  assert.deepEqual(await cli(["--version"]), { code: 0, stdout: `${version}\n`, stderr: "" });
+});
+
+for (const [args, says] of [
+  [["servces"], /unknown command 'servces'\n\(Did you mean services\?\)/],
+  [["services", "--nope"], /unknown option '--nope'/],
+  [["services", "a", "b"], /too many arguments for 'services'/],
+  [
+    ["services", "-o", "yaml"],
+    /'-o, --output <format>' argument 'yaml' is invalid\. Allowed choices are table, json/,
+  ],
+  [["compile"], /required option '-f, --file <path>' not specified/],
+  [["agent"], /required option '--manifests <dir>' not specified/],
+  [["agent", "--manifests", "x", "--max-nat", "lots"], /'lots' is invalid\. it must be a whole number/],
+  [["agent", "--manifests", "x", "--attach", "xdp"], /Allowed choices are auto, tcx, clsact/],
+  [["agent", "--manifests", "x", "--devices", ","], /must name at least one/],
+  [["flows", "--state", "happy"], /Allowed choices are opening, established, closing, closed, dead/],
+  [["maps", "dump"], /missing required argument 'name'/],
+] as const) {
+  test(`portolan ${args.join(" ")} is wrong usage: status 2, one message on stderr, nothing on stdout`, async () => {
+    const { code, stdout, stderr } = await cli([...args]);
+    assert.equal(code, 2);
+    assert.equal(stdout, "");
+    assert.match(stderr, says);
+    assert.doesNotMatch(stderr, /\bat .*\.js:\d+/, "no stack");
+  });
+}
+
+test("portolan without a command explains itself on stderr with status 2", async () => {
+  const { code, stdout, stderr } = await cli([]);
+  assert.equal(code, 2);
+  assert.equal(stdout, "");
+  assert.match(stderr, /^Usage: portolan/);
+});
+
+test("portolan prints no colours into a pipe", async () => {
+  const { stdout } = await cli(["--help"], { env: { FORCE_COLOR: "" } });
+  assert.ok(!stdout.includes("\u001b["));
+});
