@@ -39,10 +39,11 @@ need-root:
 	  echo "make: this needs ROOT: it loads BPF programs and makes network namespaces." >&2; \
 	  echo "make: run it as root (sudo make …); without root there is \`make test-free\`." >&2; exit 1; fi
 
-# The kernels lane's own two programs: the runner is static, so that the small machine needs no libraries for it.
-build/kernels/runner: test/kernels/runner.c bpf/include/abi.h bpf/include/abi_family.h bpf/include/reasons.h mk/test.mk
+# The kernels lane's own two programs. The runner is static and has libportolan in it: the small machine needs no libraries.
+build/kernels/runner: test/kernels/runner.c native/include/portolan.h bpf/include/abi.h bpf/include/abi_family.h bpf/include/reasons.h \
+  $(native_objects) mk/test.mk
 	@mkdir -p $(@D)
-	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -Ibpf/include -o $@ $< $(libbpf_archive) -lelf -lz
+	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -Ibpf/include -Inative/include -o $@ $< $(filter-out %/libbpf_stderr.o,$(native_objects)) $(libbpf_archive) -lelf -lz -lpthread
 	@echo "  LD      $@"
 
 build/kernels/selftest.bpf.o: test/kernels/selftest.bpf.c mk/bpf.mk

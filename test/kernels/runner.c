@@ -4,8 +4,9 @@
  *
  *   client (10.244.1.10) and near (10.244.1.20) are ports of the bridge cni0; far (10.244.2.20) has a link of its own.
  *
- * First every program of the object is verified by itself, so that one refusal does not hide the next. Then the whole
- * object is loaded, attached to the three host-side links, filled with a few Services, and real sockets talk through it.
+ * First every program of the object is verified by itself, so that one refusal does not hide the next. Then libportolan
+ * (linked in) loads the object, attaches it to the three host-side links and fills its maps with a few Services; what
+ * this kernel lacks (tcx, some batch commands) it must do in another way. Real sockets talk through the Services.
  * One line per check: "ok - ..." or "not ok - ...: why".
  */
 #define _GNU_SOURCE
@@ -25,15 +26,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "abi.h"
+#include "portolan.h"
 
 enum { WAIT_MS = 10000, BULK_BYTES = 256 * 1024, SMALL_MAP = 8192 };
-
-static struct utsname kernel;
 
 /* ------------------------------------------------------------------ results */
 
@@ -113,19 +112,21 @@ static void forget_log(void)
 
 /* ------------------------------------------------------------------ loading */
 
-/* The settings that the agent writes before loading; the names are those of the object. */
+/* Settings as the agent would choose them. */
+static const struct ptl_config CONFIG = {
+	.snat_port_base = { 61000, 10240 },
+	.snat_port_count = { 4536, 16384 },
+	.timeout_tcp_opening = 56,
+	.timeout_tcp_established = 6 * 3600,
+	.timeout_tcp_half_closed = 112,
+	.timeout_tcp_closed = 9,
+	.timeout_udp_unreplied = 28,
+	.timeout_udp_replied = 168,
+};
+
+/* Writes them into the object's .rodata, as ptl_open does. */
 static int set_config(struct bpf_object *object)
 {
-	const struct ptl_config config = {
-		.snat_port_base = { 61000, 10240 },
-		.snat_port_count = { 4536, 16384 },
-		.timeout_tcp_opening = 56,
-		.timeout_tcp_established = 6 * 3600,
-		.timeout_tcp_half_closed = 112,
-		.timeout_tcp_closed = 9,
-		.timeout_udp_unreplied = 28,
-		.timeout_udp_replied = 168,
-	};
 	const struct btf *btf = bpf_object__btf(object);
 	int section_id = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC);
 	const struct btf_type *section = section_id > 0 ? btf__type_by_id(btf, section_id) : NULL;
@@ -143,10 +144,10 @@ static int set_config(struct bpf_object *object)
 			unsigned char copy[4096];
 
 			if (!bytes || !strstr(bpf_map__name(map), ".rodata") || size > sizeof(copy) ||
-			    variable->offset + sizeof(config) > size)
+			    variable->offset + sizeof(CONFIG) > size)
 				continue;
 			memcpy(copy, bytes, size);
-			memcpy(copy + variable->offset, &config, sizeof(config));
+			memcpy(copy + variable->offset, &CONFIG, sizeof(CONFIG));
 			return bpf_map__set_initial_value(map, copy, size);
 		}
 	}
@@ -180,9 +181,22 @@ static unsigned int instructions_of(const struct bpf_program *program)
 	return info.xlated_prog_len / 8;
 }
 
-/* Loads the object with one program only. Returns 0 or what the kernel said. */
-static int verify_alone(const char *path, const char *name, bool configured, unsigned int *instructions)
+/* How many instructions the verifier has walked, from its statistics (log level 4). */
+static unsigned long verifier_steps(const char *statistics)
 {
+	unsigned long steps = 0;
+	const char *line = strstr(statistics, "processed ");
+
+	if (line)
+		sscanf(line, "processed %lu", &steps);
+	return steps;
+}
+
+/* Loads the object with one program only. Returns 0 or what the kernel said; `steps` may be NULL. */
+static int verify_alone(const char *path, const char *name, bool configured, unsigned int *instructions,
+			unsigned long *steps)
+{
+	static char statistics[65536];
 	struct bpf_object *object = open_object(path);
 	struct bpf_program *program;
 	int error;
@@ -194,7 +208,19 @@ static int verify_alone(const char *path, const char *name, bool configured, uns
 		fprintf(stderr, "# no variable \"config\" in .rodata\n");
 	bpf_object__for_each_program(program, object)
 		bpf_program__set_autoload(program, strcmp(bpf_program__name(program), name) == 0);
+	if (steps) {
+		program = bpf_object__find_program_by_name(object, name);
+		statistics[0] = '\0';
+		bpf_program__set_log_buf(program, statistics, sizeof(statistics));
+		bpf_program__set_log_level(program, 4);
+	}
 	error = bpf_object__load(object);
+	if (error && steps) { /* once more, with the verifier's words instead of its statistics */
+		bpf_object__close(object);
+		return verify_alone(path, name, configured, instructions, NULL);
+	}
+	if (steps)
+		*steps = verifier_steps(statistics);
 	if (!error)
 		*instructions = instructions_of(bpf_object__find_program_by_name(object, name));
 	bpf_object__close(object);
@@ -205,7 +231,7 @@ static int verify_alone(const char *path, const char *name, bool configured, uns
 static void check_machinery(const char *path)
 {
 	unsigned int instructions = 0;
-	int error = verify_alone(path, "self_good", false, &instructions);
+	int error = verify_alone(path, "self_good", false, &instructions, NULL);
 
 	if (error) {
 		failed("a trivial program is accepted: %s", strerror(-error));
@@ -214,7 +240,7 @@ static void check_machinery(const char *path)
 		passed("a trivial program is accepted");
 	}
 	forget_log();
-	error = verify_alone(path, "self_bad", false, &instructions);
+	error = verify_alone(path, "self_bad", false, &instructions, NULL);
 	if (error == 0)
 		failed("a program with an unchecked read is refused: it was accepted");
 	else if (!strstr(log_text, "invalid access to packet"))
@@ -239,14 +265,16 @@ static bool check_each_program(const char *path)
 		const char *name = bpf_program__name(program);
 		unsigned int instructions = 0;
 		long long start = now_ms();
-		int error = verify_alone(path, name, true, &instructions);
+		unsigned long steps = 0;
+		int error = verify_alone(path, name, true, &instructions, &steps);
 
 		if (error) {
 			failed("%s verifies: %s", name, strerror(-error));
 			show_log();
 			all = false;
 		} else {
-			passed("%s verifies (%u instructions, %lld ms)", name, instructions, now_ms() - start);
+			passed("%s verifies (%u instructions, %lu verifier steps, %lld ms)", name, instructions, steps,
+			       now_ms() - start);
 		}
 		forget_log();
 	}
@@ -432,19 +460,94 @@ static const char *bulk(int from, int to)
 
 /* ------------------------------------------------------------------ the maps' content */
 
-static struct bpf_object *portolan;
+static int portolan; /* the handle of libportolan */
+static char trouble[1 << 16]; /* what its last failing call said */
 
-static int map_put(const char *name, int family_words, const void *key, const void *value)
+static const char PINS[] = "/sys/fs/bpf/portolan/v1";
+static const char OBJECT[] = "/portolan.bpf.o";
+
+static struct ptl_map_info infos[64];
+static int info_count;
+
+static const struct ptl_map_info *info_of(const char *name)
+{
+	for (int i = 0; i < info_count; i++)
+		if (strncmp(infos[i].name, name, sizeof(infos[i].name)) == 0)
+			return &infos[i];
+	return NULL;
+}
+
+static const struct ptl_map_info *family_info(const char *name, int family_words)
 {
 	char full[32];
-	int fd, error;
 
 	snprintf(full, sizeof(full), family_words ? "%s%d" : "%s", name, family_words == 1 ? 4 : 6);
-	fd = bpf_object__find_map_fd_by_name(portolan, full);
-	error = fd < 0 ? fd : bpf_map_update_elem(fd, key, value, BPF_ANY);
-	if (error)
-		failed("an entry is written to map %s: %s", full, strerror(errno));
-	return error;
+	return info_of(full);
+}
+
+/* Entries wait here, in one run per map, until apply_runs() sends them all with one call. */
+enum { RUN_ENTRIES = 64, ENTRY_BYTES = 160 };
+struct run {
+	const struct ptl_map_info *map;
+	uint32_t count;
+	unsigned char keys[RUN_ENTRIES * ENTRY_BYTES], values[RUN_ENTRIES * ENTRY_BYTES];
+};
+static struct run runs[16];
+
+static void map_put(const char *name, int family_words, const void *key, const void *value)
+{
+	const struct ptl_map_info *map = family_info(name, family_words);
+	struct run *run = runs;
+
+	while (map && run->map && run->map != map)
+		run++;
+	if (!map || run->count == RUN_ENTRIES) {
+		printf("# map %s is not there, or its run is full\n", name);
+		exit(1);
+	}
+	run->map = map;
+	memcpy(run->keys + run->count * map->key_size, key, map->key_size);
+	memcpy(run->values + run->count * map->value_size, value, map->value_size);
+	run->count++;
+}
+
+static size_t append(unsigned char *buffer, size_t at, const void *bytes, size_t size)
+{
+	memcpy(buffer + at, bytes, size);
+	return at + (size + 7) / 8 * 8;
+}
+
+/* All waiting entries as one transaction: updates, or deletes of the same keys. */
+static void apply_runs(const char *title, enum ptl_run_kind kind, uint32_t batch)
+{
+	static unsigned char buffer[16 * RUN_ENTRIES * ENTRY_BYTES];
+	struct ptl_apply_result result = {};
+	size_t size = 0;
+	uint64_t entries = 0;
+	int error;
+
+	memset(buffer, 0, sizeof(buffer));
+	for (struct run *run = runs; run->map; run++) {
+		struct ptl_run header = { .map = run->map->index, .kind = kind, .count = run->count };
+
+		/* The cells of an array cannot be deleted. */
+		if (kind == PTL_RUN_DELETE && run->map->type == BPF_MAP_TYPE_ARRAY)
+			continue;
+		size = append(buffer, size, &header, sizeof(header));
+		size = append(buffer, size, run->keys, run->count * run->map->key_size);
+		if (kind != PTL_RUN_DELETE)
+			size = append(buffer, size, run->values, run->count * run->map->value_size);
+		entries += run->count;
+	}
+	error = ptl_apply(portolan, buffer, size, batch, &result, trouble, sizeof(trouble));
+	if (error < 0 || result.error)
+		failed("%s: run %u entry %u: %s: %s", title, result.failed_run, result.failed_entry,
+		       strerror(error < 0 ? -error : (int)result.error), trouble);
+	else if (result.applied != entries)
+		failed("%s: %llu of %llu entries", title, (unsigned long long)result.applied, (unsigned long long)entries);
+	else
+		passed("%s (%llu entries, %llu system calls)", title, (unsigned long long)entries,
+		       (unsigned long long)result.system_calls);
 }
 
 /* What follows the address is equal in both families. */
@@ -516,28 +619,54 @@ static void put_interface(const char *link, __u32 role, const char *masquerade4,
 	map_put("interfaces", 0, &index, &interface);
 }
 
-static bool attach(const char *link, const char *ingress, const char *egress)
+static const char *const LINKS[] = { "client", "near", "far" };
+
+/* Attaches all links; each must report `change`, and clsact, which all kernels of this lane have and most have only. */
+static bool check_attach(const char *title, uint32_t mode, uint32_t change)
 {
-	const struct {
-		enum bpf_tc_attach_point point;
-		const char *program;
-	} sides[] = { { BPF_TC_INGRESS, ingress }, { BPF_TC_EGRESS, egress } };
+	struct ptl_attach_request requests[3] = {};
+	struct ptl_attach_result results[3] = {};
+	int attached;
 
-	for (int i = 0; i < 2; i++) {
-		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)if_nametoindex(link), .attach_point = sides[i].point);
-		LIBBPF_OPTS(bpf_tc_opts, options, .handle = 1, .priority = 1);
-		struct bpf_program *program = bpf_object__find_program_by_name(portolan, sides[i].program);
-		int error = bpf_tc_hook_create(&hook);
-
-		options.prog_fd = program ? bpf_program__fd(program) : -1;
-		if (!error || error == -EEXIST)
-			error = bpf_tc_attach(&hook, &options);
-		if (error) {
-			failed("%s is attached to %s: %s", sides[i].program, link, strerror(-error));
-			show_log();
+	for (int i = 0; i < 3; i++)
+		requests[i] = (struct ptl_attach_request){ .ifindex = if_nametoindex(LINKS[i]), .role = PTL_ROLE_POD,
+							   .mode = mode };
+	attached = ptl_attach(portolan, requests, 3, results, trouble, sizeof(trouble));
+	for (int i = 0; i < 3; i++) {
+		if (attached < 0 || results[i].error || results[i].change != change) {
+			failed("%s: %s: change %u, error %s: %s", title, LINKS[i], results[i].change,
+			       strerror(attached < 0 ? -attached : (int)results[i].error), trouble);
 			return false;
 		}
 	}
+	passed("%s (%s)", title, results[0].mode == PTL_MODE_TCX ? "tcx" : "clsact");
+	return true;
+}
+
+static bool open_portolan(const char *title)
+{
+	struct ptl_size sizes[64] = {};
+	struct bpf_object *object = bpf_object__open_file(OBJECT, NULL);
+	struct bpf_map *map;
+	int count = 0;
+
+	if (object) {
+		bpf_object__for_each_map(map, object) {
+			if (bpf_map__is_internal(map) || bpf_map__max_entries(map) <= SMALL_MAP || count == 64)
+				continue;
+			strncpy(sizes[count].map, bpf_map__name(map), sizeof(sizes[count].map) - 1);
+			sizes[count++].max_entries = SMALL_MAP;
+		}
+	}
+	bpf_object__close(object);
+	portolan = ptl_open(OBJECT, PINS, &CONFIG, sizeof(CONFIG), sizes, (uint32_t)count, trouble, sizeof(trouble));
+	if (portolan > 0)
+		info_count = ptl_map_infos(portolan, 0, infos, 64, trouble, sizeof(trouble));
+	if (portolan <= 0 || info_count <= 0) {
+		failed("%s: %s: %s", title, strerror(portolan < 0 ? -portolan : -info_count), trouble);
+		return false;
+	}
+	passed("%s (%d maps)", title, info_count);
 	return true;
 }
 
@@ -696,51 +825,145 @@ static void check_traffic(void)
 	}
 }
 
-/* The Services were served by our maps: each family holds flows. */
-static void check_flows(void)
+/* A dump of the whole map. Returns the number of entries, or -errno. */
+static int dump(const char *name, uint32_t limit, unsigned char *keys, unsigned char *values, uint32_t capacity)
+{
+	const struct ptl_map_info *map = info_of(name);
+	struct ptl_cursor cursor = {};
+	uint32_t total = 0;
+
+	while (cursor.state != PTL_CURSOR_DONE && total < capacity) {
+		int count = ptl_dump(portolan, map->index, limit, 1, &cursor, keys + total * map->key_size,
+				     values + total * map->value_size, capacity - total, trouble, sizeof(trouble));
+		if (count < 0)
+			return count;
+		total += (uint32_t)count;
+	}
+	return (int)total;
+}
+
+static unsigned char dump_keys[SMALL_MAP * 64], dump_values[SMALL_MAP * 64];
+
+/* The Services were served by our maps: each family holds flows, and they were counted under their Services. */
+static void check_flows(int flows_of_near)
 {
 	static const char *const names[] = { "nat4", "nat6" };
+	const struct traffic *counted = (const void *)dump_values;
+	int entries;
 
 	for (int f = 0; f < 2; f++) {
-		int fd = bpf_object__find_map_fd_by_name(portolan, names[f]);
-		unsigned char key[64], next[64];
-		int entries = 0;
-
-		for (void *from = NULL; entries < SMALL_MAP && bpf_map_get_next_key(fd, from, next) == 0; entries++) {
-			memcpy(key, next, sizeof(key));
-			from = key;
-		}
+		entries = dump(names[f], 0, dump_keys, dump_values, SMALL_MAP);
 		if (entries >= 8)
 			passed("%s holds the flows of these checks (%d entries)", names[f], entries);
 		else
-			failed("%s holds the flows of these checks: %d entries", names[f], entries);
+			failed("%s holds the flows of these checks: %d: %s", names[f], entries, trouble);
 	}
+	/* put_service() gave index 1 to the first: IPv4, TCP, backend near. */
+	entries = dump("counters", PTL_COUNTERS_SERVICE_BASE + 16, dump_keys, dump_values, SMALL_MAP);
+	if (entries <= PTL_COUNTERS_SERVICE_BASE + 1)
+		failed("per-CPU counters are read: %d entries: %s", entries, trouble);
+	else if (counted[PTL_COUNTERS_SERVICE_BASE + 1].flows != (uint64_t)flows_of_near)
+		failed("the counters hold %d flows of a Service: %llu", flows_of_near,
+		       (unsigned long long)counted[PTL_COUNTERS_SERVICE_BASE + 1].flows);
+	else
+		passed("the counters hold the %d flows of a Service", flows_of_near);
+}
+
+/* An agent's successor: the pinned maps are reused, the programs replaced, and a connection goes on through it all. */
+static void check_restart(void)
+{
+	int listener = bound_socket("near", NEAR.address[0], BACKEND_PORT + 1, SOCK_STREAM), server = -1;
+	struct end vip = end_of(VIP_NEAR[0], SERVICE_PORT + 1), near = end_of(NEAR.address[0], BACKEND_PORT + 1);
+	int client = socket_in("client", AF_INET, SOCK_STREAM), error;
+	const char *broken;
+
+	memset(runs, 0, sizeof(runs));
+	put_service(30, IPPROTO_TCP, vip, &near);
+	apply_runs("one more Service is published, entry by entry", PTL_RUN_UPDATE, 0);
+	error = connect_to(client, &vip);
+	if (!error && ready(listener, POLLIN))
+		server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	ptl_close(portolan);
+	if (server < 0)
+		failed("a connection is open while the agent is restarted: %s", strerror(error));
+	else if (open_portolan("a second load reuses the pinned maps") &&
+		 check_attach("the programs are replaced in place", PTL_MODE_AUTO, PTL_CHANGE_REPLACED)) {
+		broken = bulk(client, server);
+		if (!broken)
+			broken = bulk(server, client);
+		if (broken)
+			failed("a connection goes on while programs are replaced: %s", broken);
+		else
+			passed("a connection goes on while programs are replaced");
+	}
+	close(server);
+	close(client);
+	close(listener);
+}
+
+/* What the programs counted, by reason: for whoever has to find out why a check failed. */
+static void show_reasons(void)
+{
+#define REASON_NAME(id, name, text) [PTL_REASON_##id] = name,
+	static const char *const names[] = { PTL_REASONS(REASON_NAME) };
+#undef REASON_NAME
+	const struct traffic *counted = (const void *)dump_values;
+	int entries = dump("counters", PTL_REASON_COUNT, dump_keys, dump_values, SMALL_MAP);
+
+	printf("# reasons:");
+	for (int i = 0; i < entries && i < PTL_REASON_COUNT; i++)
+		if (counted[i].packets)
+			printf(" %s %llu", names[i], (unsigned long long)counted[i].packets);
+	printf("\n");
+	fflush(stdout);
+}
+
+static void check_cleanup(void)
+{
+	struct ptl_attachment found[16];
+	uint32_t links[3];
+	int removed, left;
+
+	for (int i = 0; i < 3; i++)
+		links[i] = if_nametoindex(LINKS[i]);
+	memset(runs, 0, sizeof(runs));
+	put_service(30, IPPROTO_TCP, end_of(VIP_NEAR[0], SERVICE_PORT + 1), NULL);
+	apply_runs("a Service is taken back", PTL_RUN_DELETE, 1);
+	ptl_close(portolan);
+	if (ptl_detach(PINS, links, 3, trouble, sizeof(trouble)) < 0)
+		failed("the programs are taken off: %s", trouble);
+	removed = ptl_cleanup(PINS, trouble, sizeof(trouble));
+	left = ptl_attachments(links, 3, found, 16, trouble, sizeof(trouble));
+	if (removed > 0 && left == 0 && access(PINS, F_OK) != 0)
+		passed("cleanup leaves no hook and no pin (%d removed)", removed);
+	else
+		failed("cleanup leaves no hook and no pin: %d removed, %d hooks left, %s: %s", removed, left, PINS, trouble);
 }
 
 int main(int argc, char **argv)
 {
-	if (argc != 3) {
-		fprintf(stderr, "usage: runner SELFTEST.bpf.o PORTOLAN.bpf.o\n");
+	if (argc != 2) {
+		fprintf(stderr, "usage: runner SELFTEST.bpf.o\n");
 		return 2;
 	}
-	uname(&kernel);
 	libbpf_set_print(keep_log);
 	check_machinery(argv[1]);
-	if (!check_each_program(argv[2]))
+	if (!check_each_program(OBJECT))
 		return 1;
 
-	portolan = open_object(argv[2]);
-	if (!portolan || set_config(portolan) || bpf_object__load(portolan)) {
-		failed("the whole object is loaded: %s", strerror(errno));
+	libbpf_set_print(keep_log);
+	if (!open_portolan("libportolan loads the object and pins its maps")) {
 		show_log();
 		return 1;
 	}
 	fill_maps();
-	if (attach("client", "ptl_pod_in", "ptl_pod_out") && attach("near", "ptl_pod_in", "ptl_pod_out") &&
-	    attach("far", "ptl_pod_in", "ptl_pod_out")) {
-		passed("the programs are attached with clsact");
+	apply_runs("the Services are published in one transaction", PTL_RUN_UPDATE, 1);
+	if (check_attach("the programs are attached", PTL_MODE_AUTO, PTL_CHANGE_NEW)) {
 		check_traffic();
-		check_flows();
+		check_flows(2);
+		show_reasons();
+		check_restart();
 	}
+	check_cleanup();
 	return 0;
 }
