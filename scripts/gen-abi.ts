@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Abi, AbiRuleError, assertSameAbi, BtfReader, type BtfType, MAX_NAME_BYTES } from "./abi/btf.js";
 import type { Constant, Reason } from "./abi/emit.js";
-import { emitEnums, emitHash, emitLayout, emitMaps, emitNativeHeader } from "./abi/emit.js";
+import { emitEnums, emitHash, emitLayout, emitMaps, emitNative, emitNativeHeader } from "./abi/emit.js";
 
 const ROOT = resolve(import.meta.dirname, "..");
 const CLANG = process.env.CLANG ?? "clang-19";
@@ -28,7 +28,18 @@ export function compileBtf(source: string, include: string = join(ROOT, "bpf/inc
     const object = join(directory, "abi.o");
     const multiarch = execFileSync("gcc", ["-print-multiarch"], { encoding: "utf8" }).trim();
     const includes = [`-I${include}`, "-idirafter", `/usr/include/${multiarch}`];
-    execFileSync(CLANG, ["-target", "bpf", "-g", "-O2", ...includes, "-c", source, "-o", object]);
+    execFileSync(CLANG, [
+      "-target",
+      "bpf",
+      "-g",
+      "-O2",
+      "-ffreestanding",
+      ...includes,
+      "-c",
+      source,
+      "-o",
+      object,
+    ]);
     return dumpBtf(object);
   } finally {
     rmSync(directory, { recursive: true, force: true });
@@ -97,6 +108,13 @@ function readAbi(): Abi {
   return abi;
 }
 
+function readNative(): Abi {
+  const include = join(ROOT, "native/include");
+  return new BtfReader(compileBtf(join(ROOT, "scripts/abi/native-btf.bpf.c"), include)).abi((name) =>
+    name.startsWith("ptl_"),
+  );
+}
+
 function main(check: boolean): number {
   const abi = readAbi();
   const files: Record<string, string> = {
@@ -109,6 +127,7 @@ function main(check: boolean): number {
     ),
     "src/abi/abi-hash.gen.ts": emitHash(abi),
     "native/src/abi_hash.gen.h": emitNativeHeader(abi),
+    "src/native/portolan.gen.ts": emitNative(readNative()),
   };
   let stale = 0;
   for (const [path, text] of Object.entries(files)) {

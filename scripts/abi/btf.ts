@@ -22,8 +22,8 @@ export interface BtfType {
   readonly values?: readonly { readonly name: string; readonly val: number }[];
 }
 
-/** `bytes`: an address, in network order. `text`: a NUL-terminated char array. */
-export type FieldType = "u8" | "u16" | "u32" | "u64" | "s32" | "be16" | "be32" | "bytes" | "text";
+/** `bytes`: an address in network order, or an array of u8. `text`: a NUL-terminated char array. */
+export type FieldType = "u8" | "u16" | "u32" | "u64" | "s32" | "s64" | "be16" | "be32" | "bytes" | "text";
 
 export interface Field {
   readonly name: string;
@@ -76,6 +76,13 @@ const SCALARS: Readonly<Record<string, readonly [FieldType, number]>> = {
   __s32: ["s32", 4],
   __be16: ["be16", 2],
   __be32: ["be32", 4],
+  // The native library's header has the names of <stdint.h>.
+  uint8_t: ["u8", 1],
+  uint16_t: ["u16", 2],
+  uint32_t: ["u32", 4],
+  uint64_t: ["u64", 8],
+  int32_t: ["s32", 4],
+  int64_t: ["s64", 8],
 };
 
 /** Kernel names of programs and maps hold 15 bytes and a NUL; longer ones would be cut silently. */
@@ -153,6 +160,7 @@ export class BtfReader {
       if (element.kind === "INT" && element.name === "char")
         return { name, offset, size: count, type: "text", count: null };
       const [scalar, size] = this.#scalar(element, where);
+      if (scalar === "u8") return { name, offset, size: count, type: "bytes", count: null };
       return { name, offset, size: size * count, type: scalar, count };
     }
     const [scalar, size] = this.#scalar(type, where);

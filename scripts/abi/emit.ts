@@ -64,6 +64,7 @@ const GETTERS: Readonly<Record<string, readonly [string, string, number]>> = {
   u32: ["Uint32", ", true", 4],
   s32: ["Int32", ", true", 4],
   u64: ["BigUint64", ", true", 8],
+  s64: ["BigInt64", ", true", 8],
   be16: ["Uint16", ", false", 2],
   be32: ["Uint32", ", false", 4],
 };
@@ -71,7 +72,7 @@ const GETTERS: Readonly<Record<string, readonly [string, string, number]>> = {
 function fieldType(field: Field): string {
   if (field.type === "text") return "string";
   if (field.type === "bytes") return "Uint8Array";
-  const scalar = field.type === "u64" ? "bigint" : "number";
+  const scalar = /^[us]64$/.test(field.type) ? "bigint" : "number";
   return field.count === null ? scalar : `readonly [${Array(field.count).fill(scalar).join(", ")}]`;
 }
 
@@ -216,12 +217,23 @@ function enumKey(entry: AbiEnum, value: string): string {
   return bare.startsWith(own) ? bare.slice(own.length) : bare;
 }
 
-export function emitEnums(abi: Abi, reasons: readonly Reason[], constants: readonly Constant[]): string {
-  const enums = abi.enums.map((entry) => {
+function emitEnumDeclarations(enums: readonly AbiEnum[]): string {
+  const texts = enums.map((entry) => {
     const type = pascal(entry.name.replace(/^ptl_/, ""));
     const values = entry.values.map(({ name, value }) => `  ${enumKey(entry, name)}: ${value},`).join("\n");
     return `/** enum ${entry.name} */\nexport const ${type} = {\n${values}\n} as const;\nexport type ${type} = (typeof ${type})[keyof typeof ${type}];\n`;
   });
+  return texts.join("\n");
+}
+
+/** The structs and enums of native/include/portolan.h. */
+export function emitNative(abi: Abi): string {
+  return `${HEADER.replace("bpf/include/*.h", "native/include/portolan.h")}import { type Codec, codec, getBytes, getText, putBytes, putText } from "../abi/codec.js";
+
+${emitEnumDeclarations(abi.enums)}${abi.structs.map(emitStruct).join("")}`;
+}
+
+export function emitEnums(abi: Abi, reasons: readonly Reason[], constants: readonly Constant[]): string {
   const values = abi.enums.find((entry) => entry.name === "ptl_reason")?.values ?? [];
   const rows = reasons.map((reason) => {
     const value = values.find(({ name }) => name === `PTL_REASON_${reason.id}`)?.value;
@@ -229,7 +241,7 @@ export function emitEnums(abi: Abi, reasons: readonly Reason[], constants: reado
     return `  { id: ${value}, key: "${reason.id}", name: "${reason.name}", text: ${JSON.stringify(reason.text)} },`;
   });
   return `${HEADER}
-${enums.join("\n")}
+${emitEnumDeclarations(abi.enums)}
 ${constants.map(({ name, value }) => `export const ${name.replace(/^PTL_/, "")} = ${value};`).join("\n")}
 
 export type ReasonName = ${reasons.map(({ name }) => JSON.stringify(name)).join(" | ")};

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The native library as the rest of Portolan sees it. Imported by `dataplane` and by read-only commands, by nobody else. */
+import { type PtlConfig, ptlConfigCodec } from "../abi/layout.gen.js";
+import type { MapName } from "../abi/maps.gen.js";
+import { verifyByteOrder, verifyLibrary, verifyObject } from "../abi/verify.js";
+import { NativeError } from "./errors.js";
+import { Ffi } from "./ffi.js";
+import { type Attachment, decodeAttachments, packIndexes } from "./hooks.js";
+import {
+  dumpInterfaces,
+  type EventTopic,
+  type InterfaceEvent,
+  type InterfaceWatch,
+  type NetworkInterface,
+  watchInterfaces,
+} from "./interfaces.js";
+import { NativeMaps } from "./maps.js";
+import { LoadedObject } from "./object.js";
+import { libraryPath, objectPath } from "./paths.js";
+import { ptlAttachmentCodec, ptlFeatureCodec, ptlSizeCodec } from "./portolan.gen.js";
+
+export type FeatureName =
+  | "tcx"
+  | "batch_hash"
+  | "batch_array"
+  | "batch_percpu_array"
+  | "ringbuf"
+  | "csum_ipv6_flag"
+  | "jit"
+  | "btf"
+  | "br_netfilter4"
+  | "br_netfilter6";
+
+/** Found by trying. null: could not be found out (`errno` says why). */
+export interface Feature {
+  readonly name: FeatureName;
+  readonly available: boolean | null;
+  readonly errno: number;
+}
+
+export interface OpenOptions {
+  /** Directory for the pins, below a bpf file system; made when missing. "": private maps that vanish with the handle. */
+  readonly pins: string;
+  /** Default: build/portolan.bpf.o. */
+  readonly object?: string;
+  /** What goes into .rodata; left out: what the object was compiled with. */
+  readonly config?: PtlConfig;
+  /** max_entries where it differs from the default. A pinned map of another size is E_NATIVE_MAP_SPEC. */
+  readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>;
+}
+
+const MAX_FEATURES = 32;
+const LAYOUT_BYTES = 64 * 1024;
+
+export class NativeLibrary {
+  readonly path: string;
+  readonly #ffi: Ffi;
+
+  /** Throws NativeError (E_NATIVE_LIBRARY) or AbiError (E_ABI_LIBRARY). */
+  constructor(path: string = libraryPath()) {
+    verifyByteOrder();
+    this.path = path;
+    this.#ffi = new Ffi(path);
+    const hash = Buffer.alloc(8);
+    this.#ffi.call("ptl_abi_hash", hash);
+    verifyLibrary(this.#ffi.call("ptl_abi_version"), hash.readBigUInt64LE(0), path);
+  }
+
+  /** Every FFI call of this library, for metrics and tests. */
+  get calls(): number {
+    return this.#ffi.calls;
+  }
+
+  /** ptl_choice_tag() as C computes it; `choiceTag` of abi/hash must agree. */
+  choiceTag(key: Uint8Array): number {
+    return this.#ffi.call("ptl_choice_tag_of", key, key.length);
+  }
+
+  /** True: mounted now. False: there was one. */
+  mountBpffs(path: string): boolean {
+    return this.#ffi.call("ptl_mount_bpffs", path) === 1;
+  }
+
+  probe(): readonly Feature[] {
+    const { size } = ptlFeatureCodec;
+    const out = Buffer.alloc(MAX_FEATURES * size);
+    const count = this.#ffi.call("ptl_probe", out, MAX_FEATURES);
+    return Array.from({ length: count }, (_, i) => {
+      const { name, value } = ptlFeatureCodec.decode(out, i * size);
+      return {
+        name: name as FeatureName,
+        available: value < 0 ? null : value > 0,
+        errno: value < 0 ? -value : 0,
+      };
+    });
+  }
+
+  /** Throws AbiError (E_ABI_OBJECT) when an object file was built for another layout. */
+  verifyObject(object: string = objectPath()): void {
+    const out = Buffer.alloc(LAYOUT_BYTES);
+    const length = this.#ffi.call("ptl_object_layout", object, out, out.length);
+    verifyObject(out.toString("utf8", 0, length), object);
+  }
+
+  /**
+   * Loads the programs and opens or makes the maps. Throws NativeError: E_NATIVE_VERIFIER (with the log),
+   * E_NATIVE_MAP_SPEC (a pin of another layout or size), E_NATIVE_BPFFS, E_NATIVE_OBJECT; AbiError. After a failure there
+   * are no pins that were not there before.
+   */
+  async open(options: OpenOptions): Promise<LoadedObject> {
+    const object = options.object ?? objectPath();
+    this.verifyObject(object);
+    const sizes = Object.entries(options.maxEntries ?? {});
+    const packed = Buffer.alloc(Math.max(1, sizes.length) * ptlSizeCodec.size);
+    for (const [i, [map, maxEntries]] of sizes.entries())
+      packed.set(ptlSizeCodec.encode({ map, maxEntries }), i * ptlSizeCodec.size);
+    const config = options.config ? ptlConfigCodec.encode(options.config) : new Uint8Array(0);
+    const handle = await this.#ffi.callAsync(
+      "ptl_open",
+      object,
+      options.pins,
+      config.length > 0 ? config : null,
+      config.length,
+      packed,
+      sizes.length,
+    );
+    return new LoadedObject(this.#ffi, handle, options.pins || object);
+  }
+
+  /** The pinned maps, for reading only. Throws NativeError: E_NATIVE_PINS when there are none. */
+  openPins(pins: string): NativeMaps {
+    return new NativeMaps(this.#ffi, this.#ffi.call("ptl_open_pins", pins), pins);
+  }
+
+  /** Takes our programs off these interfaces. Number of hooks. */
+  detach(pins: string, ifindexes: readonly number[]): number {
+    if (ifindexes.length === 0) return 0;
+    return this.#ffi.call("ptl_detach", pins, packIndexes(ifindexes), ifindexes.length);
+  }
+
+  /** Everything at the hooks of these interfaces, ours or not, in the order in which it runs. */
+  attachments(ifindexes: readonly number[]): readonly Attachment[] {
+    if (ifindexes.length === 0) return [];
+    for (let capacity = Math.max(64, ifindexes.length * 4); ; capacity *= 4) {
+      const out = Buffer.alloc(capacity * ptlAttachmentCodec.size);
+      try {
+        const indexes = packIndexes(ifindexes);
+        const count = this.#ffi.call("ptl_attachments", indexes, ifindexes.length, out, capacity);
+        return decodeAttachments(out, count);
+      } catch (error) {
+        const full = error instanceof NativeError && error.errno === ENOSPC;
+        if (!full || capacity > 1e6) throw error;
+      }
+    }
+  }
+
+  /** Removes the link pins of interfaces that are gone. Number of pins. */
+  sweep(pins: string): number {
+    return this.#ffi.call("ptl_sweep", pins);
+  }
+
+  /** Detaches everything that was attached from these pins, and removes pins and directory. Idempotent. Number removed. */
+  cleanup(pins: string): number {
+    return this.#ffi.call("ptl_cleanup", pins);
+  }
+
+  /** All interfaces of the process's network namespace. */
+  interfaces(): readonly NetworkInterface[] {
+    return dumpInterfaces(this.#ffi);
+  }
+
+  /** Calls `onEvent` for each change until closed. Watch first, dump afterwards. */
+  watch(
+    topics: readonly EventTopic[],
+    onEvent: (event: InterfaceEvent) => void,
+    onError: (error: Error) => void,
+  ): InterfaceWatch {
+    return watchInterfaces(this.#ffi, topics, onEvent, onError);
+  }
+}
+
+const ENOSPC = 28;

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * KernelMaps over the native library. Transactions and dumps of a handle run one after the other, in the order in which
+ * they were asked for. Small ones run at once; what could take longer than a few milliseconds runs on a pool thread.
+ */
+import { MAP_NAMES, MAPS, type MapName, type MapType } from "../abi/maps.gen.js";
+import { verifyMaps } from "../abi/verify.js";
+import { NativeError } from "./errors.js";
+import type { Ffi } from "./ffi.js";
+import type { ApplyResult, KernelMaps, MapDump, MapInfo, MapWrite } from "./kernel.js";
+import { assertShape } from "./memory.js";
+import {
+  CursorState,
+  type PtlMapInfo,
+  ptlApplyResultCodec,
+  ptlCursorCodec,
+  ptlMapInfoCodec,
+  ptlRunCodec,
+  RunKind,
+} from "./portolan.gen.js";
+
+/** About half a microsecond an entry: below this many the event loop does not notice. */
+const SYNC_ENTRIES = 512;
+const SYNC_DUMP_BYTES = 256 * 1024;
+const MAX_MAPS = 64;
+
+/** A map as the kernel has it. */
+export interface NativeMapInfo extends MapInfo {
+  readonly id: number;
+  readonly flags: number;
+  /** Memory that the kernel charges for it. */
+  readonly bytes: number;
+  /** Entries of a hash, when asked for; null otherwise. */
+  readonly used: number | null;
+}
+
+const TYPE_NAMES: ReadonlyMap<number, MapType> = new Map(
+  Object.values(MAPS).map((spec) => [spec.typeId, spec.type]),
+);
+
+const isMapName = (name: string): name is MapName => Object.hasOwn(MAPS, name);
+const pad8 = (size: number): number => (size + 7) & ~7;
+
+export class NativeMaps implements KernelMaps {
+  readonly stats: { ffiCalls: number; mapWrites: number } = { ffiCalls: 0, mapWrites: 0 };
+  /** System calls that transactions made; with batch commands far fewer than entries. */
+  systemCalls = 0;
+  /** False: one system call an entry, as on a kernel without batch commands. For comparison. */
+  batch = true;
+  protected readonly ffi: Ffi;
+  protected readonly handle: number;
+  readonly #infos = new Map<MapName, MapInfo>();
+  readonly #indexes = new Map<MapName, number>();
+  #tail: Promise<unknown> = Promise.resolve();
+  #pending = 0;
+  #closed = false;
+
+  /** Takes over the handle; closes it when the maps are not ours. */
+  constructor(ffi: Ffi, handle: number, where: string) {
+    this.ffi = ffi;
+    this.handle = handle;
+    try {
+      const infos = this.#readInfos(false);
+      verifyMaps(
+        infos.map((info) => ({ ...info, typeId: info.type })),
+        where,
+      );
+      for (const info of infos) {
+        if (!isMapName(info.name)) continue;
+        this.#indexes.set(info.name, info.index);
+        this.#infos.set(info.name, toInfo(info.name, info));
+      }
+    } catch (error) {
+      ffi.callRaw("ptl_close", handle);
+      throw error;
+    }
+    this.stats.ffiCalls = 0;
+  }
+
+  /** Names of the maps that are there, in the order of MAP_NAMES. */
+  get names(): readonly MapName[] {
+    return MAP_NAMES.filter((name) => this.#infos.has(name));
+  }
+
+  info(map: MapName): MapInfo {
+    const info = this.#infos.get(map);
+    if (!info) throw missingMap(map);
+    return info;
+  }
+
+  /** Fresh from the kernel. `countEntries` reads every hash once: not free. One FFI call. */
+  infos(countEntries = false): readonly NativeMapInfo[] {
+    return this.#readInfos(countEntries).flatMap((info) =>
+      isMapName(info.name)
+        ? [
+            {
+              ...toInfo(info.name, info),
+              id: info.id,
+              flags: info.flags,
+              bytes: Number(info.bytes),
+              used: info.used < 0n ? null : Number(info.used),
+            },
+          ]
+        : [],
+    );
+  }
+
+  async apply(writes: readonly MapWrite[]): Promise<ApplyResult> {
+    for (const write of writes) assertShape(write);
+    const runs = writes.map((write, index) => ({ write, index })).filter(({ write }) => write.count > 0);
+    if (runs.length === 0) return { applied: 0, failure: null };
+    const buffer = this.#pack(runs.map(({ write }) => write));
+    const entries = runs.reduce((sum, { write }) => sum + write.count, 0);
+    const out = Buffer.alloc(ptlApplyResultCodec.size);
+    await this.#inTurn(entries <= SYNC_ENTRIES, "ptl_apply", buffer, buffer.length, this.batch ? 1 : 0, out);
+    const result = ptlApplyResultCodec.decode(out);
+    const applied = Number(result.applied);
+    this.stats.mapWrites += applied;
+    this.systemCalls += Number(result.systemCalls);
+    if (result.error === 0) return { applied, failure: null };
+    const failed = runs[result.failedRun] as (typeof runs)[number];
+    return {
+      applied,
+      failure: {
+        writeIndex: failed.index,
+        entryIndex: result.failedEntry,
+        map: failed.write.map,
+        errno: result.error,
+      },
+    };
+  }
+
+  async dump(map: MapName, limit?: number): Promise<MapDump> {
+    const { keySize, valueSize, maxEntries } = this.info(map);
+    const cells = Math.min(limit ?? maxEntries, maxEntries);
+    // Entries may come and go while a hash is read, so that more than max_entries are seen in the end.
+    const capacity = this.#isArray(map) ? cells : maxEntries + 1024;
+    const dumps: MapDump[] = [];
+    for await (const dump of this.dumpChunks(map, capacity, cells)) dumps.push(dump);
+    const [first] = dumps;
+    if (first && dumps.length === 1) return first;
+    return {
+      count: dumps.reduce((sum, dump) => sum + dump.count, 0),
+      keys: concat(
+        dumps.map((dump) => dump.keys),
+        keySize,
+      ),
+      values: concat(
+        dumps.map((dump) => dump.values),
+        valueSize,
+      ),
+    };
+  }
+
+  /** The same in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. */
+  async *dumpChunks(map: MapName, chunk: number, limit?: number): AsyncGenerator<MapDump> {
+    const { keySize, valueSize, maxEntries } = this.info(map);
+    const cursor = Buffer.alloc(ptlCursorCodec.size);
+    let capacity = chunk;
+    while (ptlCursorCodec.decode(cursor).state !== CursorState.CURSOR_DONE) {
+      // Not zeroed, so that room which is not used costs no memory either: the kernel fills what is returned.
+      const keys = Buffer.allocUnsafeSlow(capacity * keySize);
+      const values = Buffer.allocUnsafeSlow(capacity * valueSize);
+      const sync = capacity * (keySize + valueSize) <= SYNC_DUMP_BYTES;
+      const index = this.#indexes.get(map) as number;
+      const cells = limit ?? maxEntries;
+      let count: number;
+      try {
+        count = await this.#inTurn(
+          sync,
+          "ptl_dump",
+          index,
+          cells,
+          this.batch ? 1 : 0,
+          cursor,
+          keys,
+          values,
+          capacity,
+        );
+      } catch (error) {
+        // The next bucket alone is larger than a small chunk.
+        if (!(error instanceof NativeError && error.errno === ENOSPC) || capacity > maxEntries) throw error;
+        capacity *= 2;
+        continue;
+      }
+      yield { count, keys: fit(keys, count * keySize), values: fit(values, count * valueSize) };
+    }
+  }
+
+  /** Waits for what is under way, then lets go of the maps. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#tail;
+    this.ffi.callRaw("ptl_close", this.handle);
+  }
+
+  protected assertOpen(): void {
+    if (!this.#closed) return;
+    const details = { errno: 9, op: "use", object: "handle", verifierLog: null };
+    throw new NativeError("E_NATIVE_ARGUMENT", "The maps have been closed", details);
+  }
+
+  /** Calls with this handle, after everything that was asked for before. */
+  #inTurn(sync: boolean, symbol: "ptl_apply" | "ptl_dump", ...args: (number | Buffer)[]): Promise<number> {
+    this.assertOpen();
+    this.stats.ffiCalls++;
+    if (sync && this.#pending === 0) return Promise.resolve(this.ffi.call(symbol, this.handle, ...args));
+    this.#pending++;
+    const turn = this.#tail.then(() => this.ffi.callAsync(symbol, this.handle, ...args));
+    this.#tail = turn.then(
+      () => this.#pending--,
+      () => this.#pending--,
+    );
+    return turn;
+  }
+
+  #pack(writes: readonly MapWrite[]): Buffer {
+    const size = writes.reduce(
+      (sum, write) => sum + ptlRunCodec.size + pad8(write.keys.length) + pad8(write.values.length),
+      0,
+    );
+    const buffer = Buffer.alloc(size);
+    const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+    let at = 0;
+    for (const write of writes) {
+      const map = this.#indexes.get(write.map);
+      if (map === undefined) throw missingMap(write.map);
+      ptlRunCodec.encodeInto(view, at, { map, kind: runKind(write), count: write.count });
+      at += ptlRunCodec.size;
+      buffer.set(write.keys, at);
+      at += pad8(write.keys.length);
+      buffer.set(write.values, at);
+      at += pad8(write.values.length);
+    }
+    return buffer;
+  }
+
+  #readInfos(countEntries: boolean): PtlMapInfo[] {
+    this.assertOpen();
+    this.stats.ffiCalls++;
+    const size = ptlMapInfoCodec.size;
+    const out = Buffer.alloc(MAX_MAPS * size);
+    const count = this.ffi.call("ptl_map_infos", this.handle, countEntries ? 1 : 0, out, MAX_MAPS);
+    return Array.from({ length: count }, (_, i) => ptlMapInfoCodec.decode(out, i * size));
+  }
+
+  #isArray(map: MapName): boolean {
+    return MAPS[map].type === "array" || MAPS[map].type === "percpu_array";
+  }
+}
+
+const ENOSPC = 28;
+
+function missingMap(map: MapName): NativeError {
+  const details = { errno: 2, op: "use", object: map, verifierLog: null };
+  return new NativeError("E_NATIVE_PINS", `Map ${map} is not there`, details);
+}
+
+function toInfo(name: MapName, info: PtlMapInfo): MapInfo {
+  const { keySize, valueSize, maxEntries } = info;
+  return { name, type: TYPE_NAMES.get(info.type) ?? `${info.type}`, keySize, valueSize, maxEntries };
+}
+
+function runKind(write: MapWrite): number {
+  if (write.kind === "delete") return RunKind.RUN_DELETE;
+  return write.createOnly ? RunKind.RUN_CREATE : RunKind.RUN_UPDATE;
+}
+
+/** The used front of a buffer; a copy when the rest would waste more than it holds. */
+function fit(buffer: Buffer, used: number): Uint8Array {
+  const front = new Uint8Array(buffer.buffer, buffer.byteOffset, used);
+  return used * 2 < buffer.length ? front.slice() : front;
+}
+
+function concat(parts: readonly Uint8Array[], size: number): Uint8Array {
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return size === 0 ? new Uint8Array(0) : all;
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A loaded object: its maps, and its programs to attach or to try. */
+import { attachError } from "./errors.js";
+import { type AttachRequest, type AttachResult, HOOK_MODES, modeName } from "./hooks.js";
+import { NativeMaps } from "./maps.js";
+import {
+  AttachChange,
+  ptlAttachRequestCodec,
+  ptlAttachResultCodec,
+  ptlTestResultCodec,
+} from "./portolan.gen.js";
+
+/** Offsets within struct __sk_buff (linux/bpf.h) of what a test run may set. */
+const SKB = {
+  mark: 8,
+  priority: 32,
+  ingressIfindex: 36,
+  ifindex: 40,
+  cb: 48,
+  gsoSegs: 164,
+  gsoSize: 176,
+} as const;
+/** More than any kernel's struct __sk_buff (184 on Linux 5.10, 192 on 6.18): the rest must be zero, and a shorter one is ENOSPC. */
+const SKB_BYTES = 256;
+const ATTACH_SYNC = 4;
+
+export interface TestRunOptions {
+  /** An Ethernet frame. */
+  readonly data: Uint8Array;
+  /** The interface that the packet belongs to: one of this network namespace. Default: none (loopback). */
+  readonly ifindex?: number;
+  readonly ingressIfindex?: number;
+  readonly mark?: number;
+  readonly priority?: number;
+  readonly gsoSize?: number;
+  readonly gsoSegs?: number;
+  /** Default 1. The kernel does not restore the packet in between. */
+  readonly repeat?: number;
+  /** Room beyond the input's length; default 512. */
+  readonly outRoom?: number;
+}
+
+export interface TestRunResult {
+  /** As the program returned it, signed: -1 is TCX_NEXT / TC_ACT_UNSPEC. */
+  readonly retval: number;
+  /** The frame afterwards. */
+  readonly data: Uint8Array;
+  readonly mark: number;
+  readonly cb: readonly number[];
+  /** Mean of one run. */
+  readonly durationNs: number;
+}
+
+export class LoadedObject extends NativeMaps {
+  /**
+   * Attaches both directions of each interface of the process's network namespace, first in order at its hook. One
+   * interface's failure does not stop the others. Programs stay attached when the process ends.
+   */
+  async attach(requests: readonly AttachRequest[]): Promise<readonly AttachResult[]> {
+    this.assertOpen();
+    if (requests.length === 0) return [];
+    const { size } = ptlAttachRequestCodec;
+    const input = Buffer.alloc(requests.length * size);
+    const view = new DataView(input.buffer, input.byteOffset, input.length);
+    for (const [i, { ifindex, role, mode }] of requests.entries())
+      ptlAttachRequestCodec.encodeInto(view, i * size, { ifindex, role, mode: HOOK_MODES[mode] });
+    const out = Buffer.alloc(requests.length * ptlAttachResultCodec.size);
+    const args = [this.handle, input, requests.length, out] as const;
+    if (requests.length <= ATTACH_SYNC) this.ffi.call("ptl_attach", ...args);
+    else await this.ffi.callAsync("ptl_attach", ...args);
+    return requests.map(({ ifindex }, i) => decodeResult(ifindex, out, i));
+  }
+
+  /** Runs a program on a packet. Throws NativeError: no such program, or a packet that the kernel refuses. */
+  testRun(program: string, options: TestRunOptions): TestRunResult {
+    this.assertOpen();
+    const ctx = Buffer.alloc(SKB_BYTES);
+    for (const field of ["mark", "priority", "ingressIfindex", "ifindex", "gsoSegs", "gsoSize"] as const)
+      ctx.writeUInt32LE(options[field] ?? 0, SKB[field]);
+    const out = Buffer.alloc(options.data.length + (options.outRoom ?? 512));
+    const result = Buffer.alloc(ptlTestResultCodec.size);
+    this.ffi.call(
+      "ptl_test_run",
+      this.handle,
+      program,
+      options.data,
+      options.data.length,
+      out,
+      out.length,
+      ctx,
+      ctx.length,
+      options.repeat ?? 1,
+      result,
+    );
+    const { retval, durationNs, dataOutSize } = ptlTestResultCodec.decode(result);
+    return {
+      retval: retval | 0,
+      data: new Uint8Array(out.subarray(0, dataOutSize)),
+      mark: ctx.readUInt32LE(SKB.mark),
+      cb: Array.from({ length: 5 }, (_, i) => ctx.readUInt32LE(SKB.cb + i * 4)),
+      durationNs,
+    };
+  }
+}
+
+function decodeResult(ifindex: number, bytes: Uint8Array, index: number): AttachResult {
+  const result = ptlAttachResultCodec.decode(bytes, index * ptlAttachResultCodec.size);
+  if (result.error !== 0)
+    return { ifindex, ok: false, error: attachError(result.code, result.error, ifindex) };
+  const change = result.change === AttachChange.CHANGE_REPLACED ? "replaced" : "new";
+  return { ifindex, ok: true, mode: modeName(result.mode), change };
+}

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: Apache-2.0
+// GENERATED from native/include/portolan.h by scripts/gen-abi.ts (make abi). Do not edit.
+import { type Codec, codec, getBytes, getText, putBytes, putText } from "../abi/codec.js";
+
+/** enum ptl_attach_change */
+export const AttachChange = {
+  CHANGE_NONE: 0,
+  CHANGE_NEW: 1,
+  CHANGE_REPLACED: 2,
+} as const;
+export type AttachChange = (typeof AttachChange)[keyof typeof AttachChange];
+
+/** enum ptl_attach_mode */
+export const AttachMode = {
+  MODE_AUTO: 0,
+  MODE_TCX: 1,
+  MODE_CLSACT: 2,
+} as const;
+export type AttachMode = (typeof AttachMode)[keyof typeof AttachMode];
+
+/** enum ptl_cursor_state */
+export const CursorState = {
+  CURSOR_START: 0,
+  CURSOR_MORE: 1,
+  CURSOR_DONE: 2,
+} as const;
+export type CursorState = (typeof CursorState)[keyof typeof CursorState];
+
+/** enum ptl_event_group */
+export const EventGroup = {
+  GROUP_LINK: 1,
+  GROUP_ADDRESS: 2,
+  GROUP_ROUTE: 4,
+} as const;
+export type EventGroup = (typeof EventGroup)[keyof typeof EventGroup];
+
+/** enum ptl_event_kind */
+export const EventKind = {
+  EVENT_LINK: 1,
+  EVENT_LINK_GONE: 2,
+  EVENT_ADDRESS: 3,
+  EVENT_ADDRESS_GONE: 4,
+  EVENT_ROUTE: 5,
+  EVENT_RESYNC: 6,
+} as const;
+export type EventKind = (typeof EventKind)[keyof typeof EventKind];
+
+/** enum ptl_run_kind */
+export const RunKind = {
+  RUN_UPDATE: 1,
+  RUN_DELETE: 2,
+  RUN_CREATE: 3,
+} as const;
+export type RunKind = (typeof RunKind)[keyof typeof RunKind];
+
+/** struct ptl_address, 32 bytes. */
+export interface PtlAddress {
+  readonly ifindex: number;
+  readonly flags: number;
+  readonly family: number;
+  readonly prefix: number;
+  readonly scope: number;
+  readonly address: Uint8Array;
+}
+
+export const ptlAddressCodec: Codec<PtlAddress> = codec<PtlAddress>({
+  name: "ptl_address",
+  size: 32,
+  offsets: { ifindex: 0, flags: 4, family: 8, prefix: 9, scope: 10, pad: 11, address: 16 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.ifindex, true);
+    view.setUint32(offset + 4, fields.flags, true);
+    view.setUint8(offset + 8, fields.family);
+    view.setUint8(offset + 9, fields.prefix);
+    view.setUint8(offset + 10, fields.scope);
+    putBytes(view, offset + 16, 16, fields.address, "ptl_address.address");
+  },
+  decodeFrom: (view, offset) => ({
+    ifindex: view.getUint32(offset, true),
+    flags: view.getUint32(offset + 4, true),
+    family: view.getUint8(offset + 8),
+    prefix: view.getUint8(offset + 9),
+    scope: view.getUint8(offset + 10),
+    address: getBytes(view, offset + 16, 16),
+  }),
+});
+
+/** struct ptl_apply_result, 32 bytes. */
+export interface PtlApplyResult {
+  readonly applied: bigint;
+  readonly systemCalls: bigint;
+  readonly failedRun: number;
+  readonly failedEntry: number;
+  readonly error: number;
+}
+
+export const ptlApplyResultCodec: Codec<PtlApplyResult> = codec<PtlApplyResult>({
+  name: "ptl_apply_result",
+  size: 32,
+  offsets: { applied: 0, systemCalls: 8, failedRun: 16, failedEntry: 20, error: 24, pad: 28 },
+  encodeInto(view, offset, fields) {
+    view.setBigUint64(offset, fields.applied, true);
+    view.setBigUint64(offset + 8, fields.systemCalls, true);
+    view.setUint32(offset + 16, fields.failedRun, true);
+    view.setUint32(offset + 20, fields.failedEntry, true);
+    view.setUint32(offset + 24, fields.error, true);
+  },
+  decodeFrom: (view, offset) => ({
+    applied: view.getBigUint64(offset, true),
+    systemCalls: view.getBigUint64(offset + 8, true),
+    failedRun: view.getUint32(offset + 16, true),
+    failedEntry: view.getUint32(offset + 20, true),
+    error: view.getUint32(offset + 24, true),
+  }),
+});
+
+/** struct ptl_attach_request, 16 bytes. */
+export interface PtlAttachRequest {
+  readonly ifindex: number;
+  readonly role: number;
+  readonly mode: number;
+}
+
+export const ptlAttachRequestCodec: Codec<PtlAttachRequest> = codec<PtlAttachRequest>({
+  name: "ptl_attach_request",
+  size: 16,
+  offsets: { ifindex: 0, role: 4, mode: 8, pad: 12 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.ifindex, true);
+    view.setUint32(offset + 4, fields.role, true);
+    view.setUint32(offset + 8, fields.mode, true);
+  },
+  decodeFrom: (view, offset) => ({
+    ifindex: view.getUint32(offset, true),
+    role: view.getUint32(offset + 4, true),
+    mode: view.getUint32(offset + 8, true),
+  }),
+});
+
+/** struct ptl_attach_result, 40 bytes. */
+export interface PtlAttachResult {
+  readonly error: number;
+  readonly mode: number;
+  readonly change: number;
+  readonly code: string;
+}
+
+export const ptlAttachResultCodec: Codec<PtlAttachResult> = codec<PtlAttachResult>({
+  name: "ptl_attach_result",
+  size: 40,
+  offsets: { error: 0, mode: 4, change: 8, pad: 12, code: 16 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.error, true);
+    view.setUint32(offset + 4, fields.mode, true);
+    view.setUint32(offset + 8, fields.change, true);
+    putText(view, offset + 16, 24, fields.code, "ptl_attach_result.code");
+  },
+  decodeFrom: (view, offset) => ({
+    error: view.getUint32(offset, true),
+    mode: view.getUint32(offset + 4, true),
+    change: view.getUint32(offset + 8, true),
+    code: getText(view, offset + 16, 24),
+  }),
+});
+
+/** struct ptl_attachment, 52 bytes. */
+export interface PtlAttachment {
+  readonly ifindex: number;
+  readonly out: number;
+  readonly mode: number;
+  readonly ours: number;
+  readonly position: number;
+  readonly programId: number;
+  readonly linkId: number;
+  readonly priority: number;
+  readonly handle: number;
+  readonly name: string;
+  readonly tag: Uint8Array;
+}
+
+export const ptlAttachmentCodec: Codec<PtlAttachment> = codec<PtlAttachment>({
+  name: "ptl_attachment",
+  size: 52,
+  offsets: { ifindex: 0, out: 4, mode: 5, ours: 6, pad: 7, position: 8, programId: 12, linkId: 16, priority: 20, handle: 24, name: 28, tag: 44 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.ifindex, true);
+    view.setUint8(offset + 4, fields.out);
+    view.setUint8(offset + 5, fields.mode);
+    view.setUint8(offset + 6, fields.ours);
+    view.setUint32(offset + 8, fields.position, true);
+    view.setUint32(offset + 12, fields.programId, true);
+    view.setUint32(offset + 16, fields.linkId, true);
+    view.setUint32(offset + 20, fields.priority, true);
+    view.setUint32(offset + 24, fields.handle, true);
+    putText(view, offset + 28, 16, fields.name, "ptl_attachment.name");
+    putBytes(view, offset + 44, 8, fields.tag, "ptl_attachment.tag");
+  },
+  decodeFrom: (view, offset) => ({
+    ifindex: view.getUint32(offset, true),
+    out: view.getUint8(offset + 4),
+    mode: view.getUint8(offset + 5),
+    ours: view.getUint8(offset + 6),
+    position: view.getUint32(offset + 8, true),
+    programId: view.getUint32(offset + 12, true),
+    linkId: view.getUint32(offset + 16, true),
+    priority: view.getUint32(offset + 20, true),
+    handle: view.getUint32(offset + 24, true),
+    name: getText(view, offset + 28, 16),
+    tag: getBytes(view, offset + 44, 8),
+  }),
+});
+
+/** struct ptl_cursor, 72 bytes. */
+export interface PtlCursor {
+  readonly state: number;
+  readonly seen: number;
+  readonly token: Uint8Array;
+}
+
+export const ptlCursorCodec: Codec<PtlCursor> = codec<PtlCursor>({
+  name: "ptl_cursor",
+  size: 72,
+  offsets: { state: 0, seen: 4, token: 8 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.state, true);
+    view.setUint32(offset + 4, fields.seen, true);
+    putBytes(view, offset + 8, 64, fields.token, "ptl_cursor.token");
+  },
+  decodeFrom: (view, offset) => ({
+    state: view.getUint32(offset, true),
+    seen: view.getUint32(offset + 4, true),
+    token: getBytes(view, offset + 8, 64),
+  }),
+});
+
+/** struct ptl_event, 64 bytes. */
+export interface PtlEvent {
+  readonly kind: number;
+  readonly ifindex: number;
+  readonly flags: number;
+  readonly master: number;
+  readonly family: number;
+  readonly prefix: number;
+  readonly address: Uint8Array;
+  readonly name: string;
+}
+
+export const ptlEventCodec: Codec<PtlEvent> = codec<PtlEvent>({
+  name: "ptl_event",
+  size: 64,
+  offsets: { kind: 0, ifindex: 4, flags: 8, master: 12, family: 16, prefix: 17, pad: 18, address: 24, name: 40, pad2: 56 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.kind, true);
+    view.setUint32(offset + 4, fields.ifindex, true);
+    view.setUint32(offset + 8, fields.flags, true);
+    view.setUint32(offset + 12, fields.master, true);
+    view.setUint8(offset + 16, fields.family);
+    view.setUint8(offset + 17, fields.prefix);
+    putBytes(view, offset + 24, 16, fields.address, "ptl_event.address");
+    putText(view, offset + 40, 16, fields.name, "ptl_event.name");
+  },
+  decodeFrom: (view, offset) => ({
+    kind: view.getUint32(offset, true),
+    ifindex: view.getUint32(offset + 4, true),
+    flags: view.getUint32(offset + 8, true),
+    master: view.getUint32(offset + 12, true),
+    family: view.getUint8(offset + 16),
+    prefix: view.getUint8(offset + 17),
+    address: getBytes(view, offset + 24, 16),
+    name: getText(view, offset + 40, 16),
+  }),
+});
+
+/** struct ptl_feature, 32 bytes. */
+export interface PtlFeature {
+  readonly name: string;
+  readonly value: number;
+}
+
+export const ptlFeatureCodec: Codec<PtlFeature> = codec<PtlFeature>({
+  name: "ptl_feature",
+  size: 32,
+  offsets: { name: 0, value: 24, pad: 28 },
+  encodeInto(view, offset, fields) {
+    putText(view, offset, 24, fields.name, "ptl_feature.name");
+    view.setInt32(offset + 24, fields.value, true);
+  },
+  decodeFrom: (view, offset) => ({
+    name: getText(view, offset, 24),
+    value: view.getInt32(offset + 24, true),
+  }),
+});
+
+/** struct ptl_link, 80 bytes. */
+export interface PtlLink {
+  readonly ifindex: number;
+  readonly master: number;
+  readonly flags: number;
+  readonly mtu: number;
+  readonly arpType: number;
+  readonly peer: number;
+  readonly peerNetns: number;
+  readonly name: string;
+  readonly kind: string;
+  readonly masterKind: string;
+}
+
+export const ptlLinkCodec: Codec<PtlLink> = codec<PtlLink>({
+  name: "ptl_link",
+  size: 80,
+  offsets: { ifindex: 0, master: 4, flags: 8, mtu: 12, arpType: 16, peer: 20, peerNetns: 24, pad: 28, name: 32, kind: 48, masterKind: 64 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.ifindex, true);
+    view.setUint32(offset + 4, fields.master, true);
+    view.setUint32(offset + 8, fields.flags, true);
+    view.setUint32(offset + 12, fields.mtu, true);
+    view.setUint32(offset + 16, fields.arpType, true);
+    view.setUint32(offset + 20, fields.peer, true);
+    view.setInt32(offset + 24, fields.peerNetns, true);
+    putText(view, offset + 32, 16, fields.name, "ptl_link.name");
+    putText(view, offset + 48, 16, fields.kind, "ptl_link.kind");
+    putText(view, offset + 64, 16, fields.masterKind, "ptl_link.master_kind");
+  },
+  decodeFrom: (view, offset) => ({
+    ifindex: view.getUint32(offset, true),
+    master: view.getUint32(offset + 4, true),
+    flags: view.getUint32(offset + 8, true),
+    mtu: view.getUint32(offset + 12, true),
+    arpType: view.getUint32(offset + 16, true),
+    peer: view.getUint32(offset + 20, true),
+    peerNetns: view.getInt32(offset + 24, true),
+    name: getText(view, offset + 32, 16),
+    kind: getText(view, offset + 48, 16),
+    masterKind: getText(view, offset + 64, 16),
+  }),
+});
+
+/** struct ptl_links_header, 8 bytes. */
+export interface PtlLinksHeader {
+  readonly links: number;
+  readonly addresses: number;
+}
+
+export const ptlLinksHeaderCodec: Codec<PtlLinksHeader> = codec<PtlLinksHeader>({
+  name: "ptl_links_header",
+  size: 8,
+  offsets: { links: 0, addresses: 4 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.links, true);
+    view.setUint32(offset + 4, fields.addresses, true);
+  },
+  decodeFrom: (view, offset) => ({
+    links: view.getUint32(offset, true),
+    addresses: view.getUint32(offset + 4, true),
+  }),
+});
+
+/** struct ptl_map_info, 64 bytes. */
+export interface PtlMapInfo {
+  readonly name: string;
+  readonly index: number;
+  readonly type: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly flags: number;
+  readonly id: number;
+  readonly bytes: bigint;
+  readonly used: bigint;
+}
+
+export const ptlMapInfoCodec: Codec<PtlMapInfo> = codec<PtlMapInfo>({
+  name: "ptl_map_info",
+  size: 64,
+  offsets: { name: 0, index: 16, type: 20, keySize: 24, valueSize: 28, maxEntries: 32, flags: 36, id: 40, pad: 44, bytes: 48, used: 56 },
+  encodeInto(view, offset, fields) {
+    putText(view, offset, 16, fields.name, "ptl_map_info.name");
+    view.setUint32(offset + 16, fields.index, true);
+    view.setUint32(offset + 20, fields.type, true);
+    view.setUint32(offset + 24, fields.keySize, true);
+    view.setUint32(offset + 28, fields.valueSize, true);
+    view.setUint32(offset + 32, fields.maxEntries, true);
+    view.setUint32(offset + 36, fields.flags, true);
+    view.setUint32(offset + 40, fields.id, true);
+    view.setBigUint64(offset + 48, fields.bytes, true);
+    view.setBigInt64(offset + 56, fields.used, true);
+  },
+  decodeFrom: (view, offset) => ({
+    name: getText(view, offset, 16),
+    index: view.getUint32(offset + 16, true),
+    type: view.getUint32(offset + 20, true),
+    keySize: view.getUint32(offset + 24, true),
+    valueSize: view.getUint32(offset + 28, true),
+    maxEntries: view.getUint32(offset + 32, true),
+    flags: view.getUint32(offset + 36, true),
+    id: view.getUint32(offset + 40, true),
+    bytes: view.getBigUint64(offset + 48, true),
+    used: view.getBigInt64(offset + 56, true),
+  }),
+});
+
+/** struct ptl_run, 16 bytes. */
+export interface PtlRun {
+  readonly map: number;
+  readonly kind: number;
+  readonly count: number;
+}
+
+export const ptlRunCodec: Codec<PtlRun> = codec<PtlRun>({
+  name: "ptl_run",
+  size: 16,
+  offsets: { map: 0, kind: 4, count: 8, pad: 12 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.map, true);
+    view.setUint32(offset + 4, fields.kind, true);
+    view.setUint32(offset + 8, fields.count, true);
+  },
+  decodeFrom: (view, offset) => ({
+    map: view.getUint32(offset, true),
+    kind: view.getUint32(offset + 4, true),
+    count: view.getUint32(offset + 8, true),
+  }),
+});
+
+/** struct ptl_size, 24 bytes. */
+export interface PtlSize {
+  readonly map: string;
+  readonly maxEntries: number;
+}
+
+export const ptlSizeCodec: Codec<PtlSize> = codec<PtlSize>({
+  name: "ptl_size",
+  size: 24,
+  offsets: { map: 0, maxEntries: 16, pad: 20 },
+  encodeInto(view, offset, fields) {
+    putText(view, offset, 16, fields.map, "ptl_size.map");
+    view.setUint32(offset + 16, fields.maxEntries, true);
+  },
+  decodeFrom: (view, offset) => ({
+    map: getText(view, offset, 16),
+    maxEntries: view.getUint32(offset + 16, true),
+  }),
+});
+
+/** struct ptl_test_result, 16 bytes. */
+export interface PtlTestResult {
+  readonly retval: number;
+  readonly durationNs: number;
+  readonly dataOutSize: number;
+  readonly ctxOutSize: number;
+}
+
+export const ptlTestResultCodec: Codec<PtlTestResult> = codec<PtlTestResult>({
+  name: "ptl_test_result",
+  size: 16,
+  offsets: { retval: 0, durationNs: 4, dataOutSize: 8, ctxOutSize: 12 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.retval, true);
+    view.setUint32(offset + 4, fields.durationNs, true);
+    view.setUint32(offset + 8, fields.dataOutSize, true);
+    view.setUint32(offset + 12, fields.ctxOutSize, true);
+  },
+  decodeFrom: (view, offset) => ({
+    retval: view.getUint32(offset, true),
+    durationNs: view.getUint32(offset + 4, true),
+    dataOutSize: view.getUint32(offset + 8, true),
+    ctxOutSize: view.getUint32(offset + 12, true),
+  }),
+});

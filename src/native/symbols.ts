@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The whole surface of libportolan, in the order of native/include/portolan.h (a test compares name, arity and types).
+ * `text`: const char *, a string. `in`: const void *, bytes that are read. `out`: void * or char *, bytes that are written.
+ */
+export type ArgumentType = "int" | "u32" | "text" | "in" | "out";
+
+/** The `err` and `err_size` that end most functions. */
+const ERROR: readonly ArgumentType[] = ["out", "u32"];
+
+export type SymbolName =
+  | "ptl_abi_version"
+  | "ptl_abi_hash"
+  | "ptl_choice_tag_of"
+  | "ptl_object_layout"
+  | "ptl_mount_bpffs"
+  | "ptl_probe"
+  | "ptl_open"
+  | "ptl_open_pins"
+  | "ptl_close"
+  | "ptl_map_infos"
+  | "ptl_apply"
+  | "ptl_dump"
+  | "ptl_test_run"
+  | "ptl_attach"
+  | "ptl_detach"
+  | "ptl_attachments"
+  | "ptl_sweep"
+  | "ptl_cleanup"
+  | "ptl_links_dump"
+  | "ptl_events_open"
+  | "ptl_events_close";
+
+export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
+  ptl_abi_version: [],
+  ptl_abi_hash: ["out"],
+  ptl_choice_tag_of: ["in", "u32"],
+  ptl_object_layout: ["text", "out", "u32", ...ERROR],
+  ptl_mount_bpffs: ["text", ...ERROR],
+  ptl_probe: ["out", "u32", ...ERROR],
+  ptl_open: ["text", "text", "in", "u32", "in", "u32", ...ERROR],
+  ptl_open_pins: ["text", ...ERROR],
+  ptl_close: ["int"],
+  ptl_map_infos: ["int", "u32", "out", "u32", ...ERROR],
+  ptl_apply: ["int", "in", "u32", "u32", "out", ...ERROR],
+  ptl_dump: ["int", "u32", "u32", "u32", "out", "out", "out", "u32", ...ERROR],
+  ptl_test_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "u32", "out", ...ERROR],
+  ptl_attach: ["int", "in", "u32", "out", ...ERROR],
+  ptl_detach: ["text", "in", "u32", ...ERROR],
+  ptl_attachments: ["in", "u32", "out", "u32", ...ERROR],
+  ptl_sweep: ["text", ...ERROR],
+  ptl_cleanup: ["text", ...ERROR],
+  ptl_links_dump: ["out", "u32", ...ERROR],
+  ptl_events_open: ["u32", "out", ...ERROR],
+  ptl_events_close: ["int"],
+};
