@@ -7,13 +7,39 @@ static __always_inline bool FAM(same_flow)(const struct FAM(nat_key) *key, const
 	return reply->peer_port == key->sport && reply->port == key->dport && FAM(addr_equal)(&reply->addr, &key->dst);
 }
 
-/* Puts an entry where there is none, or a dead one, or (`mine`) an older one of the same flow. */
-static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value,
-					    bool found, bool mine)
+/* Puts an entry where there is none, or a dead one of another flow (`dead`). Fails when another CPU was faster. */
+static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value, bool dead)
 {
-	if (found && !mine)
+	if (dead)
 		bpf_map_delete_elem(&FAM(nat), key);
-	return bpf_map_update_elem(&FAM(nat), key, value, mine ? BPF_ANY : BPF_NOEXIST);
+	return bpf_map_update_elem(&FAM(nat), key, value, BPF_NOEXIST);
+}
+
+/*
+ * Looks for a source port by which the replies can be told apart from every other flow's: sets value's port (`in`: the
+ * one IN writes into the client's packets, peer_port; otherwise the one OUT does) and *reply_key. NAT_TAKEN: none found.
+ */
+static __always_inline enum FAM(nat_use) FAM(find_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
+						       struct FAM(nat_key) *reply_key, __u32 now, bool in)
+{
+	__u32 h = ptl_choice_tag(key, sizeof(*key) / 4);
+
+	if (!ptl_snat_ports())
+		return FAM(NAT_TAKEN);
+	for (__u32 i = 0; i < PTL_PORT_TRIES; i++) {
+		enum FAM(nat_use) use;
+		__be16 port = ptl_probe_port(h, i);
+
+		if (in)
+			value->peer_port = port;
+		else
+			value->port = port;
+		FAM(nat_opposite_key)(key, value, reply_key, in);
+		use = FAM(nat_use)(reply_key, now);
+		if (use != FAM(NAT_TAKEN))
+			return use;
+	}
+	return FAM(NAT_TAKEN);
 }
 
 /*
@@ -25,30 +51,23 @@ static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, cons
 static __always_inline int FAM(claim_reply)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
 					    struct FAM(nat_key) *reply_key, struct FAM(nat_value) *scratch)
 {
-	__u32 h = ptl_choice_tag(key, sizeof(*key) / 4);
-	__u32 now = value->last_seen;
+	enum FAM(nat_use) use;
+	bool mine;
 
-	for (__u32 i = 0; i <= PTL_PORT_TRIES; i++) {
-		bool found, mine;
-
-		if (i) {
-			if (!ptl_snat_ports())
-				break;
-			value->peer_port = ptl_probe_port(h, i);
-		}
-		FAM(nat_opposite_key)(key, value, reply_key);
-		found = FAM(nat_lookup)(reply_key, scratch);
-		mine = found && FAM(same_flow)(key, scratch);
-		if (found && !mine && ptl_nat_live(key->protocol, scratch->state, scratch->last_seen, now))
-			continue;
-		FAM(nat_opposite_value)(key, value, reply_key, scratch);
-		if (FAM(nat_insert)(reply_key, scratch, found, mine))
-			continue; /* lost a race, or the map is out of memory: the insert of the other half will tell */
-		if (i)
-			ptl_count_at(PTL_REASON_SOURCE_PORT_SHIFTED, 1, 0, 0);
-		return PTL_CHOSEN;
+	FAM(nat_opposite_key)(key, value, reply_key, true);
+	use = FAM(nat_use)(reply_key, value->last_seen);
+	mine = use != FAM(NAT_ABSENT) && FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch);
+	if (use == FAM(NAT_TAKEN) && !mine) {
+		use = FAM(find_port)(key, value, reply_key, value->last_seen, true);
+		if (use == FAM(NAT_TAKEN))
+			return PTL_REASON_DROP_NO_SOURCE_PORT;
+		ptl_count_at(PTL_REASON_SOURCE_PORT_SHIFTED, 1, 0, 0);
 	}
-	return PTL_REASON_DROP_NO_SOURCE_PORT;
+	FAM(nat_opposite_value)(key, value, reply_key, scratch, true);
+	if (mine ? bpf_map_update_elem(&FAM(nat), reply_key, scratch, BPF_ANY) :
+		   FAM(nat_insert)(reply_key, scratch, use == FAM(NAT_DEAD)))
+		return PTL_REASON_DROP_MAP_FULL;
+	return PTL_CHOSEN;
 }
 
 /*
@@ -76,7 +95,7 @@ static __always_inline long FAM(ask_masquerade)(struct FAM(nat_key) *key, const 
 static __always_inline void FAM(forget_reply)(const struct FAM(nat_key) *key, struct FAM(nat_key) *reply_key,
 					      struct FAM(nat_value) *scratch)
 {
-	FAM(nat_opposite_key)(key, scratch, reply_key);
+	FAM(nat_opposite_key)(key, scratch, reply_key, true);
 	if (FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch))
 		bpf_map_delete_elem(&FAM(nat), reply_key);
 }
@@ -137,31 +156,22 @@ static __noinline int FAM(masquerade)(const struct FAM(nat_key) *key, struct FAM
 {
 	struct interface *iface = bpf_map_lookup_elem(&interfaces, &ifindex);
 	struct FAM(nat_key) reply_key = {};
-	struct FAM(nat_value) scratch;
-	__u32 h, now = ptl_now();
+	struct FAM(nat_value) reply;
+	enum FAM(nat_use) use;
 
-	if (!iface || FAM(addr_zero)(&iface->FAM(masquerade)) || !ptl_snat_ports())
+	if (!iface || FAM(addr_zero)(&iface->FAM(masquerade)))
 		return PTL_REASON_DROP_NO_ADDRESS;
-	h = ptl_choice_tag(key, sizeof(*key) / 4);
 	value->addr = iface->FAM(masquerade);
 	value->flags &= ~PTL_NAT_PENDING;
-	value->last_seen = now;
-	for (__u32 i = 0; i < PTL_PORT_TRIES; i++) {
-		bool found;
-
-		value->port = ptl_probe_port(h, i);
-		FAM(nat_opposite_key)(key, value, &reply_key);
-		found = FAM(nat_lookup)(&reply_key, &scratch);
-		if (found && ptl_nat_live(key->protocol, scratch.state, scratch.last_seen, now))
-			continue;
-		FAM(nat_opposite_value)(key, value, &reply_key, &scratch);
-		if (FAM(nat_insert)(&reply_key, &scratch, found, false))
-			continue;
-		value->check = FAM(nat_check)(key, value);
-		if (bpf_map_update_elem(&FAM(nat), key, value, BPF_ANY))
-			return PTL_REASON_DROP_MAP_FULL;
-		ptl_count_at(PTL_REASON_MASQUERADED, 1, 0, 0);
-		return PTL_CHOSEN;
-	}
-	return PTL_REASON_DROP_NO_SOURCE_PORT;
+	value->last_seen = ptl_now();
+	use = FAM(find_port)(key, value, &reply_key, value->last_seen, false);
+	if (use == FAM(NAT_TAKEN))
+		return PTL_REASON_DROP_NO_SOURCE_PORT;
+	FAM(nat_opposite_value)(key, value, &reply_key, &reply, false);
+	value->check = FAM(nat_check)(key, value);
+	if (FAM(nat_insert)(&reply_key, &reply, use == FAM(NAT_DEAD)) ||
+	    bpf_map_update_elem(&FAM(nat), key, value, BPF_ANY))
+		return PTL_REASON_DROP_MAP_FULL;
+	ptl_count_at(PTL_REASON_MASQUERADED, 1, 0, 0);
+	return PTL_CHOSEN;
 }

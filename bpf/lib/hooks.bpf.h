@@ -122,7 +122,7 @@ static __always_inline int FAM(translate)(struct __sk_buff *skb, const struct FA
 					  struct FAM(nat_value) *e, const struct FAM(nat_value) *v, __u32 now,
 					  bool source)
 {
-	FAM(nat_touch)(&p->key, e, v, p->tcp_flags, now);
+	FAM(nat_touch)(&p->key, e, v, p->tcp_flags, now, !source);
 	ptl_count(skb, v->flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_TRANSLATED);
 	FAM(nat_account)(skb, v, 0);
 	return FAM(rewrite)(skb, p, v, source) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;

@@ -50,6 +50,21 @@ static __always_inline struct FAM(nat_value) *FAM(nat_lookup)(const struct FAM(n
 	return NULL;
 }
 
+enum FAM(nat_use) { FAM(NAT_ABSENT), FAM(NAT_DEAD), FAM(NAT_TAKEN) };
+
+/*
+ * Is a key free for a new flow? An element that is recycled just now counts as taken: whoever asks has other keys to
+ * try.
+ */
+static __always_inline enum FAM(nat_use) FAM(nat_use)(const struct FAM(nat_key) *key, __u32 now)
+{
+	struct FAM(nat_value) *e = bpf_map_lookup_elem(&FAM(nat), key);
+
+	if (!e)
+		return FAM(NAT_ABSENT);
+	return ptl_nat_live(key->protocol, e->state, e->last_seen, now) ? FAM(NAT_TAKEN) : FAM(NAT_DEAD);
+}
+
 /* Looks up an entry and copies it if it still stands for a flow. */
 static __always_inline bool FAM(nat_find_live)(const struct FAM(nat_key) *key, struct FAM(nat_value) *copy)
 {
@@ -58,13 +73,12 @@ static __always_inline bool FAM(nat_find_live)(const struct FAM(nat_key) *key, s
 
 /*
  * The key of the opposite entry. IN: packets client -> addr; their rewritten form is client:peer_port -> value, so the
- * replies run value -> client:peer_port. OUT likewise, the other way round.
+ * replies run value -> client:peer_port. OUT likewise, the other way round. `in`, here and below, is a constant of the
+ * caller and says the same as key->direction: a branch on it would double the paths that the verifier follows.
  */
 static __always_inline void FAM(nat_opposite_key)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value,
-						  struct FAM(nat_key) *opposite)
+						  struct FAM(nat_key) *opposite, bool in)
 {
-	bool in = key->direction == PTL_IN;
-
 	opposite->src = in ? value->addr : key->dst;
 	opposite->sport = in ? value->port : value->peer_port;
 	opposite->dst = in ? key->src : value->addr;
@@ -79,10 +93,8 @@ static __always_inline void FAM(nat_opposite_key)(const struct FAM(nat_key) *key
  */
 static __always_inline void FAM(nat_opposite_value)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value,
 						    const struct FAM(nat_key) *opposite_key,
-						    struct FAM(nat_value) *opposite)
+						    struct FAM(nat_value) *opposite, bool in)
 {
-	bool in = key->direction == PTL_IN;
-
 	*opposite = *value;
 	opposite->addr = in ? key->dst : key->src;
 	opposite->port = in ? key->dport : key->sport;
@@ -95,15 +107,16 @@ static __always_inline void FAM(nat_opposite_value)(const struct FAM(nat_key) *k
  * Writes the state and the time of a flow to the opposite entry, and takes over what that one has seen. Happens when
  * the state changes and otherwise at most once a tick. Returns the state to store.
  */
-static __noinline __u16 FAM(nat_touch_opposite)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value,
-						__u16 state, __u32 now)
+static __always_inline __u16 FAM(nat_touch_opposite)(const struct FAM(nat_key) *key,
+						     const struct FAM(nat_value) *value, __u16 state, __u32 now,
+						     bool in)
 {
 	struct FAM(nat_key) opposite_key = {};
 	struct FAM(nat_value) wanted, copy;
 	struct FAM(nat_value) *e;
 
-	FAM(nat_opposite_key)(key, value, &opposite_key);
-	FAM(nat_opposite_value)(key, value, &opposite_key, &wanted);
+	FAM(nat_opposite_key)(key, value, &opposite_key, in);
+	FAM(nat_opposite_value)(key, value, &opposite_key, &wanted, in);
 	e = FAM(nat_lookup)(&opposite_key, &copy);
 	if (!e) {
 		wanted.state = state;
@@ -123,16 +136,28 @@ static __noinline __u16 FAM(nat_touch_opposite)(const struct FAM(nat_key) *key, 
 	return state;
 }
 
+static __noinline __u16 FAM(nat_touch_in)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value, __u16 state,
+					  __u32 now)
+{
+	return FAM(nat_touch_opposite)(key, value, state, now, true);
+}
+
+static __noinline __u16 FAM(nat_touch_out)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value, __u16 state,
+					   __u32 now)
+{
+	return FAM(nat_touch_opposite)(key, value, state, now, false);
+}
+
 /* Notes one more packet of a live flow: state, time, and both for the opposite entry when they change. */
 static __always_inline void FAM(nat_touch)(const struct FAM(nat_key) *key, struct FAM(nat_value) *e,
-					   const struct FAM(nat_value) *copy, __u8 tcp_flags, __u32 now)
+					   const struct FAM(nat_value) *copy, __u8 tcp_flags, __u32 now, bool in)
 {
 	__u16 state = ptl_next_state(copy->state, copy->flags & PTL_NAT_REPLY, key->protocol, tcp_flags);
 
 	if (state == copy->state && copy->last_seen == now)
 		return;
 	if (!(copy->flags & PTL_NAT_PENDING))
-		state = FAM(nat_touch_opposite)(key, copy, state, now);
+		state = in ? FAM(nat_touch_in)(key, copy, state, now) : FAM(nat_touch_out)(key, copy, state, now);
 	e->state = state;
 	e->last_seen = now;
 }
