@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The maps joined into what a person wants to see. Works on what the kernel holds, whoever wrote it: nothing is believed
+ * and nothing is refused; what cannot be resolved says so.
+ *
+ *   readTables(kernel)          -> Promise<Tables>     names, frontends, slots, cells, counts: 10 to 12 dumps
+ *   servicesView(tables)        -> ServiceRow[]        one row for each frontend, sorted by service and address
+ *   backendsView(tables)        -> BackendRow[]        one row for each live cell
+ *   readFlows(kernel, tables, { timeouts, nowTicks? }) -> Promise<FlowRow[]>   one row for each flow (2 dumps)
+ *   serviceKey(row)             -> "default/redis:http/TCP"
+ *
+ * Counts are bigint, ports numbers, addresses text.
+ */
+
+import { viewOf } from "../abi/codec.js";
+import {
+  BackendFlag,
+  BackendState,
+  Counters,
+  Direction,
+  NatFlag,
+  NatState,
+  NO_BACKEND,
+  TICK_SHIFT,
+} from "../abi/enums.gen.js";
+import { type ChoiceWord, decodeChoice } from "../abi/hash.js";
+import {
+  type Backend4,
+  FAMILY_CODECS,
+  frontendCodec,
+  type NatKey4,
+  type NatValue4,
+  type PtlConfig,
+  serviceNameCodec,
+  type Traffic,
+  trafficCodec,
+} from "../abi/layout.gen.js";
+import type { MapName } from "../abi/maps.gen.js";
+import type { KernelMaps } from "../native/kernel.js";
+import { type Family, ipFromBytes, type Protocol } from "../net/ip.js";
+import { FAMILIES, PROTOCOL_NUMBERS } from "./keys.js";
+
+export interface ServiceId {
+  /** Service index; names are empty when the index has none. */
+  readonly index: number;
+  readonly namespace: string;
+  readonly name: string;
+  /** A name of more than 23 bytes is stored as its beginning, "~" and a hash. */
+  readonly portName: string;
+  readonly protocol: Protocol | "";
+}
+
+export interface BackendRow {
+  readonly service: ServiceId;
+  readonly family: Family;
+  readonly address: string;
+  readonly port: number;
+  readonly local: boolean;
+  readonly cell: number;
+  readonly generation: number;
+  /** Some frontend offers it to new flows. */
+  readonly chosen: boolean;
+  readonly traffic: Traffic;
+}
+
+export interface ChoiceView {
+  readonly backends: readonly BackendRow[];
+  /** What a new flow meets when there is no backend. */
+  readonly whenEmpty: "reject" | "drop";
+  /** Slots that name no live cell of this service port: a frontend in this state is being repaired, or nobody does. */
+  readonly unreadable: number;
+}
+
+export interface ServiceRow {
+  readonly service: ServiceId;
+  readonly family: Family;
+  readonly address: string;
+  readonly port: number;
+  readonly affinitySeconds: number;
+  /** For senders inside the cluster, and outside. */
+  readonly internal: ChoiceView;
+  readonly external: ChoiceView;
+  /** Of the service port, all its frontends together. */
+  readonly traffic: Traffic;
+}
+
+export type FlowState = "opening" | "established" | "closing" | "closed" | "dead";
+
+export interface FlowRow {
+  readonly service: ServiceId | null;
+  readonly family: Family;
+  readonly protocol: Protocol | "";
+  readonly client: Peer;
+  /** What the client asked for. */
+  readonly destination: Peer;
+  /** Where its packets go. */
+  readonly backend: Peer;
+  /** The backend's cell and generation; null for a flow that has none. */
+  readonly cell: number | null;
+  readonly generation: number;
+  /** The cell still holds the backend that the flow began with. */
+  readonly backendPresent: boolean;
+  readonly state: FlowState;
+  /** False: counts as absent everywhere, and may be taken over. */
+  readonly live: boolean;
+  /** Seconds since the last packet, to about a second. */
+  readonly idleSeconds: number;
+  /** The client's address as the backend sees it, where it was changed; a port of 0 has yet to be chosen. */
+  readonly masqueradedAs: Peer | null;
+  /** A client that uses a backend's own address, beside a flow by a Service. */
+  readonly direct: boolean;
+}
+
+export interface Peer {
+  readonly address: string;
+  readonly port: number;
+}
+
+interface FrontendEntry {
+  readonly address: string;
+  readonly port: number;
+  readonly service: number;
+  readonly affinitySeconds: number;
+  readonly internal: ChoiceWord;
+  readonly external: ChoiceWord;
+}
+
+interface FamilyTables {
+  readonly frontends: readonly FrontendEntry[];
+  readonly slots: DataView;
+  readonly cells: ReadonlyMap<number, Backend4>;
+  readonly stats: ReadonlyMap<number, Traffic>;
+}
+
+/** A look at the maps; not atomic, so a row may be newer than another. */
+export interface Tables {
+  readonly services: ReadonlyMap<number, ServiceId>;
+  readonly traffic: ReadonlyMap<number, Traffic>;
+  readonly families: Readonly<Record<Family, FamilyTables>>;
+}
+
+const NO_TRAFFIC: Traffic = { flows: 0n, packets: 0n, bytes: 0n };
+
+const PROTOCOLS: ReadonlyMap<number, Protocol> = new Map(
+  Object.entries(PROTOCOL_NUMBERS).map(([name, number]) => [number, name as Protocol]),
+);
+
+function protocolName(protocol: number): Protocol | "" {
+  return PROTOCOLS.get(protocol) ?? "";
+}
+
+/** "namespace/name:port/PROTOCOL", as ServicePortImage.key; "#12" for an index without a name. */
+export function serviceKey({ index, namespace, name, portName, protocol }: ServiceId): string {
+  return name === "" ? `#${index}` : `${namespace}/${name}:${portName}/${protocol}`;
+}
+
+function unnamed(index: number): ServiceId {
+  return { index, namespace: "", name: "", portName: "", protocol: "" };
+}
+
+/** Every entry of a map as views into one dump. */
+async function* entries(
+  kernel: KernelMaps,
+  map: MapName,
+  limit?: number,
+): AsyncGenerator<{ key: DataView; value: DataView; keyAt: number; valueAt: number }> {
+  const { keySize, valueSize } = kernel.info(map);
+  const dump = await kernel.dump(map, limit);
+  const key = viewOf(dump.keys);
+  const value = viewOf(dump.values);
+  for (let i = 0; i < dump.count; i += 1) yield { key, value, keyAt: i * keySize, valueAt: i * valueSize };
+}
+
+/** Reads everything but `nat`. Rejects with what the kernel's maps reject with. */
+export async function readTables(kernel: KernelMaps): Promise<Tables> {
+  const services = new Map<number, ServiceId>();
+  let end = 0;
+  for await (const { key, value, keyAt, valueAt } of entries(kernel, "services")) {
+    const index = key.getUint32(keyAt, true);
+    const { namespaceName, name, portName, protocol } = serviceNameCodec.decodeFrom(value, valueAt);
+    services.set(index, {
+      index,
+      namespace: namespaceName,
+      name,
+      portName,
+      protocol: protocolName(protocol),
+    });
+    end = Math.max(end, index + 1);
+  }
+  const traffic = new Map<number, Traffic>();
+  const counters = await kernel.dump("counters", Counters.SERVICE_BASE + end);
+  const counted = viewOf(counters.values);
+  for (const index of services.keys()) {
+    const at = (Counters.SERVICE_BASE + index) * trafficCodec.size;
+    if (at + trafficCodec.size <= counted.byteLength)
+      traffic.set(index, trafficCodec.decodeFrom(counted, at));
+  }
+  const four = await readFamily(kernel, 4);
+  const six = await readFamily(kernel, 6);
+  return { services, traffic, families: { 4: four, 6: six } };
+}
+
+async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTables> {
+  const { addrPort, backend } = FAMILY_CODECS[family];
+  const frontends: FrontendEntry[] = [];
+  let slotEnd = 0;
+  for await (const { key, value, keyAt, valueAt } of entries(kernel, `frontends${family}`)) {
+    const { addr, port } = addrPort.decodeFrom(key, keyAt);
+    const { internal, external, service, affinitySeconds } = frontendCodec.decodeFrom(value, valueAt);
+    const words = { internal: decodeChoice(internal), external: decodeChoice(external) };
+    frontends.push({ address: ipFromBytes(addr).text, port, service, affinitySeconds, ...words });
+    for (const { base, count } of Object.values(words))
+      if (count > 0) slotEnd = Math.max(slotEnd, base + count);
+  }
+  const slots = slotEnd > 0 ? (await kernel.dump(`slots${family}`, slotEnd)).values : new Uint8Array(0);
+  const cells = new Map<number, Backend4>();
+  let cellEnd = 0;
+  const stateAt = backend.offsets["state"] as number;
+  for await (const { value, valueAt } of entries(kernel, `backends${family}`)) {
+    const cell = valueAt / backend.size;
+    if (value.getUint8(valueAt + stateAt) !== BackendState.BACKEND_LIVE) continue;
+    cells.set(cell, backend.decodeFrom(value, valueAt));
+    cellEnd = cell + 1;
+  }
+  const stats = new Map<number, Traffic>();
+  if (cellEnd > 0) {
+    const counted = viewOf((await kernel.dump(`backend_stats${family}`, cellEnd)).values);
+    for (const cell of cells.keys())
+      stats.set(cell, trafficCodec.decodeFrom(counted, cell * trafficCodec.size));
+  }
+  return { frontends, slots: viewOf(slots), cells, stats };
+}
+
+/** Every live cell, sorted by service, family, address bytes as text, port. */
+export function backendsView(tables: Tables): BackendRow[] {
+  return FAMILIES.flatMap((family) => [...backendRows(tables, family).values()]).sort(
+    (a, b) =>
+      compareServices(a.service, b.service) ||
+      a.family - b.family ||
+      compareText(a.address, b.address) ||
+      a.port - b.port,
+  );
+}
+
+function backendRows(tables: Tables, family: Family): Map<number, BackendRow> {
+  const { cells, stats } = tables.families[family];
+  const chosen = chosenCells(tables.families[family]);
+  const rows = new Map<number, BackendRow>();
+  for (const [cell, { addr, port, flags, generation, service }] of cells) {
+    rows.set(cell, {
+      service: tables.services.get(service) ?? unnamed(service),
+      family,
+      address: ipFromBytes(addr).text,
+      port,
+      local: (flags & BackendFlag.BACKEND_LOCAL) !== 0,
+      cell,
+      generation,
+      chosen: chosen.has(cell),
+      traffic: stats.get(cell) ?? NO_TRAFFIC,
+    });
+  }
+  return rows;
+}
+
+function cellsOf({ slots }: FamilyTables, { base, count }: ChoiceWord): number[] {
+  const cells: number[] = [];
+  for (let slot = base; slot < base + count && slot * 4 + 4 <= slots.byteLength; slot += 1)
+    cells.push(slots.getUint32(slot * 4, true));
+  return cells;
+}
+
+function chosenCells(tables: FamilyTables): Set<number> {
+  const chosen = new Set<number>();
+  for (const { internal, external } of tables.frontends)
+    for (const word of [internal, external]) for (const cell of cellsOf(tables, word)) chosen.add(cell);
+  return chosen;
+}
+
+/** Every frontend with what it offers, sorted by service, family, address, port. */
+export function servicesView(tables: Tables): ServiceRow[] {
+  const rows: ServiceRow[] = [];
+  for (const family of FAMILIES) {
+    const backends = backendRows(tables, family);
+    const { frontends } = tables.families[family];
+    for (const { service, address, port, affinitySeconds, internal, external } of frontends) {
+      const choice = (word: ChoiceWord): ChoiceView =>
+        choiceView(tables.families[family], backends, service, word);
+      rows.push({
+        service: tables.services.get(service) ?? unnamed(service),
+        family,
+        address,
+        port,
+        affinitySeconds,
+        internal: choice(internal),
+        external: choice(external),
+        traffic: tables.traffic.get(service) ?? NO_TRAFFIC,
+      });
+    }
+  }
+  return rows.sort(
+    (a, b) =>
+      compareServices(a.service, b.service) ||
+      a.family - b.family ||
+      compareText(a.address, b.address) ||
+      a.port - b.port,
+  );
+}
+
+function choiceView(
+  tables: FamilyTables,
+  backends: ReadonlyMap<number, BackendRow>,
+  service: number,
+  word: ChoiceWord,
+): ChoiceView {
+  const rows = cellsOf(tables, word)
+    .map((cell) => backends.get(cell))
+    .filter((row) => row !== undefined && row.service.index === service) as BackendRow[];
+  rows.sort((a, b) => compareText(a.address, b.address) || a.port - b.port);
+  const whenEmpty = word.count === 0 && word.base === 1 ? "drop" : "reject";
+  return { backends: rows, whenEmpty, unreadable: word.count - rows.length };
+}
+
+function compareServices(a: ServiceId, b: ServiceId): number {
+  return (
+    compareText(a.namespace, b.namespace) ||
+    compareText(a.name, b.name) ||
+    compareText(a.portName, b.portName) ||
+    compareText(a.protocol, b.protocol) ||
+    a.index - b.index
+  );
+}
+
+/** Digits compare as numbers, so that 10.0.0.9 comes before 10.0.0.10. */
+const collator = new Intl.Collator("en", { numeric: true });
+
+function compareText(a: string, b: string): number {
+  return collator.compare(a, b);
+}
+
+export interface FlowOptions {
+  /** What the programs were loaded with: an entry lives as long as they think it does. */
+  readonly timeouts: Pick<
+    PtlConfig,
+    | "timeoutTcpOpening"
+    | "timeoutTcpEstablished"
+    | "timeoutTcpHalfClosed"
+    | "timeoutTcpClosed"
+    | "timeoutUdpUnreplied"
+    | "timeoutUdpReplied"
+  >;
+  /** CLOCK_MONOTONIC in ticks of 2^30 ns; default: now. */
+  readonly nowTicks?: number;
+}
+
+/** CLOCK_MONOTONIC in the ticks of `nat`. */
+export function monotonicTicks(): number {
+  return Number(process.hrtime.bigint() >> BigInt(TICK_SHIFT)) >>> 0;
+}
+
+/** Every flow in `nat4` and `nat6`, the busiest moments last: sorted by idle time. */
+export async function readFlows(
+  kernel: KernelMaps,
+  tables: Tables,
+  options: FlowOptions,
+): Promise<FlowRow[]> {
+  const four = await familyFlows(kernel, tables, options, 4);
+  const six = await familyFlows(kernel, tables, options, 6);
+  return [...four, ...six].sort((a, b) => a.idleSeconds - b.idleSeconds);
+}
+
+interface NatEntry {
+  readonly key: NatKey4;
+  readonly value: NatValue4;
+}
+
+async function familyFlows(
+  kernel: KernelMaps,
+  tables: Tables,
+  options: FlowOptions,
+  family: Family,
+): Promise<FlowRow[]> {
+  const { natKey, natValue } = FAMILY_CODECS[family];
+  const flows: NatEntry[] = [];
+  const masquerades = new Map<string, NatEntry>();
+  for await (const { key, value, keyAt, valueAt } of entries(kernel, `nat${family}`)) {
+    const entry = { key: natKey.decodeFrom(key, keyAt), value: natValue.decodeFrom(value, valueAt) };
+    if (entry.value.flags & NatFlag.NAT_REPLY) continue;
+    if (entry.value.flags & NatFlag.NAT_MASQUERADE) masquerades.set(masqueradeId(entry.key), entry);
+    else if (entry.key.direction === Direction.IN || entry.value.flags & NatFlag.NAT_DIRECT)
+      flows.push(entry);
+  }
+  return flows.map((entry) => flowRow(tables, family, entry, masquerades, options));
+}
+
+/** The tuple that egress sees, once ingress has rewritten the destination. */
+function masqueradeId({
+  src,
+  sport,
+  dst,
+  dport,
+  protocol,
+}: Pick<NatKey4, "src" | "sport" | "dst" | "dport" | "protocol">): string {
+  return `${src.join()} ${sport} ${dst.join()} ${dport} ${protocol}`;
+}
+
+function peer(address: Uint8Array, port: number): Peer {
+  return { address: ipFromBytes(address).text, port };
+}
+
+function flowRow(
+  tables: Tables,
+  family: Family,
+  { key, value }: NatEntry,
+  masquerades: ReadonlyMap<string, NatEntry>,
+  { timeouts, nowTicks = monotonicTicks() }: FlowOptions,
+): FlowRow {
+  const idleTicks = (nowTicks - value.lastSeen) | 0;
+  const phase = phaseOf(key.protocol, value.state);
+  const live = idleTicks < timeouts[phase.timeout];
+  const cell = tables.families[family].cells.get(value.backend);
+  const inward = key.direction === Direction.IN;
+  const masquerade = inward
+    ? masquerades.get(masqueradeId({ ...key, sport: value.peerPort, dst: value.addr, dport: value.port }))
+    : undefined;
+  return {
+    service: tables.services.get(value.service) ?? null,
+    family,
+    protocol: protocolName(key.protocol),
+    client: peer(key.src, key.sport),
+    destination: peer(key.dst, key.dport),
+    backend: inward ? peer(value.addr, value.port) : peer(key.dst, key.dport),
+    cell: value.backend === NO_BACKEND ? null : value.backend,
+    generation: value.generation,
+    backendPresent: cell !== undefined && cell.generation === value.generation,
+    state: live ? phase.state : "dead",
+    live,
+    idleSeconds: Math.max(0, Math.round((idleTicks * 2 ** TICK_SHIFT) / 1e9)),
+    masqueradedAs: masquerade ? peer(masquerade.value.addr, masquerade.value.port) : null,
+    direct: (value.flags & NatFlag.NAT_DIRECT) !== 0,
+  };
+}
+
+interface Phase {
+  readonly state: Exclude<FlowState, "dead">;
+  readonly timeout: keyof FlowOptions["timeouts"];
+}
+
+const FINS = NatState.FIN_FORWARD | NatState.FIN_REPLY;
+const RSTS = NatState.RST_FORWARD | NatState.RST_REPLY;
+
+/** The same decision as ptl_nat_live() in bpf/lib/common.bpf.h. */
+function phaseOf(protocol: number, state: number): Phase {
+  if (protocol !== PROTOCOL_NUMBERS.TCP) {
+    return state & NatState.SEEN_REPLY
+      ? { state: "established", timeout: "timeoutUdpReplied" }
+      : { state: "opening", timeout: "timeoutUdpUnreplied" };
+  }
+  if (state & RSTS || (state & FINS) === FINS) return { state: "closed", timeout: "timeoutTcpClosed" };
+  if (!(state & NatState.ESTABLISHED)) return { state: "opening", timeout: "timeoutTcpOpening" };
+  if (state & FINS) return { state: "closing", timeout: "timeoutTcpHalfClosed" };
+  return { state: "established", timeout: "timeoutTcpEstablished" };
+}
