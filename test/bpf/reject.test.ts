@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+/** No endpoint, no such port, no hook: what a client is told, and when it is told nothing (7.1 to 7.4). */
+import assert from "node:assert/strict";
+import { echo, neighbourSolicitation, tcp, text, udp } from "../support/packet.js";
+import { openBench, twins } from "./support/lab.js";
+import { rejectOf } from "./support/reject.js";
+import { dns, opening, web } from "./support/scenario.js";
+
+const bench = await openBench();
+
+for (const protocol of ["tcp", "udp"] as const) {
+  twins(
+    bench,
+    `A Service without endpoints answers ${protocol} with port unreachable from the VIP`,
+    async (lab) => {
+      await web(lab, { protocol, endpoints: [] });
+      const packet = lab.packet("client", "vip", opening(protocol, 40000, 80));
+      await lab.expect("ptl_pod_in", packet, {
+        verdict: "redirect",
+        packet: rejectOf(packet),
+        reasons: ["REJECT_NO_BACKEND"],
+      });
+      await lab.expectNat();
+    },
+  );
+
+  twins(
+    bench,
+    `A port that a ClusterIP does not have answers ${protocol} with port unreachable`,
+    async (lab) => {
+      await web(lab, { protocol });
+      const packet = lab.packet("client", "vip", opening(protocol, 40000, 81));
+      await lab.expect("ptl_pod_in", packet, {
+        verdict: "redirect",
+        packet: rejectOf(packet),
+        reasons: ["REJECT_NO_PORT"],
+      });
+      await lab.expectNat();
+    },
+  );
+
+  twins(bench, `A Service that is to be silent drops ${protocol} without an answer`, async (lab) => {
+    await web(lab, { protocol, endpoints: [], whenEmpty: "drop" });
+    await lab.expect("ptl_pod_in", lab.packet("client", "vip", opening(protocol, 40000, 80)), {
+      verdict: "drop",
+      reasons: ["DROP_POLICY"],
+    });
+  });
+
+  twins(
+    bench,
+    `An untranslated ${protocol} packet to a VIP is rejected where it would leave the node`,
+    async (lab) => {
+      await web(lab, { protocol });
+      const packet = lab.packet("client", "vip", opening(protocol, 40000, 80));
+      await lab.expect("ptl_net_out", packet, {
+        verdict: "redirect",
+        packet: rejectOf(packet),
+        reasons: ["REJECT_UNTRANSLATED"],
+      });
+    },
+  );
+
+  twins(
+    bench,
+    `A ${protocol} packet to a VIP on its way into a pod is no concern of the guard`,
+    async (lab) => {
+      await web(lab, { protocol });
+      await lab.expect("ptl_pod_out", lab.packet("client", "vip", opening(protocol, 40000, 80)), {
+        reasons: ["PASS_EGRESS_MISS"],
+      });
+    },
+  );
+
+  twins(bench, `A ${protocol} packet of another protocol's Service is rejected`, async (lab) => {
+    await web(lab, { protocol: protocol === "tcp" ? "udp" : "tcp" });
+    const packet = lab.packet("client", "vip", opening(protocol, 40000, 80));
+    await lab.expect("ptl_pod_in", packet, {
+      verdict: "redirect",
+      packet: rejectOf(packet),
+      reasons: ["REJECT_NO_PORT"],
+    });
+  });
+}
+
+twins(bench, "A rejected SYN with options and data is quoted up to its fixed header", async (lab) => {
+  await web(lab, { endpoints: [] });
+  const payload = tcp(40000, 80, "S", {
+    options: Uint8Array.of(2, 4, 5, 180),
+    data: text("fast open".repeat(100)),
+  });
+  const packet = lab.packet("client", "vip", payload);
+  await lab.expect("ptl_pod_in", packet, {
+    verdict: "redirect",
+    packet: rejectOf(packet),
+    reasons: ["REJECT_NO_BACKEND"],
+  });
+});
+
+twins(bench, "A rejected datagram is quoted up to its header, whatever its length", async (lab) => {
+  await dns(lab, { endpoints: [] });
+  for (const length of [0, 1, 2, 7, 20, 511, 1400]) {
+    const packet = lab.packet("client", "vip", udp(40000, 53, "x".repeat(length)));
+    await lab.expect("ptl_pod_in", packet, {
+      verdict: "redirect",
+      packet: rejectOf(packet),
+      reasons: ["REJECT_NO_BACKEND"],
+    });
+  }
+});
+
+twins(bench, "A rejected datagram without a checksum is quoted without one", async (lab) => {
+  await dns(lab, { endpoints: [] });
+  const packet = lab.packet("client", "vip", udp(40000, 53, "x", { checksum: "zero" }));
+  await lab.expect("ptl_pod_in", packet, {
+    verdict: "redirect",
+    packet: rejectOf(packet),
+    reasons: ["REJECT_NO_BACKEND"],
+  });
+});
+
+twins(bench, "A rejected packet's options or extension headers are quoted with it", async (lab) => {
+  await web(lab, { endpoints: [] });
+  const more =
+    lab.family === 4
+      ? { options: Uint8Array.of(148, 4, 0, 0, 1, 1, 1, 0) }
+      : { extensions: [{ kind: "hop-by-hop" }, { kind: "dest-opts", data: new Uint8Array(20) }] as const };
+  const packet = lab.packet("client", "vip", tcp(40000, 80), more);
+  await lab.expect("ptl_pod_in", packet, {
+    verdict: "redirect",
+    packet: rejectOf(packet),
+    reasons: ["REJECT_NO_BACKEND"],
+  });
+});
+
+twins(bench, "Ethernet padding behind a rejected packet is no part of the answer", async (lab) => {
+  await dns(lab, { endpoints: [] });
+  const packet = lab.packet("client", "vip", udp(40000, 53, ""), { trailer: new Uint8Array(18).fill(0xee) });
+  await lab.expect("ptl_pod_in", packet, {
+    verdict: "redirect",
+    packet: rejectOf(packet),
+    reasons: ["REJECT_NO_BACKEND"],
+  });
+});
+
+twins(bench, "A partial checksum in a rejected packet is finished before it is quoted", async (lab) => {
+  // The stack may still fill it in behind us, since the packet is the same skb: the quote must survive that.
+  await web(lab, { endpoints: [] });
+  const asSent = lab.packet("client", "vip", tcp(40000, 80, "S", { checksum: "partial" }));
+  const finished = lab.packet("client", "vip", tcp(40000, 80, "S"));
+  await lab.expect("ptl_pod_in", asSent, {
+    verdict: "redirect",
+    packet: rejectOf(finished),
+    reasons: ["REJECT_NO_BACKEND"],
+  });
+});
+
+twins(bench, "TCP that is no SYN is never rejected: the stack answers as it likes", async (lab) => {
+  await web(lab, { endpoints: [] });
+  for (const flags of ["A", "FA", "R", "SA"]) {
+    await lab.expect("ptl_pod_in", lab.packet("client", "vip", tcp(40000, 80, flags)), {
+      reasons: ["PASS_TCP_NO_ENTRY"],
+    });
+    await lab.expect("ptl_net_out", lab.packet("client", "vip", tcp(40000, 80, flags)), {
+      reasons: ["PASS_EGRESS_MISS"],
+    });
+  }
+});
+
+twins(bench, "The guard lets packets to other addresses leave", async (lab) => {
+  await web(lab);
+  for (const host of ["backend", "stranger"] as const) {
+    await lab.expect("ptl_net_out", lab.packet("client", host, tcp(40000, 80)), {
+      reasons: ["PASS_EGRESS_MISS"],
+    });
+    await lab.expect("ptl_net_out", lab.packet("client", host, udp(40000, 80)), {
+      reasons: ["PASS_EGRESS_MISS"],
+    });
+  }
+});
+
+twins(bench, "An echo request to a VIP passes: no Service answers it and none is harmed", async (lab) => {
+  await web(lab);
+  for (const program of ["ptl_pod_in", "ptl_pod_out", "ptl_net_in", "ptl_net_out"] as const) {
+    await lab.expect(program, lab.packet("client", "vip", echo(lab.family)), { reasons: ["PASS_ICMP"] });
+    await lab.expect(program, lab.packet("vip", "client", echo(lab.family, true)), {
+      reasons: ["PASS_ICMP"],
+    });
+  }
+});
+
+twins(bench, "IPv6 neighbour discovery for a VIP passes untouched", async (lab) => {
+  if (lab.family === 4) return;
+  await web(lab);
+  for (const program of ["ptl_pod_in", "ptl_pod_out", "ptl_net_in", "ptl_net_out"] as const) {
+    const packet = lab.packet("client", "vip", neighbourSolicitation(lab.at.vip), { ttl: 255 });
+    await lab.expect(program, packet, { reasons: ["PASS_ICMP"] });
+  }
+});
+
+twins(bench, "A rejected flow leaves the backends' other flows alone", async (lab) => {
+  await web(lab);
+  await web(lab, { vip: "vip2", endpoints: [] });
+  await lab.run("ptl_pod_in", lab.packet("client", "vip", tcp(40000, 80)));
+  const before = await lab.natEntries();
+  await lab.run("ptl_pod_in", lab.packet("client", "vip2", tcp(40000, 80)));
+  assert.deepEqual(await lab.natEntries(), before);
+});

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The real programs with private maps: nothing is pinned, nothing is attached, all of it ends with the handle. */
+import type { PtlConfig } from "../../../src/abi/layout.gen.js";
+import { NativeLibrary } from "../../../src/native/lib.js";
+import type { LoadedObject } from "../../../src/native/object.js";
+
+export type ProgramName = "ptl_pod_in" | "ptl_pod_out" | "ptl_net_in" | "ptl_net_out";
+
+/** Settings of the tests unless they say otherwise; times in ticks. */
+export const TEST_CONFIG: PtlConfig = {
+  snatPortBase: [20000, 61000],
+  snatPortCount: [1000, 1000],
+  timeoutTcpOpening: 60,
+  timeoutTcpEstablished: 86400,
+  timeoutTcpHalfClosed: 600,
+  timeoutTcpClosed: 5,
+  timeoutUdpUnreplied: 30,
+  timeoutUdpReplied: 180,
+};
+
+/** Small maps: they are dumped whole after each step. */
+const MAX_ENTRIES = {
+  nat4: 4096,
+  nat6: 4096,
+  addresses4: 1024,
+  addresses6: 1024,
+  frontends4: 1024,
+  frontends6: 1024,
+};
+
+let library: NativeLibrary | undefined;
+
+/** The native library, opened once. PORTOLAN_BPF_OBJECT names another object file, such as a mutant. */
+export async function openTestKernel(config: Partial<PtlConfig>): Promise<LoadedObject> {
+  library ??= new NativeLibrary();
+  const object = process.env.PORTOLAN_BPF_OBJECT;
+  return await library.open({
+    pins: "",
+    config: { ...TEST_CONFIG, ...config },
+    maxEntries: MAX_ENTRIES,
+    ...(object === undefined ? {} : { object }),
+  });
+}
