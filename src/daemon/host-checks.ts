@@ -135,7 +135,9 @@ function checkCgroup2({ cgroup2 }: HostFacts): Check {
 }
 
 /** Same-bridge flows are seen by conntrack in one direction only when bridged frames do not pass it. */
-export function checkBridgeNetfilter(facts: HostFacts): Check {
+export function checkBridgeNetfilter(
+  facts: Pick<HostFacts, "bridges" | "bridgeCallIptables" | "bridgeCallIp6tables" | "invalidDrops">,
+): Check {
   const { bridges, bridgeCallIptables, bridgeCallIp6tables, invalidDrops } = facts;
   if (bridges.length === 0) return ok("br_netfilter", "no bridge with ports here");
   const names = bridges.join(", ");

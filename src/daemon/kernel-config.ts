@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The settings that the kernel programs get when they are loaded. */
 import { TICK_SHIFT } from "../abi/enums.gen.js";
-import { type PtlConfig, ptlConfigCodec } from "../abi/layout.gen.js";
+import type { PtlConfig } from "../abi/layout.gen.js";
 import type { PortRange } from "./snat-ports.js";
 
 /** Seconds until a silent flow counts as dead, by what it has shown. */
@@ -32,11 +32,11 @@ export function ticks(seconds: number): number {
   return Math.ceil((seconds * 1e9) / 2 ** TICK_SHIFT);
 }
 
-/** The bytes of `struct ptl_config`. At most two ranges are taken. */
-export function encodeKernelConfig(ranges: readonly PortRange[], timeouts: FlowTimeouts): Uint8Array {
+/** `struct ptl_config`. At most two ranges are taken. */
+export function kernelConfig(ranges: readonly PortRange[], timeouts: FlowTimeouts): PtlConfig {
   const size = (range: PortRange | undefined): number => (range ? range.last - range.first + 1 : 0);
   const [a, b] = ranges;
-  const config: PtlConfig = {
+  return {
     snatPortBase: [a?.first ?? 0, b?.first ?? 0],
     snatPortCount: [size(a), size(b)],
     timeoutTcpOpening: ticks(timeouts.tcpOpening),
@@ -46,5 +46,4 @@ export function encodeKernelConfig(ranges: readonly PortRange[], timeouts: FlowT
     timeoutUdpUnreplied: ticks(timeouts.udpUnreplied),
     timeoutUdpReplied: ticks(timeouts.udpReplied),
   };
-  return ptlConfigCodec.encode(config);
 }

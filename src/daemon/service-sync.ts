@@ -7,7 +7,7 @@ import type { Problem, Snapshot } from "../model/types.js";
 import { type Clock, systemClock } from "../util/clock.js";
 import { Lane } from "../util/lane.js";
 import type { Logger } from "../util/log.js";
-import { SLICE_BUDGET_MS } from "../util/slices.js";
+import { inSlices } from "../util/slices.js";
 
 export interface ServiceSyncDependencies {
   readonly reconciler: Reconciler;
@@ -33,7 +33,6 @@ export class ServiceSync {
   readonly #lane = new Lane(() => this.#run());
   /** What the source last said; null until its first complete read: nothing is written before. */
   #snapshot: Snapshot | null = null;
-  #sourceProblems: readonly Problem[] = [];
   #image: Image | null = null;
   #logged: ReadonlySet<string> = new Set();
   #ready = false;
@@ -49,9 +48,8 @@ export class ServiceSync {
   }
 
   /** The newest state of the source. A newer one replaces one that still waits. */
-  publish(snapshot: Snapshot, problems: readonly Problem[]): void {
+  publish(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
-    this.#sourceProblems = problems;
     this.#request();
   }
 
@@ -82,9 +80,9 @@ export class ServiceSync {
     const snapshot = this.#snapshot;
     if (snapshot === null || this.#stopped) return;
     const start = this.#clock.now();
-    const image = await this.#compiler.compileInTurns(snapshot, this.#turns());
+    const image = await inSlices(this.#compiler.compileSliced(snapshot));
     this.#image = image;
-    this.#logProblems([...this.#sourceProblems, ...image.problems]);
+    this.#logProblems(image.problems);
     this.#report(await this.#reconciler.sync(image), image, start);
   }
 
@@ -113,16 +111,6 @@ export class ServiceSync {
     this.#onReady();
   }
 
-  /** Gives the event loop back whenever a slice's worth of time has gone by. */
-  #turns(): () => Promise<void> {
-    let last = this.#clock.now();
-    return async () => {
-      if (this.#clock.now() - last < SLICE_BUDGET_MS) return;
-      await new Promise((resolve) => setImmediate(resolve));
-      last = this.#clock.now();
-    };
-  }
-
   #backoff(): number {
     const wait = this.#retryMs;
     this.#retryMs = Math.min(2 * wait, LAST_RETRY_MS);
@@ -141,8 +129,8 @@ export class ServiceSync {
       if (this.#logged.has(problemText(problem))) continue;
       const { severity, origin, object, field, message } = problem;
       const fields = { file: origin?.file, line: origin?.line, object, field, problem: message };
-      if (severity === "error") this.#log.error(fields, "manifest problem");
-      else this.#log.warn(fields, "manifest problem");
+      if (severity === "error") this.#log.error(fields, "service problem");
+      else this.#log.warn(fields, "service problem");
     }
     this.#logged = texts;
   }

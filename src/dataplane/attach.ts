@@ -5,6 +5,7 @@
  */
 import { Role } from "../abi/enums.gen.js";
 import { interfaceCodec } from "../abi/layout.gen.js";
+import type { HookMode } from "../native/hooks.js";
 import type { KernelMaps, MapWrite } from "../native/kernel.js";
 import { AppError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
@@ -16,8 +17,6 @@ import {
   type LinkAddress,
   planInterfaces,
 } from "./interfaces.js";
-
-export type AttachMode = "auto" | "tcx" | "clsact";
 
 /** What the kernel says about this network namespace. */
 export interface LinkSnapshot {
@@ -31,7 +30,7 @@ export interface AttachRequest {
   readonly ifindex: number;
   /** Pods have other programs than uplinks and overlays. */
   readonly role: Role;
-  readonly mode: AttachMode;
+  readonly mode: HookMode;
 }
 
 /** How it went for one interface. */
@@ -44,6 +43,8 @@ export interface Hooks {
   readLinks(): LinkSnapshot;
   /** Puts both programs on each interface; replaces them without a gap where they are. One outcome a request. */
   attach(requests: readonly AttachRequest[]): Promise<readonly AttachOutcome[]>;
+  /** Those of these interfaces that carry both our programs now. */
+  present(ifindexes: readonly number[]): ReadonlySet<number>;
   /** Takes our programs off. Nothing there, or no such interface, is no error. */
   detach(ifindexes: readonly number[]): Promise<void>;
 }
@@ -90,7 +91,7 @@ const equal = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
   b !== undefined && a.length === b.length && a.every((byte, i) => byte === b[i]);
 
 export class InterfaceKeeper {
-  readonly #mode: AttachMode;
+  readonly #mode: HookMode;
   readonly #options: InterfaceOptions;
   readonly #hooks: Hooks;
   readonly #maps: KernelMaps;
@@ -101,7 +102,7 @@ export class InterfaceKeeper {
   /** What was said about an interface that could not be served, so that it is said once. */
   readonly #complaints = new Map<number, string>();
 
-  constructor(mode: AttachMode, options: InterfaceOptions, { hooks, maps, log }: KeeperDependencies) {
+  constructor(mode: HookMode, options: InterfaceOptions, { hooks, maps, log }: KeeperDependencies) {
     this.#mode = mode;
     this.#options = options;
     this.#hooks = hooks;
@@ -123,7 +124,7 @@ export class InterfaceKeeper {
    * Attaches what is new, detaches what has gone, and writes what has changed in `interfaces`: an entry is there before
    * the programs of its interface run, and as long as they do. One interface that fails stops no other.
    *
-   * @param audit also put the programs back where they should already be, and read `interfaces` anew
+   * @param audit also put back what somebody else has taken off, and read `interfaces` anew
    */
   async sync(audit = false): Promise<void> {
     const { links, addresses, defaultRoutes } = this.#hooks.readLinks();
@@ -133,7 +134,9 @@ export class InterfaceKeeper {
     const wanted = new Map(plans.map((plan) => [plan.ifindex, plan]));
     if (audit || this.#entries === null) this.#entries = await this.#readEntries();
     await this.#writeEntries(plans, this.#entries);
-    await this.#attach(plans.filter((plan) => plan.attach && (audit || !this.#serves(plan))));
+    const served = plans.filter((plan) => plan.attach);
+    if (audit) this.#forgetRemoved(served);
+    await this.#attach(served.filter((plan) => !this.#serves(plan)));
     // Entries also name interfaces of an agent before this one, whose programs may still be there.
     const known = [...new Set([...this.#entries.keys(), ...this.#attached.keys()])];
     const gone = known.filter((ifindex) => !wanted.has(ifindex));
@@ -195,6 +198,15 @@ export class InterfaceKeeper {
         fields: { errno: failure.errno, entry: failure.entryIndex, kind: write.kind },
       },
     );
+  }
+
+  /** Somebody else may have taken our programs off: then they are put back as if the interface were new. */
+  #forgetRemoved(plans: readonly InterfacePlan[]): void {
+    const present = this.#hooks.present(plans.map(({ ifindex }) => ifindex));
+    for (const { ifindex, name, role } of plans) {
+      if (present.has(ifindex) || !this.#attached.delete(ifindex)) continue;
+      this.#log.warn({ iface: name, ifindex, role }, "programs were taken off by someone else");
+    }
   }
 
   /** Whether this interface has its programs already. A new name needs none: it is noted. */

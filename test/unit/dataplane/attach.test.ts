@@ -43,6 +43,10 @@ class FakeHooks implements Hooks {
     });
   }
 
+  present(ifindexes: readonly number[]): ReadonlySet<number> {
+    return new Set(ifindexes.filter((ifindex) => this.on.has(ifindex)));
+  }
+
   async detach(ifindexes: readonly number[]): Promise<void> {
     for (const ifindex of ifindexes) this.on.delete(ifindex);
   }
@@ -154,21 +158,20 @@ test("InterfaceKeeper.sync() serves the others when one interface refuses, says 
 });
 
 test("InterfaceKeeper.sync(audit) attaches again what somebody took away, and repairs the map", async () => {
-  const { kernel, hooks, keeper } = setUp();
-  hooks.links = [CNI0, veth(5)];
+  const { kernel, hooks, keeper, said } = setUp();
+  hooks.links = [CNI0, veth(5), veth(6)];
   await keeper.sync();
-  hooks.on.clear();
+  hooks.on.delete(5);
   const key = Uint8Array.of(5, 0, 0, 0);
   await kernel.apply([{ map: "interfaces", kind: "delete", count: 1, keys: key, values: new Uint8Array() }]);
   await keeper.sync(true);
-  assert.deepEqual([...hooks.on], [5]);
   assert.deepEqual(
-    await entries(kernel),
-    new Map([
-      [3, Role.BRIDGE],
-      [5, Role.POD],
-    ]),
+    hooks.requests.map(({ ifindex }) => ifindex),
+    [5, 6, 5],
+    "veth6 was left alone",
   );
+  assert.deepEqual(said.slice(2), ["programs were taken off by someone else veth5", "attached veth5"]);
+  assert.deepEqual([...(await entries(kernel)).keys()].sort(), [3, 5, 6]);
 });
 
 test("InterfaceKeeper.sync() writes one entry when one address has changed", async () => {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the maps are pinned, and what to say when they are not there. */
 import { readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { LAYOUT_VERSION } from "../abi/abi-hash.gen.js";
 import { AppError } from "../util/errors.js";
 import { mountPoint } from "../util/proc.js";
-import type { CommonOptions } from "./command.js";
 
 export type PinErrorCode = "E_NO_PINS" | "E_OTHER_LAYOUT" | "E_PERMISSION";
 
@@ -13,8 +12,8 @@ export type PinErrorCode = "E_NO_PINS" | "E_OTHER_LAYOUT" | "E_PERMISSION";
 export const DEFAULT_BPFFS = "/sys/fs/bpf";
 
 /** `--bpf-root`, or `portolan` below the bpf file system that is mounted. */
-export function bpfRoot({ bpfRoot: given }: Pick<CommonOptions, "bpfRoot">): string {
-  return given ?? join(mountPoint("bpf") ?? DEFAULT_BPFFS, "portolan");
+export function bpfRoot(given: string | undefined): string {
+  return given === undefined ? join(mountPoint("bpf") ?? DEFAULT_BPFFS, "portolan") : resolve(given);
 }
 
 /** The directory of this program's layout below a root. */
@@ -63,20 +62,24 @@ export function requirePins(root: string): string {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EACCES" || code === "EPERM") throw noPermission(root, error);
   }
-  const others = layoutsAt(root).map((layout) => `v${layout}`);
-  if (others.length > 0) {
-    const found = others.join(" and ");
-    throw new AppError<PinErrorCode>(
-      "E_OTHER_LAYOUT",
-      `the maps below ${root} have layout ${found}, this program reads v${LAYOUT_VERSION}`,
-      {
-        fields: { root, found: others, wanted: `v${LAYOUT_VERSION}` },
-        hint: `Use the portolan of the agent that made them, or start this version's agent.`,
-      },
-    );
-  }
+  refuseOtherLayouts(root, "Use the portolan of the agent that made them.");
   throw new AppError<PinErrorCode>("E_NO_PINS", `no maps are pinned below ${root}`, {
     fields: { root },
     hint: "No agent has run here, or cleanup has removed them. Another place? --bpf-root DIR.",
   });
+}
+
+/**
+ * @throws AppError E_OTHER_LAYOUT when maps of other layouts are pinned below a root, and none of this program's. It names
+ * both layouts.
+ */
+export function refuseOtherLayouts(root: string, hint: string): void {
+  const layouts = layoutsAt(root);
+  if (layouts.length === 0 || layouts.includes(LAYOUT_VERSION)) return;
+  const found = layouts.map((layout) => `v${layout}`);
+  throw new AppError<PinErrorCode>(
+    "E_OTHER_LAYOUT",
+    `the maps below ${root} have layout ${found.join(" and ")}, this program's is v${LAYOUT_VERSION}`,
+    { fields: { root, found, wanted: `v${LAYOUT_VERSION}` }, hint },
+  );
 }

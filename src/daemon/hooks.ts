@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The kernel's interfaces and hooks, as the interface keeper wants to see them. */
+import type { AttachOutcome, AttachRequest, Hooks, LinkSnapshot } from "../dataplane/attach.js";
+import type { Link, LinkAddress } from "../dataplane/interfaces.js";
+import type { InterfaceAddress, NetworkInterface } from "../native/interfaces.js";
+import type { NativeLibrary } from "../native/lib.js";
+import type { LoadedObject } from "../native/object.js";
+import { ipFromBytes } from "../net/ip.js";
+import { defaultRouteInterfaces } from "../util/proc.js";
+
+const RT_SCOPE_LINK = 253;
+const IFA_F_DADFAILED = 0x08;
+const IFA_F_DEPRECATED = 0x20;
+const IFA_F_TENTATIVE = 0x40;
+
+/** Whether packets may leave with this address: not one that is being tried, has lost, or is on its way out. */
+const isUsable = ({ scope, flags }: InterfaceAddress): boolean =>
+  scope < RT_SCOPE_LINK && (flags & (IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE)) === 0;
+
+function toLink({ ifindex, name, kind, master, arpType, peerNamespace }: NetworkInterface): Link {
+  return { ifindex, name, kind, master, hardwareType: arpType, peerElsewhere: peerNamespace !== null };
+}
+
+function addressesOf({ ifindex, addresses }: NetworkInterface): readonly LinkAddress[] {
+  return addresses
+    .filter(isUsable)
+    .map(({ address, prefix }) => ({ ifindex, address: ipFromBytes(address), prefixLength: prefix }));
+}
+
+/** Links, addresses and default routes of this network namespace, as they are now. */
+export function readLinks(library: NativeLibrary): LinkSnapshot {
+  const interfaces = library.interfaces();
+  const names = defaultRouteInterfaces();
+  return {
+    links: interfaces.map(toLink),
+    addresses: interfaces.flatMap(addressesOf),
+    defaultRoutes: new Set(interfaces.filter(({ name }) => names.has(name)).map(({ ifindex }) => ifindex)),
+  };
+}
+
+/** The hooks of this network namespace. Programs are those of `object`, links are pinned below `pins`. */
+export class NativeHooks implements Hooks {
+  readonly #library: NativeLibrary;
+  readonly #object: LoadedObject;
+  readonly #pins: string;
+
+  constructor(library: NativeLibrary, object: LoadedObject, pins: string) {
+    this.#library = library;
+    this.#object = object;
+    this.#pins = pins;
+  }
+
+  readLinks(): LinkSnapshot {
+    return readLinks(this.#library);
+  }
+
+  async attach(requests: readonly AttachRequest[]): Promise<readonly AttachOutcome[]> {
+    const results = await this.#object.attach(requests);
+    return results.map((result): AttachOutcome => {
+      if (result.ok) return { mode: result.mode, error: null };
+      const { code, message, hint } = result.error;
+      return { error: hint === null ? message : `${message}. ${hint}`, gone: code === "E_NATIVE_NO_DEVICE" };
+    });
+  }
+
+  present(ifindexes: readonly number[]): ReadonlySet<number> {
+    const directions = new Map<number, Set<string>>();
+    for (const { ifindex, ours, direction } of this.#library.attachments(ifindexes)) {
+      if (ours) directions.set(ifindex, (directions.get(ifindex) ?? new Set()).add(direction));
+    }
+    return new Set([...directions].filter(([, both]) => both.size === 2).map(([ifindex]) => ifindex));
+  }
+
+  async detach(ifindexes: readonly number[]): Promise<void> {
+    this.#library.detach(this.#pins, ifindexes);
+  }
+}

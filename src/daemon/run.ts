@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The node agent: everything is built and wired here, and ends with one AbortSignal. */
+import type { MapName } from "../abi/maps.gen.js";
+import { InterfaceKeeper } from "../dataplane/attach.js";
+import type { InterfaceOptions } from "../dataplane/interfaces.js";
+import { DEFAULT_BPFFS, layoutDirectory, refuseOtherLayouts } from "../dataplane/pins.js";
+import { Reconciler } from "../dataplane/reconciler.js";
+import type { HookMode } from "../native/hooks.js";
+import type { InterfaceWatch } from "../native/interfaces.js";
+import { NativeLibrary } from "../native/lib.js";
+import type { LoadedObject } from "../native/object.js";
+import { FileSource } from "../source/file/file-source.js";
+import { systemClock } from "../util/clock.js";
+import { errorMessage } from "../util/errors.js";
+import { Lane } from "../util/lane.js";
+import type { Logger } from "../util/log.js";
+import { NativeHooks, readLinks } from "./hooks.js";
+import { checkBridgeNetfilter } from "./host-checks.js";
+import { bridgeNetfilter, bridgesWithPorts, findInvalidDrops, localPortRange } from "./host-facts.js";
+import { DEFAULT_TIMEOUTS, kernelConfig } from "./kernel-config.js";
+import { ServiceSync } from "./service-sync.js";
+import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
+
+export interface AgentConfig {
+  /** Directory or file of manifests. */
+  readonly manifests: string;
+  readonly nodeName: string;
+  readonly bpfRoot: string;
+  readonly interfaces: InterfaceOptions;
+  readonly attach: HookMode;
+  readonly snatRanges: readonly PortRange[];
+  /** max_entries where it differs from the default. */
+  readonly maxEntries: Readonly<Partial<Record<MapName, number>>>;
+  readonly auditSeconds: number;
+}
+
+const INTERFACE_RETRY_MS = 1_000;
+
+/** The ranges that are free here; what is not is said. */
+function snatRanges(config: AgentConfig, log: Logger): readonly PortRange[] {
+  const local = localPortRange();
+  const taken = [
+    { range: NODE_PORTS, by: "NodePorts" },
+    ...(local === null ? [] : [{ range: local, by: "net.ipv4.ip_local_port_range" }]),
+  ];
+  const { ranges, conflicts } = usablePorts(config.snatRanges, taken);
+  for (const { range, taken: other, by } of conflicts) {
+    const fields = { range: rangeText(range), by, taken: rangeText(other), left: ranges.map(rangeText) };
+    log.warn({ code: "snat_ports_overlap", ...fields }, "source port range overlaps");
+  }
+  return ranges;
+}
+
+async function openObject(
+  library: NativeLibrary,
+  pins: string,
+  config: AgentConfig,
+  log: Logger,
+): Promise<LoadedObject> {
+  if (config.bpfRoot.startsWith(`${DEFAULT_BPFFS}/`) && library.mountBpffs(DEFAULT_BPFFS)) {
+    log.info({ path: DEFAULT_BPFFS }, "bpf file system mounted");
+  }
+  refuseOtherLayouts(
+    config.bpfRoot,
+    "An upgrade between these layouts is not possible yet: portolan cleanup first.",
+  );
+  return await library.open({
+    pins,
+    config: kernelConfig(snatRanges(config, log), DEFAULT_TIMEOUTS),
+    maxEntries: config.maxEntries,
+  });
+}
+
+/** Follows interfaces: one run at a time, another one when something has changed meanwhile, and a retry after a failure. */
+class InterfaceFollower {
+  readonly #library: NativeLibrary;
+  readonly #keeper: InterfaceKeeper;
+  readonly #log: Logger;
+  #audit = false;
+  #watch: InterfaceWatch | null = null;
+  #retry: NodeJS.Timeout | null = null;
+  #stopped = false;
+  readonly #lane = new Lane(async () => {
+    const audit = this.#audit;
+    this.#audit = false;
+    if (!this.#stopped) await this.#keeper.sync(audit);
+  });
+
+  constructor(library: NativeLibrary, keeper: InterfaceKeeper, log: Logger) {
+    this.#library = library;
+    this.#keeper = keeper;
+    this.#log = log;
+  }
+
+  /** Watches, and resolves when what is there now has been dealt with. */
+  start(): Promise<void> {
+    this.#listen();
+    return this.look();
+  }
+
+  /** Never rejects: a failure is logged, and tried again. */
+  async look(audit = false): Promise<void> {
+    this.#audit ||= audit;
+    try {
+      await this.#lane.request();
+    } catch (error) {
+      this.#log.error({ err: error }, "cannot follow interfaces");
+      this.#lookAgain();
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#watch?.close();
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    await this.#lane.idle();
+  }
+
+  #listen(): void {
+    const changed = (): void => {
+      if (!this.#stopped) void this.look();
+    };
+    const broken = (error: Error): void => {
+      if (this.#stopped) return;
+      this.#log.warn({ reason: errorMessage(error) }, "interface events have ended");
+      this.#watch?.close();
+      this.#watch = null;
+      this.#lookAgain();
+    };
+    this.#watch = this.#library.watch(["link", "address", "route"], changed, broken);
+  }
+
+  #lookAgain(): void {
+    if (this.#stopped || this.#retry !== null) return;
+    this.#retry = setTimeout(() => {
+      this.#retry = null;
+      if (this.#stopped) return;
+      try {
+        if (this.#watch === null) this.#listen();
+      } catch (error) {
+        this.#log.error({ err: error }, "cannot watch interfaces");
+        this.#lookAgain();
+      }
+      void this.look();
+    }, INTERFACE_RETRY_MS);
+  }
+}
+
+/** br_netfilter off beside a bridge: found at start, since what it breaks shows only after a connection's first answer. */
+async function warnOfBridges(library: NativeLibrary, log: Logger): Promise<void> {
+  const bridges = bridgesWithPorts(readLinks(library).links);
+  const settings = bridgeNetfilter();
+  if (bridges.length === 0 || Object.values(settings).every((value) => value === "1")) return;
+  const { status, detail, fix } = checkBridgeNetfilter({
+    bridges,
+    ...settings,
+    invalidDrops: await findInvalidDrops(),
+  });
+  if (status !== "ok") log.warn({ code: "br_netfilter_off", detail, fix }, "host check");
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+
+/**
+ * Runs until the signal, and leaves the dataplane as it is then: programs and maps go on without an agent (rule 12.8).
+ *
+ * @throws AppError when it cannot start: no permission, other layout or sizes pinned, kernel refuses the programs
+ * @throws UserError when the manifests are not there
+ */
+export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSignal): Promise<void> {
+  const started = systemClock.now();
+  const library = new NativeLibrary();
+  const pins = layoutDirectory(config.bpfRoot);
+  const object = await openObject(library, pins, config, log);
+  const hooks = new NativeHooks(library, object, pins);
+  const keeper = new InterfaceKeeper(config.attach, config.interfaces, { hooks, maps: object, log });
+  const follower = new InterfaceFollower(library, keeper, log);
+  const services = new ServiceSync({
+    reconciler: new Reconciler({ kernel: object, logger: log }),
+    log,
+    onReady: () => {
+      const startMs = Math.round(systemClock.now() - started);
+      log.info({ interfaces: keeper.attachedNames, mapWrites: object.stats.mapWrites, startMs }, "ready");
+    },
+  });
+  const source = new FileSource(
+    { paths: [config.manifests], nodeName: config.nodeName },
+    { logger: log, clock: systemClock },
+  );
+  const audit = setInterval(() => {
+    void follower.look(true);
+    services.audit().catch((error: unknown) => log.error({ err: error }, "audit failed"));
+  }, config.auditSeconds * 1000);
+  try {
+    log.info({ node: config.nodeName, manifests: config.manifests, pins }, "starting");
+    await follower.start();
+    warnOfBridges(library, log).catch((error: unknown) =>
+      log.warn({ reason: errorMessage(error) }, "host check"),
+    );
+    source.on((snapshot) => services.publish(snapshot));
+    if (!signal.aborted) await source.start();
+    await aborted(signal);
+  } finally {
+    clearInterval(audit);
+    await source.close();
+    await services.stop();
+    await follower.stop();
+    await object.close();
+  }
+  log.info({}, "stopped");
+}
