@@ -25,6 +25,10 @@
 
 #define PTL_IP_MF_OR_OFFSET 0x3fff /* more fragments, or an offset */
 #define PTL_IPV6_MF_OR_OFFSET 0xfff9
+#define PTL_IPV6_SEGMENTS_LEFT 0x00ff /* of a routing header, in the same place */
+
+/* The longest packet without BIG TCP. */
+#define PTL_MAX_PLAIN_LENGTH 65535
 
 struct ptl_icmp {
 	__u8 type;
@@ -86,12 +90,29 @@ static __always_inline int parse_ports(struct __sk_buff *skb, __u32 l4, __u8 pro
 	return PTL_PARSED;
 }
 
+/*
+ * How long the packet says it is, from its network header on. Segmentation offload beyond 64 KiB writes 0 (BIG TCP);
+ * elsewhere 0 is no length.
+ */
+static __always_inline __u32 parse_length(const struct __sk_buff *skb, __u32 l3, __u32 said, __u32 fixed)
+{
+	if (said)
+		return said + fixed;
+	return skb->len > PTL_MAX_PLAIN_LENGTH ? skb->len - l3 : fixed;
+}
+
+/* What the transport header needs at least, by protocol. Padding behind a short packet is not read as ports. */
+static __always_inline __u32 parse_minimum(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+}
+
 /* An IPv4 packet whose header is at l3. ICMP: ports stay 0. */
 static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, struct packet4 *p)
 {
 	struct iphdr ip;
 	struct ptl_ports ports = {};
-	__u32 header;
+	__u32 header, length;
 	int r = PTL_PARSED;
 
 	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
@@ -99,7 +120,8 @@ static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, s
 	header = ip.ihl * 4;
 	if (ip.version != 4 || header < sizeof(ip))
 		return PTL_REASON_PASS_MALFORMED;
-	if (!inner && bpf_ntohs(ip.tot_len) < header)
+	length = inner ? header : parse_length(skb, l3, bpf_ntohs(ip.tot_len), 0);
+	if (length < header)
 		return PTL_REASON_PASS_MALFORMED;
 	p->l3 = l3;
 	p->l4 = l3 + header;
@@ -110,10 +132,13 @@ static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, s
 	p->key.pad = 0;
 	if (ip.frag_off & bpf_htons(PTL_IP_MF_OR_OFFSET))
 		return PTL_REASON_PASS_FRAGMENT;
-	if (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP)
+	if (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP) {
+		if (!inner && length < header + parse_minimum(ip.protocol))
+			return PTL_REASON_PASS_MALFORMED;
 		r = parse_ports(skb, p->l4, ip.protocol, inner, &ports, &p->tcp_flags);
-	else if (ip.protocol != IPPROTO_ICMP)
+	} else if (ip.protocol != IPPROTO_ICMP) {
 		r = PTL_REASON_PASS_PROTOCOL;
+	}
 	p->key.sport = ports.sport;
 	p->key.dport = ports.dport;
 	return r;
@@ -142,6 +167,9 @@ static __always_inline int parse_extensions6(struct __sk_buff *skb, __u8 *next, 
 			if (ext.fragment & bpf_htons(PTL_IPV6_MF_OR_OFFSET))
 				return PTL_REASON_PASS_FRAGMENT;
 			*offset += 8;
+		} else if (*next == PTL_IPV6_ROUTING && ext.fragment & bpf_htons(PTL_IPV6_SEGMENTS_LEFT)) {
+			/* the header's destination is a stop on the way, and the checksum is made for the last one */
+			return PTL_REASON_PASS_PROTOCOL;
 		} else {
 			*offset += (ext.length + 1) * 8;
 		}
@@ -173,10 +201,15 @@ static __always_inline int parse6(struct __sk_buff *skb, __u32 l3, bool inner, s
 	p->key.protocol = next;
 	if (r != PTL_PARSED)
 		return r;
-	if (next == IPPROTO_TCP || next == IPPROTO_UDP)
+	if (next == IPPROTO_TCP || next == IPPROTO_UDP) {
+		__u32 length = parse_length(skb, l3, bpf_ntohs(ip.payload_len), sizeof(ip));
+
+		if (!inner && length < p->l4 - l3 + parse_minimum(next))
+			return PTL_REASON_PASS_MALFORMED;
 		r = parse_ports(skb, p->l4, next, inner, &ports, &p->tcp_flags);
-	else if (next != PTL_ICMPV6)
+	} else if (next != PTL_ICMPV6) {
 		r = PTL_REASON_PASS_PROTOCOL;
+	}
 	p->key.sport = ports.sport;
 	p->key.dport = ports.dport;
 	return r;
