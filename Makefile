@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 NODE ?= node
 TSX := $(NODE) --import tsx
-NPX := npm exec --offline --
+BIN := node_modules/.bin
 
 include mk/bpf.mk
 include mk/native.mk

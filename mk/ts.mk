@@ -13,7 +13,7 @@ $(installed): package-lock.json
 # dist/ may be in use by a running agent or test: it is written over, not removed.
 build/dist.stamp: $(ts_sources) tsconfig.json tsconfig.build.json | $(installed)
 	@mkdir -p build
-	@$(NPX) tsc -p tsconfig.build.json
+	@$(BIN)/tsc -p tsconfig.build.json
 	@if [ -f dist/cli/main.js ]; then chmod +x dist/cli/main.js; fi
 	@touch $@
 	@echo "  TSC     dist/"
@@ -21,11 +21,11 @@ build/dist.stamp: $(ts_sources) tsconfig.json tsconfig.build.json | $(installed)
 check: check-types check-lint check-imports check-abi ## types, lint and format, import directions, generated ABI
 
 check-types: | $(installed)
-	@$(NPX) tsc -p tsconfig.json --noEmit
+	@$(BIN)/tsc -p tsconfig.json --noEmit
 	@echo "  CHECK   types"
 
 check-lint: | $(installed)
-	@$(NPX) biome check .
+	@$(BIN)/biome check .
 	@echo "  CHECK   lint and format"
 
 check-imports: | $(installed)
