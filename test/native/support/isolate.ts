@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Tests of the native library run in a child process with network and mount namespaces of its own: interfaces and the bpf
+ * file system vanish with it, whatever happens.
+ */
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { NativeLibrary } from "../../../src/native/lib.js";
+
+const INSIDE = "PORTOLAN_TEST_ISOLATED";
+
+/** Registers `tests` when this process is the isolated one; otherwise one test that runs the file again inside. */
+export function isolated(url: string, tests: () => void): void {
+  if (process.env[INSIDE] === url) {
+    tests();
+    return;
+  }
+  const file = fileURLToPath(url);
+  test(`${file.slice(file.lastIndexOf("/") + 1)} passes in namespaces of its own`, {
+    timeout: 240_000,
+  }, async () => {
+    const argv = ["--net", "--mount", "--", process.execPath, "--import", "tsx", file];
+    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+    const child = spawn("unshare", argv, {
+      stdio: ["ignore", "pipe", "inherit"],
+      env: { ...env, [INSIDE]: url },
+    });
+    let output = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+    const [code] = (await once(child, "close")) as [number | null];
+    assert.equal(code, 0, output);
+    assert.match(output, /# fail 0|ℹ fail 0/);
+    assert.doesNotMatch(output, /# tests 0|ℹ tests 0/);
+  });
+}
+
+let root: string | null = null;
+let counter = 0;
+
+/** A directory on a bpf file system that only this process and its children see; not made yet. */
+export function freshPins(library: NativeLibrary): string {
+  if (!root) {
+    const mountPoint = mkdtempSync("/tmp/portolan-native-");
+    root = mountPoint;
+    assert.equal(library.mountBpffs(mountPoint), true);
+    assert.equal(library.mountBpffs(mountPoint), false, "the second time it is there");
+    process.on("exit", () => {
+      execFileSync("umount", [mountPoint]);
+      rmSync(mountPoint, { recursive: true });
+    });
+  }
+  counter++;
+  return join(root, `t${counter}`, "v1");
+}
+
+/** A directory for files, removed at exit. */
+export function scratch(): string {
+  const directory = mkdtempSync("/tmp/portolan-native-files-");
+  mkdirSync(directory, { recursive: true });
+  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+export function ip(...args: readonly string[]): string {
+  return execFileSync("ip", args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+export function tc(...args: readonly string[]): string {
+  return execFileSync("tc", args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+export function ifindexOf(name: string): number {
+  const [link] = JSON.parse(ip("-j", "link", "show", "dev", name)) as { ifindex: number }[];
+  assert.ok(link);
+  return link.ifindex;
+}
+
+/** A veth pair of this namespace, up; the ifindex of the first end. */
+export function addVeth(name: string, peer = `${name}p`): number {
+  ip("link", "add", name, "type", "veth", "peer", "name", peer);
+  ip("link", "set", name, "up");
+  ip("link", "set", peer, "up");
+  return ifindexOf(name);
+}
+
+/** What each open descriptor of this process is. */
+export function openFiles(): string[] {
+  return readdirSync("/proc/self/fd").flatMap((fd) => {
+    try {
+      return [`${fd} ${readlinkSync(`/proc/self/fd/${fd}`)}`];
+    } catch {
+      return []; // the descriptor that reads the directory
+    }
+  });
+}
+
+/** Ends a child that holds something, and waits until it is gone. */
+export async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill("SIGKILL");
+  await once(child, "exit");
+}
