@@ -66,6 +66,10 @@ export class NodeAgent {
     return this.process.pid as number;
   }
 
+  get running(): boolean {
+    return this.#ended === undefined;
+  }
+
   /** The number of lines so far: a place to wait from. */
   mark(): number {
     return this.lines.length;
@@ -154,6 +158,7 @@ export class Cluster {
   readonly directory: string;
   readonly #args: readonly string[];
   readonly #agents = new Map<string, NodeAgent>();
+  readonly #texts = new Map<string, string>();
   readonly #cgroup: string | undefined;
 
   private constructor(world: World, args: readonly string[]) {
@@ -235,20 +240,26 @@ export class Cluster {
     return node.exec(argv, { check: false, timeoutMs: 60_000 });
   }
 
-  /** Replaces a manifest file at once, as a careful editor does. Does not wait for the agents. */
-  write(file: string, objects: readonly object[]): void {
+  /**
+   * Replaces a manifest file at once, as a careful editor does. Does not wait for the agents.
+   *
+   * @returns false when it says what it said before: then no agent has anything to do
+   */
+  write(file: string, objects: readonly object[]): boolean {
+    const text = manifestText(objects);
+    if (this.#texts.get(file) === text) return false;
+    this.#texts.set(file, text);
     const draft = `${this.directory}/${file}.draft`;
-    writeFileSync(draft, manifestText(objects));
+    writeFileSync(draft, text);
     renameSync(draft, `${this.directory}/manifests/${file}`);
+    return true;
   }
 
-  /** Replaces a manifest file and waits until every running agent has it in its kernel maps. */
+  /** Replaces a manifest file and waits until every running agent has the change in its kernel maps. */
   async apply(file: string, objects: readonly object[]): Promise<void> {
-    const running = [...this.#agents.values()].filter(
-      (agent) => agent.process.exitCode === null && !agent.process.killed,
-    );
+    const running = [...this.#agents.values()].filter((agent) => agent.running);
     const marks = running.map((agent) => agent.mark());
-    this.write(file, objects);
+    if (!this.write(file, objects)) return;
     await Promise.all(running.map((agent, i) => agent.line((line) => line.msg === "synced", marks[i])));
   }
 

@@ -178,9 +178,9 @@ export class HostAgent {
     return agent;
   }
 
-  /** Serves on both families' wildcard addresses, until the pod ends or {@link close} of the handle. */
-  async serve(proto: "tcp" | "udp", port: number, handle = `${proto}-${port}`): Promise<void> {
-    await this.#must("serve", { proto, port, handle, name: this.#host.name });
+  /** Serves on both families' wildcard addresses until the pod ends or {@link close} of `tcp-80` or the like; answers as `name`. */
+  async serve(proto: "tcp" | "udp", port: number, name: string = this.#host.name): Promise<void> {
+    await this.#must("serve", { proto, port, handle: `${proto}-${port}`, name });
   }
 
   /** Connects, asks who is there, and closes. */
