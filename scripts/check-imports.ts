@@ -30,7 +30,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   source: { modules: ["model"], packages: ["yaml"] },
   daemon: { modules: BELOW_DAEMON, packages: ["pino"] },
   cli: {
-    modules: ["native", "abi", "image", "model"],
+    modules: ["native", "abi", "image", "model", "dataplane/view", "dataplane/pins"],
     lazily: ["daemon", "source", "dataplane", "diff", "demo"],
     packages: ["commander", "picocolors", "pino", "pino-pretty", "yaml"],
   },

@@ -57,7 +57,8 @@ export function describe(text: CommandText): Command {
 export function run<Options>(load: () => Promise<Handler<Options>>): (...args: unknown[]) => Promise<void> {
   return async (...all: unknown[]) => {
     const command = all.at(-1) as Command;
-    const options = command.opts() as Options & CommonOptions;
+    // `maps` and `maps dump` have the same options, and commander gives them to the first that knows them.
+    const options = command.optsWithGlobals() as Options & CommonOptions;
     const handler = await load();
     process.exitCode = await handler(options, new Printer(options.output), command.args);
   };
@@ -96,9 +97,16 @@ export function report(error: unknown, stderr: NodeJS.WriteStream = process.stde
   if (error instanceof AppError) {
     stderr.write(`portolan: ${error.message}\n`);
     if (error.hint !== null) stderr.write(`  ${error.hint}\n`);
+    for (const line of verifierLog(error)) stderr.write(`  | ${line}\n`);
     return error instanceof UserError ? ExitCode.usage : ExitCode.failure;
   }
   stderr.write(`portolan: unexpected error, please report it\n`);
   stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
   return ExitCode.failure;
+}
+
+/** The end of the kernel's own words about a program that it refused: the reason is in the last lines. */
+function verifierLog(error: object): readonly string[] {
+  if (!("verifierLog" in error) || typeof error.verifierLog !== "string") return [];
+  return error.verifierLog.trimEnd().split("\n").slice(-30);
 }

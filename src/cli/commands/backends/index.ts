@@ -2,6 +2,10 @@
 import type { Command } from "commander";
 import { describe, run } from "../../command.js";
 
+export interface BackendOptions {
+  readonly service?: string;
+}
+
 export function backendsCommand(): Command {
   return describe({
     name: "backends",
@@ -15,5 +19,5 @@ A backend of generation n is the n-th that its cell holds; flows remember the ge
     ],
   })
     .option("-s, --service <name>", 'only those of this Service: "name" or "namespace/name"')
-    .action(run(async () => (await import("./handler.js")).backends));
+    .action(run<BackendOptions>(async () => (await import("./handler.js")).backends));
 }

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type BackendRow, backendsView, readTables } from "../../../dataplane/view.js";
+import type { Handler } from "../../command.js";
+import { ExitCode } from "../../exit-codes.js";
+import { withMaps } from "../../open-maps.js";
+import { bytesText, type Column } from "../../output.js";
+import { isService, peerText, serviceJson, serviceName, trafficJson } from "../../service-text.js";
+import type { BackendOptions } from "./index.js";
+
+const COLUMNS: readonly Column<BackendRow>[] = [
+  { header: "SERVICE", value: ({ service }) => serviceName(service) },
+  { header: "PORT", value: ({ service }) => service.portName },
+  { header: "PROTOCOL", value: ({ service }) => service.protocol },
+  { header: "BACKEND", value: peerText },
+  { header: "WHERE", value: ({ local }) => (local ? "this node" : "elsewhere") },
+  { header: "CHOSEN", value: ({ chosen }) => (chosen ? "yes" : "no") },
+  { header: "CELL", value: ({ cell }) => cell, align: "right" },
+  { header: "GENERATION", value: ({ generation }) => generation, align: "right" },
+  { header: "FLOWS", value: ({ traffic }) => traffic.flows, align: "right" },
+  { header: "PACKETS", value: ({ traffic }) => traffic.packets, align: "right" },
+  { header: "BYTES", value: ({ traffic }) => bytesText(Number(traffic.bytes)), align: "right" },
+];
+
+function rowJson(row: BackendRow): object {
+  const { service, family, address, port, local, chosen, cell, generation, traffic } = row;
+  return {
+    service: serviceJson(service),
+    family,
+    address,
+    port,
+    local,
+    chosen,
+    cell,
+    generation,
+    traffic: trafficJson(traffic),
+  };
+}
+
+/** `portolan backends`. */
+export const backends: Handler<BackendOptions> = (options, printer) =>
+  withMaps(options, async ({ maps }) => {
+    const all = backendsView(await readTables(maps));
+    const rows = all.filter(({ service }) => isService(service, options.service));
+    if (printer.format === "json") printer.json({ backends: rows.map(rowJson) });
+    else if (rows.length > 0) printer.table(COLUMNS, rows);
+    else printer.note("no backend in the maps");
+    return ExitCode.ok;
+  });

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Check, CheckStatus } from "../../../daemon/host-checks.js";
+import type { LinkSnapshot } from "../../../dataplane/attach.js";
+import { errorMessage } from "../../../util/errors.js";
+import type { Handler } from "../../command.js";
+import { ExitCode } from "../../exit-codes.js";
+import type { Colors } from "../../output.js";
+import type { DoctorOptions } from "./index.js";
+
+/** What the native library says; without it, its error. */
+async function askLibrary(): Promise<LinkSnapshot & { readonly nativeError: string | null }> {
+  try {
+    const [{ NativeLibrary }, { readLinks }] = await Promise.all([
+      import("../../../native/lib.js"),
+      import("../../../daemon/hooks.js"),
+    ]);
+    const library = new NativeLibrary();
+    library.verifyObject();
+    return { ...readLinks(library), nativeError: null };
+  } catch (error) {
+    return { links: [], addresses: [], defaultRoutes: new Set(), nativeError: errorMessage(error) };
+  }
+}
+
+function line({ name, status, detail, fix }: Check, width: number, colors: Colors): string {
+  const paint: Readonly<Record<CheckStatus, (text: string) => string>> = {
+    ok: colors.green,
+    warn: colors.yellow,
+    fail: colors.red,
+  };
+  const head = `${paint[status](status.padEnd(4))}  ${name.padEnd(width)}  ${detail}`;
+  return fix === null ? head : `${head}\n${" ".repeat(6)}${" ".repeat(width)}  ${colors.dim("mend:")} ${fix}`;
+}
+
+/** `portolan doctor`. */
+export const doctor: Handler<DoctorOptions> = async (options, printer) => {
+  const [{ checkHost }, { gatherFacts }, ports, asked] = await Promise.all([
+    import("../../../daemon/host-checks.js"),
+    import("../../../daemon/host-facts.js"),
+    import("../../../daemon/snat-ports.js"),
+    askLibrary(),
+  ]);
+  const snatRanges =
+    options.snatPorts === undefined ? ports.DEFAULT_SNAT_RANGES : ports.parsePortRanges(options.snatPorts);
+  const checks = checkHost(await gatherFacts({ ...asked, snatRanges }));
+  const failed = checks.some(({ status }) => status === "fail");
+  if (printer.format === "json") printer.json({ ok: !failed, checks });
+  else {
+    const width = Math.max(...checks.map(({ name }) => name.length));
+    for (const check of checks) printer.line(line(check, width, printer.colors));
+  }
+  return failed ? ExitCode.finding : ExitCode.ok;
+};

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type FlowRow, readFlows, readTables } from "../../../dataplane/view.js";
+import type { Handler } from "../../command.js";
+import { ExitCode } from "../../exit-codes.js";
+import { withMaps } from "../../open-maps.js";
+import type { Column } from "../../output.js";
+import { isService, peerText, serviceJson, serviceName } from "../../service-text.js";
+import type { FlowOptions } from "./index.js";
+
+const COLUMNS: readonly Column<FlowRow>[] = [
+  { header: "PROTOCOL", value: ({ protocol }) => protocol },
+  { header: "CLIENT", value: ({ client }) => peerText(client) },
+  { header: "DESTINATION", value: ({ destination }) => peerText(destination) },
+  {
+    header: "SERVICE",
+    value: ({ service, direct }) => (direct ? "(direct)" : service === null ? "" : serviceName(service)),
+  },
+  {
+    header: "BACKEND",
+    value: ({ backend, backendPresent, direct }) =>
+      `${peerText(backend)}${backendPresent || direct ? "" : " (gone)"}`,
+  },
+  {
+    header: "SEEN AS",
+    value: ({ masqueradedAs }) => (masqueradedAs === null ? "" : peerText(masqueradedAs)),
+  },
+  { header: "STATE", value: ({ state }) => state },
+  { header: "IDLE", value: ({ idleSeconds }) => `${idleSeconds}s`, align: "right" },
+];
+
+const rowJson = (row: FlowRow): object => ({
+  ...row,
+  service: row.service === null ? null : serviceJson(row.service),
+});
+
+/** `portolan flows`. */
+export const flows: Handler<FlowOptions> = (options, printer) =>
+  withMaps(options, async ({ maps }) => {
+    const { DEFAULT_TIMEOUTS, kernelConfig } = await import("../../../daemon/kernel-config.js");
+    const timeouts = kernelConfig([], DEFAULT_TIMEOUTS);
+    const all = await readFlows(maps, await readTables(maps), { timeouts });
+    const rows = all.filter(
+      ({ service, state }) =>
+        isService(service, options.service) && (options.state === undefined || state === options.state),
+    );
+    if (printer.format === "json") printer.json({ flows: rows.map(rowJson) });
+    else if (rows.length > 0) printer.table(COLUMNS, rows);
+    else printer.note("no such flow in the maps");
+    return ExitCode.ok;
+  });
