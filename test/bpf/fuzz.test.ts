@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Packets that nobody would send: valid ones with bytes changed, cut off, put in, or run together. The programs always
+ * return a verdict of ours, leave alone what they pass as not ours, and what they translate has right sums if it came
+ * with right ones. PORTOLAN_FUZZ_SEED repeats a run, PORTOLAN_FUZZ_SECONDS makes it longer.
+ */
+import assert from "node:assert/strict";
+import test from "node:test";
+import {
+  buildFrame,
+  echo,
+  ICMP_ERROR_NAMES,
+  icmpError,
+  icmpRedirect,
+  type Packet,
+  tcp,
+  text,
+  udp,
+} from "../support/packet.js";
+import { assertSameFrame, describeFrame } from "../support/packet-diff.js";
+import { checksumProblems } from "../support/packet-dissect.js";
+import type { Host } from "./support/addresses.js";
+import { Lab, type Outcome, openBench, type ReasonName } from "./support/lab.js";
+import { dns, web } from "./support/scenario.js";
+
+const bench = await openBench();
+const PROGRAMS = ["ptl_pod_in", "ptl_pod_out", "ptl_net_in", "ptl_net_out"] as const;
+const SEED = Number(process.env.PORTOLAN_FUZZ_SEED ?? Date.now() % 0x7fffffff);
+const SECONDS = Number(process.env.PORTOLAN_FUZZ_SECONDS ?? 4);
+
+/** Reasons with which a packet must leave as it came, unless a port or address of it was changed under FLOW/DIRECT. */
+const UNTOUCHED: ReadonlySet<ReasonName> = new Set([
+  "PASS_NOT_IP",
+  "PASS_MALFORMED",
+  "PASS_PROTOCOL",
+  "PASS_FRAGMENT",
+  "PASS_NO_SERVICE",
+  "PASS_TCP_NO_ENTRY",
+  "PASS_EGRESS_MISS",
+  "PASS_ICMP",
+]);
+
+/** mulberry32: small, seeded, good enough to pick bytes. */
+function random(seed: number): (n: number) => number {
+  let state = seed >>> 0;
+  return (n) => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * n);
+  };
+}
+
+/** Who sends to whom: flows of ours in every form that they have on their way, and a stranger's. */
+const PAIRS: readonly (readonly [Host, Host])[] = [
+  ["client", "vip"],
+  ["client", "backend"],
+  ["backend", "client"],
+  ["client", "vip2"],
+  ["backend", "vip"],
+  ["stranger", "vip"],
+  ["client", "stranger"],
+];
+
+/** Valid packets of every kind. */
+function corpus(lab: Lab): Uint8Array[] {
+  const payloads: Packet["payload"][] = [
+    tcp(40000, 80, "S", { options: Uint8Array.of(2, 4, 5, 180) }),
+    tcp(40000, 80, "PA", { data: text("some data") }),
+    tcp(8080, 40000, "SA"),
+    tcp(40000, 8080, "S"),
+    udp(40000, 53),
+    udp(5353, 40000),
+    udp(40000, 53, "", { checksum: "zero" }),
+  ];
+  const options: Partial<Packet> = {
+    options: Uint8Array.of(148, 4, 0, 0),
+    extensions: [{ kind: "hop-by-hop" }, { kind: "fragment", offset: 0, more: false }],
+  };
+  const out: Uint8Array[] = [];
+  for (const [src, dst] of PAIRS) {
+    for (const payload of payloads) {
+      const inner = lab.packet(dst, src, payload);
+      const name = ICMP_ERROR_NAMES[out.length % ICMP_ERROR_NAMES.length] ?? "too-big";
+      out.push(
+        buildFrame(lab.packet(src, dst, payload)),
+        buildFrame(lab.packet(src, dst, payload, options)),
+        buildFrame(lab.packet(src, dst, icmpError(name, inner))),
+      );
+    }
+    const redirected = lab.packet(dst, src, tcp(80, 40000, "A"));
+    out.push(buildFrame(lab.packet("router", src, icmpRedirect(lab.at[dst], redirected))));
+    out.push(buildFrame(lab.packet(src, dst, echo(lab.family))));
+  }
+  return out;
+}
+
+function mutate(frame: Uint8Array, others: readonly Uint8Array[], pick: (n: number) => number): Uint8Array {
+  let out = frame.slice();
+  for (let rounds = pick(4); rounds >= 0; rounds--) {
+    const at = pick(out.length);
+    switch (pick(8)) {
+      case 0: // one bit
+        out[at] = (out[at] ?? 0) ^ (1 << pick(8));
+        break;
+      case 1: // a byte that tends to mean something
+        out[at] = [0, 1, 4, 5, 6, 17, 44, 58, 60, 0x45, 0x4f, 0x60, 0x7f, 0x80, 0xff][pick(15)] ?? 0;
+        break;
+      case 2: // any byte behind the link layer
+        if (out.length > 14) out[14 + pick(out.length - 14)] = pick(256);
+        break;
+      case 3: // cut
+        out = out.slice(0, Math.max(14, at));
+        break;
+      case 4: // longer
+        out = Uint8Array.from([...out, ...Array.from({ length: 1 + pick(40) }, () => pick(256))]);
+        break;
+      case 5: {
+        // the tail of another packet
+        const other = others[pick(others.length)] ?? frame;
+        out = Uint8Array.from([...out.subarray(0, at), ...other.subarray(Math.min(at, other.length))]);
+        break;
+      }
+      case 6: // bytes moved
+        out.copyWithin(at, pick(out.length), out.length);
+        break;
+      default: // unchanged
+        break;
+    }
+  }
+  return out.length < 14 ? frame.slice() : out;
+}
+
+/** The packet that went in and what came out of it fit together. */
+function judge(frame: Uint8Array, outcome: Outcome, what: string): void {
+  const names = Object.keys(outcome.reasons) as ReasonName[];
+  assert.ok(names.length > 0, `${what}: nothing was counted`);
+  if (outcome.verdict === "drop") return;
+  if (outcome.verdict === "pass" && names.length === 1 && UNTOUCHED.has(names[0] as ReasonName)) {
+    assertSameFrame(outcome.frame, frame, `${what}: passed as ${names[0]}`);
+    return;
+  }
+  if (outcome.verdict === "pass") {
+    assert.equal(outcome.frame.length, frame.length, `${what}: a translated packet keeps its length`);
+    assert.deepEqual(outcome.frame.subarray(0, 14), frame.subarray(0, 14), `${what}: link layer`);
+  }
+  // What came with a wrong sum may leave with one. A REJECT stands on the IP header's alone.
+  const before = checksumProblems(frame).filter((p) => outcome.verdict === "pass" || p.startsWith("ip."));
+  if (before.length > 0) return;
+  const problems = checksumProblems(outcome.frame).filter(
+    (p) => outcome.verdict === "pass" || !p.includes(".inner."),
+  );
+  if (problems.length === 0) return;
+  assert.fail(
+    `${what}: ${names.join(", ")}: ${problems.join("; ")}\n${describeFrame(frame)}\nbecame\n${describeFrame(outcome.frame)}`,
+  );
+}
+
+for (const family of [4, 6] as const) {
+  test(`The programs stay sane on mutated packets, seed ${SEED} (IPv${family})`, async (context) => {
+    const lab = new Lab(bench, family);
+    await lab.reset();
+    await web(lab);
+    await dns(lab);
+    await web(lab, { vip: "vip2", endpoints: [] });
+    const frames = corpus(lab);
+    const pick = random(SEED + family);
+    const end = Date.now() + (SECONDS * 1000) / 2;
+    const verdicts = new Map<string, number>();
+    let runs = 0;
+    for (; Date.now() < end; runs++) {
+      const frame = mutate(frames[pick(frames.length)] ?? new Uint8Array(64), frames, pick);
+      const program = PROGRAMS[pick(PROGRAMS.length)] ?? "ptl_pod_in";
+      const what = `seed ${SEED}, run ${runs}, ${program}, ${Buffer.from(frame).toString("hex")}`;
+      const outcome = await lab.tryRun(program, frame);
+      if (outcome === null) continue;
+      judge(frame, outcome, what);
+      for (const name of Object.keys(outcome.reasons)) verdicts.set(name, (verdicts.get(name) ?? 0) + 1);
+    }
+    context.diagnostic(`${runs} packets: ${[...verdicts].map(([name, n]) => `${name} ${n}`).join(", ")}`);
+    // A fuzzer that reaches nothing proves nothing.
+    for (const name of [
+      "TRANSLATED",
+      "FLOW_NEW",
+      "ICMP_TRANSLATED",
+      "REJECT_NO_BACKEND",
+      "PASS_MALFORMED",
+    ] as const) {
+      assert.ok(
+        (verdicts.get(name) ?? 0) > 0,
+        `${runs} packets and none was ${name}: ${JSON.stringify([...verdicts])}`,
+      );
+    }
+  });
+}
