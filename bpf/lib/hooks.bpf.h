@@ -8,10 +8,12 @@
 static __always_inline int FAM(reject)(struct __sk_buff *skb, const struct FAM(packet) *p, enum ptl_reason reason,
 				       bool inward)
 {
+	__u64 redirect = inward ? BPF_F_INGRESS : 0;
+
 	ptl_count(skb, reason);
-	if (FAM(reject_build)(skb, p))
+	if (FAM(reject_build)(skb, p, redirect))
 		return ptl_drop(skb, PTL_REASON_DROP_REJECT_FAILED);
-	return bpf_redirect(skb->ifindex, inward ? BPF_F_INGRESS : 0);
+	return bpf_redirect(skb->ifindex, redirect);
 }
 
 /*

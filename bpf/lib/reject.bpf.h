@@ -45,9 +45,15 @@ struct ptl_quote {
 	};
 };
 
+/* A transport checksum that equals the folded sum of the pseudo header is partial (CHECKSUM_PARTIAL). */
+static __always_inline bool ptl_partial(__u16 check, __u16 pseudo)
+{
+	return check && check == pseudo;
+}
+
 /*
  * Sum of the quote as it will be on the wire; `pseudo` is the folded sum of the original packet's pseudo header. A
- * checksum field that equals it is partial: it is finished here, over the bytes that remain.
+ * partial checksum is finished here, over the bytes that remain.
  */
 static __always_inline __u64 ptl_quote_sum(struct ptl_quote *q, bool tcp, __u16 pseudo)
 {
@@ -57,7 +63,7 @@ static __always_inline __u64 ptl_quote_sum(struct ptl_quote *q, bool tcp, __u16 
 	sum = (__u64)q->words[0] + q->words[1];
 	if (tcp)
 		sum += (__u64)q->words[2] + q->words[3] + q->words[4];
-	if (*check && *check == pseudo) {
+	if (ptl_partial(*check, pseudo)) {
 		__u16 final = ~ptl_csum_fold(sum);
 
 		sum += (__u64)final + (__u16)~*check;

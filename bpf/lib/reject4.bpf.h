@@ -9,7 +9,7 @@ struct reject4_headers {
 };
 
 /* 0: the packet is the answer now. Anything else: it is spoilt. */
-static __noinline int reject_build4(struct __sk_buff *skb, const struct packet4 *p)
+static __noinline int reject_icmp4(struct __sk_buff *skb, const struct packet4 *p)
 {
 	bool tcp = p->key.protocol == IPPROTO_TCP;
 	__u32 quoted = tcp ? PTL_QUOTE_TCP : PTL_QUOTE_UDP;
@@ -46,6 +46,12 @@ static __noinline int reject_build4(struct __sk_buff *skb, const struct packet4 
 	if (bpf_skb_store_bytes(skb, p->l3, &h, sizeof(h), 0))
 		return -1;
 	return ptl_swap_macs(skb);
+}
+
+/* `redirect` is IPv6's affair: see reject_reset6. */
+static __always_inline int reject_build4(struct __sk_buff *skb, const struct packet4 *p, __u64 redirect)
+{
+	return reject_icmp4(skb, p);
 }
 
 #endif /* PTL_REJECT4_BPF_H */
