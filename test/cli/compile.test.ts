@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { CLI, cli, REPOSITORY } from "./run-cli.js";
+
+const directory = mkdtempSync(join(tmpdir(), "portolan-compile-"));
+after(() => rmSync(directory, { recursive: true }));
+
+function file(name: string, text: string): string {
+  const path = join(directory, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+test("portolan compile prints the example as a table: selector resolved, both families, hand-made endpoints", async () => {
+  const { code, stdout, stderr } = await cli(["compile", "-f", "examples/redis", "--node", "n1"]);
+  assert.equal(stderr, "");
+  assert.equal(code, 0);
+  assert.deepEqual(stdout.split("\n"), [
+    "SERVICE                  PORT    PROTOCOL   KIND        ADDRESS                   BACKENDS",
+    "default/redis            redis   TCP        ClusterIP   10.96.65.65:6379          10.244.1.10:6379,10.244.2.10:6379",
+    "default/redis            redis   TCP        ClusterIP   [fd00:10:96::6565]:6379   [fd00:10:244:1::a]:6379,[fd00:10:244:2::a]:6379",
+    "default/redis-external   redis   TCP        ClusterIP   10.96.65.66:6379          192.168.60.2:6379",
+    "",
+  ]);
+});
+
+test("portolan compile -o json is one object with service ports and problems, and says what is local to the node", async () => {
+  const { code, stdout } = await cli(["compile", "-f", "examples/redis", "--node", "n2", "-o", "json"]);
+  assert.equal(code, 0);
+  const image = JSON.parse(stdout);
+  assert.deepEqual(Object.keys(image), ["node", "servicePorts", "problems", "ignored"]);
+  assert.equal(image.node, "n2");
+  assert.deepEqual(image.problems, []);
+  const redis = image.servicePorts.find((port: { name: string }) => port.name === "redis");
+  assert.deepEqual(redis.backends.slice(0, 2), [
+    { address: "10.244.1.10:6379", local: false },
+    { address: "10.244.2.10:6379", local: true },
+  ]);
+  assert.equal(redis.key, "default/redis:redis/TCP");
+});
+
+test("portolan compile reads several files and stdin alike", async () => {
+  const files = ["service.yaml", "pods.yaml"].map((name) => join(REPOSITORY, "examples/redis", name));
+  const named = await cli(["compile", "-f", files[0] as string, "-f", files[1] as string, "--node", "n1"]);
+  const input = files.map((path) => readFileSync(path, "utf8")).join("\n---\n");
+  const piped = await cli(["compile", "-f", "-", "--node", "n1"], { input });
+  assert.equal(named.code, 0);
+  assert.match(named.stdout, /10\.244\.2\.10:6379/);
+  assert.deepEqual(piped, named);
+});
+
+test("portolan compile exits 1 for an error in one object, names it on stderr, and prints the others", async () => {
+  const path = file(
+    "mixed.yaml",
+    `apiVersion: v1
+kind: Service
+metadata: {name: bad, namespace: shop}
+spec: {clusterIP: 10.96.0.1, ports: [{port: 700000}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: good, namespace: shop}
+spec: {clusterIP: 10.96.0.2, selector: {app: good}, ports: [{port: 80}]}
+`,
+  );
+  const { code, stdout, stderr } = await cli(["compile", "-f", path]);
+  assert.equal(code, 1);
+  assert.match(stderr, /^error: .*mixed\.yaml.*Service shop\/bad.*port/m);
+  assert.match(stdout, /^shop\/good .* 10\.96\.0\.2:80 +none: reject$/m);
+  assert.doesNotMatch(stdout, /shop\/bad/);
+});
+
+test("portolan compile exits 2 for a path that is not there, in one line", async () => {
+  const { code, stdout, stderr } = await cli(["compile", "-f", join(directory, "missing.yaml")]);
+  assert.equal(code, 2);
+  assert.equal(stdout, "");
+  assert.equal(stderr, `portolan: ${join(directory, "missing.yaml")} does not exist\n`);
+});
+
+test("portolan compile of nothing prints nothing but a note, and is no finding", async () => {
+  const { code, stdout, stderr } = await cli(["compile", "-f", "-"], { input: "" });
+  assert.deepEqual({ code, stdout }, { code: 0, stdout: "" });
+  assert.match(stderr, /no Service with an address/);
+});
+
+test("portolan compile ends quietly when the reader of its output has gone", async () => {
+  const services = Array.from(
+    { length: 2000 },
+    (_, i) =>
+      `apiVersion: v1\nkind: Service\nmetadata: {name: s${i}}\nspec: {clusterIP: 10.97.${i >> 8}.${i & 255}, ports: [{port: 80}]}`,
+  );
+  const path = file("many.yaml", services.join("\n---\n"));
+  const [program, ...args] = [...CLI, "compile", "-f", path, "-o", "json"];
+  const child = spawn(program as string, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let stderr = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  child.stdout.destroy(); // more than a pipe holds is still to come
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  assert.equal(stderr, "");
+  assert.equal(code, 0);
+});
