@@ -46,7 +46,8 @@ export class Claims {
 
   /** The senior claimant, or undefined when nobody claims it. */
   owner(key: string): Service | undefined {
-    return listOf(this.#claimants.get(key))[0];
+    const present = this.#claimants.get(key);
+    return Array.isArray(present) ? present[0] : present;
   }
 
   /** All claimants of a contested key, the owner first; empty when there are fewer than two. */

@@ -144,13 +144,11 @@ class CompilerState {
 
   /** Leaves out the frontends that a senior Service owns (2.22). */
   #resolve(entry: Entry): void {
+    const contested = entry.claims.filter((claim) => this.#claims.owner(claim) !== entry.service);
     const lost = new Map<string, Service>();
-    for (const claim of entry.claims) {
-      const owner = this.#claims.owner(claim);
-      if (owner !== undefined && owner !== entry.service) lost.set(claim, owner);
-    }
+    for (const claim of contested) lost.set(claim, this.#claims.owner(claim) ?? entry.service);
     if (lost.size === 0) {
-      entry.won = entry.ports.filter((port) => port.frontends.length > 0);
+      entry.won = entry.ports;
       entry.lostProblems = NO_PROBLEMS;
       return;
     }
@@ -211,19 +209,19 @@ function compileService(
     problems.push(nodeAddressProblem(service, address, node));
     return false;
   });
-  const known = new Map(before?.ports.map((port) => [port.key, port]));
   const ports: ServicePortImage[] = [];
   const claims = new Set<string>();
   for (const [index, port] of clusterIPs.length === 0 ? [] : service.ports.entries()) {
     const key = servicePortKey(service, port);
-    const image = keepIdentity(compileServicePort(service, port, clusterIPs, ordered, node), known.get(key));
+    const image = keepIdentity(compileServicePort(service, port, clusterIPs, ordered, node), before?.ports.find((other) => other.key === key));
     const keys = image.frontends.map((frontend) => claimKey(frontend, port.protocol));
     // The API server refuses such Services; a hand-made one must not overwrite its own earlier port.
     if (ports.some((other) => other.key === key) || keys.some((claim) => claims.has(claim))) {
       problems.push(duplicatePortProblem(service, index));
       continue;
     }
-    ports.push(image);
+    // Every ClusterIP was a node's address: nothing is left of the port.
+    if (image.frontends.length > 0) ports.push(image);
     for (const claim of keys) claims.add(claim);
   }
   ports.sort((a, b) => (a.key < b.key ? -1 : 1));

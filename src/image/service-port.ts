@@ -30,11 +30,11 @@ export function compileServicePort(
   const frontends: FrontendImage[] = [];
   for (const clusterIP of inFamilyOrder(clusterIPs)) {
     const endpoints = endpointsOfPort(slices, clusterIP.family, port.name, port.protocol, node.name);
-    const indexes = addBackends(backends, endpoints);
+    const placed = addBackends(backends, endpoints);
     const policy = trafficPolicy(service, port, clusterIP.family);
     const selection = selectEndpoints(endpoints, policy, node);
     // 4.10: to a ClusterIP the sender makes no difference.
-    const everyone = choiceImage(internalChoice(selection, policy), indexes);
+    const everyone = choiceImage(internalChoice(selection, policy), placed);
     frontends.push({
       kind: "ClusterIP",
       address: clusterIP,
@@ -60,29 +60,31 @@ function inFamilyOrder(addresses: readonly IpAddress[]): readonly IpAddress[] {
   return addresses.length < 2 ? addresses : [...addresses].sort((a, b) => a.family - b.family);
 }
 
-/** Appends what serves (9.3), sorted, and returns where each endpoint is. */
-function addBackends(
-  backends: BackendImage[],
-  endpoints: readonly PortEndpoint[],
-): ReadonlyMap<PortEndpoint, number> {
-  const indexes = new Map<PortEndpoint, number>();
-  const serving = endpoints.filter(isServing);
-  serving.sort((a, b) => compareIp(a.address, b.address) || a.port - b.port);
-  for (const endpoint of serving) {
-    indexes.set(endpoint, backends.length);
-    backends.push({ address: endpoint.address, port: endpoint.port, local: endpoint.local });
-  }
-  return indexes;
+/** Where the serving endpoints of one family are among the backends: from `base` on, in this order. */
+interface Placed {
+  readonly base: number;
+  readonly serving: readonly PortEndpoint[];
 }
 
-function choiceImage(choice: Choice, indexes: ReadonlyMap<PortEndpoint, number>): ChoiceImage {
-  const chosen: number[] = [];
-  for (const endpoint of choice.endpoints) {
-    const index = indexes.get(endpoint);
-    if (index !== undefined) chosen.push(index);
+/** Appends what serves (9.3), sorted. */
+function addBackends(backends: BackendImage[], endpoints: readonly PortEndpoint[]): Placed {
+  const base = backends.length;
+  const serving = endpoints.filter(isServing).sort((a, b) => compareIp(a.address, b.address) || a.port - b.port);
+  for (const { address, port, local } of serving) backends.push({ address, port, local });
+  return { base, serving };
+}
+
+/** Whatever is chosen serves, so a choice as long as the list is the list. */
+function choiceImage(choice: Choice, { base, serving }: Placed): ChoiceImage {
+  const indexes: number[] = [];
+  const all = choice.endpoints.length === serving.length;
+  const chosen = all || choice.endpoints.length === 0 ? null : new Set(choice.endpoints);
+  if (all || chosen !== null) {
+    for (let i = 0; i < serving.length; i += 1) {
+      if (chosen === null || chosen.has(serving[i] as PortEndpoint)) indexes.push(base + i);
+    }
   }
-  chosen.sort((a, b) => a - b);
-  return Object.freeze({ backends: Object.freeze(chosen), whenEmpty: choice.whenEmpty });
+  return Object.freeze({ backends: Object.freeze(indexes), whenEmpty: choice.whenEmpty });
 }
 
 /** Equal in everything that the maps would hold: then the earlier one is kept, and nobody has work to do. */

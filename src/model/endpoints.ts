@@ -64,19 +64,59 @@ export function endpointsOfPort(
   protocol: Protocol,
   nodeName: string,
 ): readonly PortEndpoint[] {
+  const matches = matchingPorts(slices, family, portName, protocol);
+  const [first] = matches;
+  if (first === undefined) return [];
+  if (matches.length === 1 && first.slice.endpoints.length <= FEW) return deduplicateFew(first, nodeName);
   const byKey = new Map<string, PortEndpoint>();
-  for (const slice of slices) {
-    if (slice.family !== family) continue;
-    for (const { name, protocol: sliceProtocol, port } of slice.ports) {
-      if (name !== portName || sliceProtocol !== protocol || port === 0) continue;
-      for (const endpoint of slice.endpoints) {
-        const key = `${endpoint.address.text}:${port}`;
-        if (endpoint.terminating && byKey.has(key)) continue;
-        byKey.set(key, atPort(endpoint, port, nodeName));
-      }
+  // With one number only, which is nearly always, the address alone is the key.
+  const oneNumber = matches.every((match) => match.port === first.port);
+  for (const { slice, port } of matches) {
+    for (const endpoint of slice.endpoints) {
+      const key = oneNumber ? endpoint.address.text : `${endpoint.address.text} ${port}`;
+      if (endpoint.terminating && byKey.has(key)) continue;
+      byKey.set(key, atPort(endpoint, port, nodeName));
     }
   }
   return Array.from(byKey.values());
+}
+
+/** Up to here comparing each with each costs less than a Map, of which a big cluster would need one per service port. */
+const FEW = 16;
+
+function deduplicateFew({ slice, port }: PortMatch, nodeName: string): readonly PortEndpoint[] {
+  const kept: PortEndpoint[] = [];
+  for (const endpoint of slice.endpoints) {
+    const { text } = endpoint.address;
+    let at = 0;
+    while (at < kept.length && kept[at]?.address.text !== text) at += 1;
+    if (at === kept.length || !endpoint.terminating) kept[at] = atPort(endpoint, port, nodeName);
+  }
+  return kept;
+}
+
+interface PortMatch {
+  readonly slice: EndpointSlice;
+  readonly port: number;
+}
+
+function matchingPorts(
+  slices: readonly EndpointSlice[],
+  family: Family,
+  portName: string,
+  protocol: Protocol,
+): readonly PortMatch[] {
+  const matches: PortMatch[] = [];
+  for (const slice of slices) {
+    if (slice.family !== family) continue;
+    for (const port of slice.ports) {
+      // 2.7: a port without a number is no port.
+      if (port.name === portName && port.protocol === protocol && port.port !== 0) {
+        matches.push({ slice, port: port.port });
+      }
+    }
+  }
+  return matches;
 }
 
 function atPort(endpoint: Endpoint, port: number, nodeName: string): PortEndpoint {

@@ -110,7 +110,7 @@ function* parseChunk(
   context: ParseContext,
   known: ReadonlyMap<string, DocumentState>,
 ): Sliced<DocumentState> {
-  const hash = createHash("sha1").update(chunk.bytes).digest("base64");
+  const hash = yield* hashOf(chunk.bytes);
   const before = known.get(hash);
   if (before !== undefined) {
     const results = relocate(before.results, chunk.line - before.line);
@@ -119,6 +119,28 @@ function* parseChunk(
   const reading = new DocumentReading(file, chunk, context);
   yield* reading.run();
   return { hash, line: chunk.line, results: reading.results, broken: reading.broken };
+}
+
+const BYTES_PER_STEP = 1 << 21;
+
+function* hashOf(bytes: Uint8Array): Sliced<string> {
+  const hash = createHash("sha1");
+  for (let i = 0; i < bytes.length; i += BYTES_PER_STEP) {
+    hash.update(bytes.subarray(i, i + BYTES_PER_STEP));
+    if (bytes.length > BYTES_PER_STEP) yield;
+  }
+  return hash.digest("base64");
+}
+
+/** @throws TypeError when it is no UTF-8. */
+function* decode(bytes: Uint8Array): Sliced<string> {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  let text = "";
+  for (let i = 0; i < bytes.length; i += BYTES_PER_STEP) {
+    text += decoder.decode(bytes.subarray(i, i + BYTES_PER_STEP), { stream: true });
+    if (bytes.length > BYTES_PER_STEP) yield;
+  }
+  return text + decoder.decode();
 }
 
 /** One document being read: collects results. */
@@ -138,7 +160,7 @@ class DocumentReading {
   *run(): Sliced<void> {
     let text: string;
     try {
-      text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(this.#chunk.bytes);
+      text = yield* decode(this.#chunk.bytes);
     } catch {
       this.#fail("is no UTF-8 text", 1);
       return;
@@ -228,7 +250,10 @@ class DocumentReading {
 
   #take(document: YamlDocument, firstLine: number): void {
     const { error, value } = document;
-    if (error !== null) this.#fail(error.message, firstLine + error.line - 1, value);
+    // JSON is read as YAML where JSON.parse gives up: for the line, and because YAML's flow style begins alike.
+    if (error !== null && this.#file.endsWith(".json")) {
+      this.#fail(error.message.replace("no valid YAML", "no valid JSON"), firstLine + error.line - 1, value);
+    } else if (error !== null) this.#fail(error.message, firstLine + error.line - 1, value);
     else
       this.#project(
         value,

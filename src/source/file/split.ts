@@ -27,7 +27,8 @@ export function* splitDocuments(file: Buffer): Sliced<readonly Chunk[]> {
     const end = next < 0 ? file.length : next + 1;
     const bytes = file.subarray(start, end);
     chunks.push({ bytes, line });
-    line += countLines(bytes);
+    // Nobody asks where the last one ends, and it may be the whole of a large file.
+    if (next >= 0) line += countLines(bytes);
     start = end;
     if (start - lastYield > YIELD_EVERY_BYTES) {
       lastYield = start;
