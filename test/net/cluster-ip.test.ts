@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import type { Flavour, World } from "../../src/demo/world/index.js";
 import { Cluster } from "../support/cluster.js";
-import type { Target } from "../support/host-agent.js";
+import type { HostAgent, Target } from "../support/host-agent.js";
 import { service } from "../support/manifests.js";
 
 const PORTS = [
@@ -14,6 +14,15 @@ const PORTS = [
 /** A dual-stack Service with number n, selecting pods by `set`. */
 function dual(name: string, n: number, set: string): object {
   return service(name, [`10.96.0.${n}`, `fd00:10:96::${n}`], PORTS, { [set]: "yes" });
+}
+
+/**
+ * ICMP errors that the client's own kernel did not act on, since the socket was busy. Between namespaces a refusal is
+ * often back before connect() has released its socket; TCP over IPv6 then notices only the one for its second SYN, a
+ * second later. (The same with ip6tables' REJECT. Over IPv4 the socket notices at once.)
+ */
+async function lockedOut(agent: HostAgent): Promise<number> {
+  return (await agent.counters())["TcpExt.LockDroppedIcmps"] ?? 0;
 }
 
 /** The four ways to a Service: TCP and UDP, IPv4 and IPv6. */
@@ -128,11 +137,13 @@ for (const flavour of ["bridge", "routed"] as const satisfies Flavour[]) {
     it("a Service without endpoints refuses at once, TCP and UDP, IPv4 and IPv6 (7.1, 7.4)", async () => {
       const agent = await cluster.at("client");
       for (const way of ways(5)) {
-        for (let i = 0; i < 5; i++) {
+        for (let i = 0; i < 3; i++) {
+          const before = await lockedOut(agent);
           const answer = await agent.connect({ ...way, connected: true });
           const label = JSON.stringify({ way, i, answer });
           assert.deepEqual([answer.ok, answer.errno], [false, "ECONNREFUSED"], label);
-          assert.ok(answer.us < 900_000, `only the second SYN was refused: ${label}`);
+          const atOnce = answer.us < 900_000 || (await lockedOut(agent)) > before;
+          assert.ok(atOnce, `only the second SYN was refused: ${label}`);
         }
       }
     });

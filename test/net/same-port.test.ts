@@ -148,10 +148,12 @@ describe("one source port and one backend", () => {
     it(`a VIP, then (${how}) another VIP with the same backend: both answer`, () =>
       each((ways) => oneAfterTheOther(agent, ways, [ways.vip, ways.other], rst)));
 
-    it(`VIP, direct, other VIP, direct, VIP by turns, each ${how}: all answer`, () =>
-      each((ways) =>
-        oneAfterTheOther(agent, ways, [ways.vip, ways.direct, ways.other, ways.direct, ways.vip], rst),
-      ));
+    it(`all three by turns, each ${how}: all answer`, () =>
+      each((ways) => {
+        const once = [ways.vip, ways.direct, ways.other];
+        // After an orderly close the client's own TIME_WAIT forbids the same way a second time.
+        return oneAfterTheOther(agent, ways, rst ? [...once, ways.direct, ways.vip] : once, rst);
+      }));
   }
 
   it("a VIP and, while that is open, the backend's own address: both go on", () =>
