@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import type { MapName } from "../../../src/abi/maps.gen.js";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
+import type { ServicePortImage } from "../../../src/image/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { ImageBuilder, PORTS, type PortSpec, portSpec } from "./images.js";
 import { assertExactly, RuleWatcher } from "./rules.js";
@@ -45,13 +47,15 @@ const ENOMEM = 12;
 
 /** One agent after another on one kernel, watched at every write. */
 class Play {
-  readonly kernel: MemoryKernel = new MemoryKernel({ maxEntries: SIZES });
+  readonly kernel: MemoryKernel;
   readonly watcher = new RuleWatcher(1000);
   readonly builder = new ImageBuilder();
   now = 10_000;
-  reconciler = this.start();
+  reconciler: Reconciler;
 
-  constructor() {
+  constructor(maxEntries: Readonly<Partial<Record<MapName, number>>>) {
+    this.kernel = new MemoryKernel({ maxEntries });
+    this.reconciler = this.start();
     this.kernel.afterWrite = (write, kernel) => this.watcher.check(kernel, write, this.now);
   }
 
@@ -91,7 +95,7 @@ test("sync() keeps every reader on the old or the new set after every write, wha
   let checks = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
-      const play = new Play();
+      const play = new Play(SIZES);
       for (const each of steps) await play.run(each);
       checks += play.watcher.checks;
       const calls = play.kernel.stats.ffiCalls;
@@ -99,7 +103,49 @@ test("sync() keeps every reader on the old or the new set after every write, wha
       assert.equal(restarted.writes, 0, "a restart with nothing changed writes nothing");
       assert.equal(play.kernel.stats.ffiCalls - calls, 9, "and only reads");
     }),
-    { numRuns: 60 },
+    { numRuns: 60, includeErrorInReport: true, interruptAfterTimeLimit: 60_000 },
   );
   assert.ok(checks > 5_000, `${checks} prefixes were checked`);
+});
+
+const TIGHT = {
+  services: 5,
+  frontends4: 6,
+  frontends6: 6,
+  backends4: 20,
+  backends6: 20,
+  slots4: 24,
+  slots6: 24,
+  addresses4: 26,
+  addresses6: 26,
+};
+
+test("sync() leaves a Service that does not fit exactly as it was, and writes all others whole", async () => {
+  let refusals = 0;
+  let retries = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
+      const play = new Play(TIGHT);
+      const applied = new Map<string, ServicePortImage>();
+      for (const { changes, advance } of steps) {
+        play.now += advance;
+        for (const [port, spec] of changes) play.builder.set(port, spec);
+        const image = play.builder.build();
+        play.watcher.begin(play.kernel, image, true);
+        const result = await play.reconciler.sync(image);
+        assert.equal(result.failure, null);
+        const refused = new Set(result.refused.map(({ key }) => key));
+        for (const key of applied.keys()) if (!image.servicePorts.has(key)) applied.delete(key);
+        for (const [key, port] of image.servicePorts) if (!refused.has(key)) applied.set(key, port);
+        assertExactly(play.kernel, { servicePorts: applied, problems: [] });
+        refusals += refused.size;
+        if (result.retryAfterMs === null) continue;
+        assert.ok(result.retryAfterMs > 0 && result.retryAfterMs <= 1000);
+        retries += 1;
+      }
+    }),
+    { numRuns: 100, includeErrorInReport: true, interruptAfterTimeLimit: 60_000 },
+  );
+  assert.ok(refusals > 100, `${refusals} refusals`);
+  assert.ok(retries > 20, `${retries} times there was something to wait for`);
 });
