@@ -168,9 +168,13 @@ for (const family of [4, 6] as const) {
     const end = Date.now() + (SECONDS * 1000) / 2;
     const verdicts = new Map<string, number>();
     let runs = 0;
-    for (; Date.now() < end; runs++) {
-      const frame = mutate(frames[pick(frames.length)] ?? new Uint8Array(64), frames, pick);
-      const program = PROGRAMS[pick(PROGRAMS.length)] ?? "ptl_pod_in";
+    // Every packet as it is first, which starts the flows and reaches every kind of answer; then mutants.
+    const plain = frames.flatMap((frame) => PROGRAMS.map((program) => ({ program, frame })));
+    for (; runs < plain.length || Date.now() < end; runs++) {
+      const { program, frame } = plain[runs] ?? {
+        program: PROGRAMS[pick(PROGRAMS.length)] ?? "ptl_pod_in",
+        frame: mutate(frames[pick(frames.length)] ?? new Uint8Array(64), frames, pick),
+      };
       const what = `seed ${SEED}, run ${runs}, ${program}, ${Buffer.from(frame).toString("hex")}`;
       const outcome = await lab.tryRun(program, frame);
       if (outcome === null) continue;

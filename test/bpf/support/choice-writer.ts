@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Process beside choice-word.test.ts: opens the same pinned maps and runs a program over and over, until its standard
+ * input ends or a minute has passed. Says "running" once it runs and, at the end, how much it has done.
+ */
+import { NativeLibrary } from "../../../src/native/lib.js";
+import { RACE_MAPS } from "./race-maps.js";
+
+const [object, pins, program] = process.argv.slice(2);
+if (object === undefined || pins === undefined || program === undefined) {
+  throw new Error("usage: choice-writer OBJECT PINS PROGRAM");
+}
+
+const REPEAT = 20_000;
+const LIMIT_MS = 60_000;
+const loaded = await new NativeLibrary().open({ object, pins, maxEntries: RACE_MAPS });
+const end = Date.now() + LIMIT_MS;
+let operations = 0;
+let stopped = false;
+process.stdin.on("end", () => {
+  stopped = true;
+});
+process.stdin.resume();
+
+function round(): void {
+  const { cb } = loaded.testRun(program as string, { data: new Uint8Array(64), repeat: REPEAT });
+  if (operations === 0) process.stdout.write("running\n");
+  operations += cb[0] ?? 0;
+  if (!stopped && Date.now() < end) setImmediate(round);
+  else void loaded.close().then(() => process.stdout.write(`${operations}\n`));
+}
+
+round();
