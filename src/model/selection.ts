@@ -18,6 +18,7 @@ export interface Selection {
 /** What new flows of one kind of sender are offered. */
 export interface Choice {
   readonly endpoints: readonly PortEndpoint[];
+  /** "reject" when there are endpoints. */
   readonly whenEmpty: "reject" | "drop";
 }
 
@@ -51,7 +52,7 @@ export function selectEndpoints(
 
 /** 7.1, 7.2, 7.3: nothing anywhere is refused at once; something elsewhere that the policy forbids is silence. */
 function choice(endpoints: readonly PortEndpoint[], hasAny: boolean): Choice {
-  return { endpoints, whenEmpty: hasAny ? "drop" : "reject" };
+  return { endpoints, whenEmpty: endpoints.length === 0 && hasAny ? "drop" : "reject" };
 }
 
 /** 4.10, 4.13: traffic to the ClusterIP, from any sender. */

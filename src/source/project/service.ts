@@ -68,7 +68,8 @@ function readClusterIPs(spec: Field, type: ServiceType): readonly IpAddress[] {
   const single = spec.get("clusterIP");
   const text = single.string();
   const list = spec.get("clusterIPs");
-  const fields = list.items().length > 0 ? list.items() : text === "" ? [] : [single];
+  const given = single.present && single.value !== "";
+  const fields = list.items().length > 0 ? list.items() : given ? [single] : [];
   const families = readFamilies(spec.get("ipFamilies"));
   if (fields.length > 2) list.error("has more than two addresses");
   if (type === "ExternalName" || fields.some((field) => field.string() === "None")) return [];
@@ -104,7 +105,7 @@ function usedAddresses(
 function readClusterIP(field: Field): IpAddress | null {
   const address = field.address();
   if (address === null) {
-    if (field.string() === "") field.error("must be an IP address, not nothing");
+    if (!field.present || field.value === "") field.error("must be an IP address, not nothing");
     return null;
   }
   const special = specialUse(address);
