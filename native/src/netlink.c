@@ -226,6 +226,15 @@ static void *grow(void *list, uint32_t *capacity, uint32_t count, size_t size)
 	return realloc(list, *capacity * size);
 }
 
+static void read_vxlan_data(struct ptl_link *link, const struct rtattr *data)
+{
+	int left = (int)RTA_PAYLOAD(data);
+
+	for (const struct rtattr *a = RTA_DATA(data); RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == IFLA_VXLAN_LINK)
+			memcpy(&link->peer, RTA_DATA(a), 4);
+}
+
 static void read_link_info(struct ptl_link *link, const struct rtattr *info)
 {
 	int left = (int)RTA_PAYLOAD(info);
@@ -233,6 +242,9 @@ static void read_link_info(struct ptl_link *link, const struct rtattr *info)
 	for (const struct rtattr *a = RTA_DATA(info); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (a->rta_type == IFLA_INFO_KIND)
 			copy_text(link->kind, sizeof(link->kind), a);
+		/* A vxlan names the device below it in data of its own. The kind comes first. */
+		if (a->rta_type == IFLA_INFO_DATA && !strcmp(link->kind, "vxlan"))
+			read_vxlan_data(link, a);
 		if (a->rta_type == IFLA_INFO_SLAVE_KIND)
 			copy_text(link->master_kind, sizeof(link->master_kind), a);
 	}
