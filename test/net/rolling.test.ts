@@ -78,7 +78,7 @@ describe("2,000 endpoint changes while clients connect without pause", () => {
     cluster = await Cluster.start({
       pods: [
         { node: 1, name: "client" },
-        { node: 1, name: "client-2" },
+        { node: 2, name: "client-2" },
         ...PODS.map((name, i) => ({ node: i < 3 ? 1 : 2, name })),
       ],
       manifests: (world) => ({
