@@ -148,6 +148,8 @@ export interface ClusterOptions {
   readonly tcpPort?: number;
   /** UDP port on which each pod serves. @default 5353 */
   readonly udpPort?: number;
+  /** Numbers of the nodes that get an agent. @default all */
+  readonly agentNodes?: readonly number[];
   /** More arguments for the agents. */
   readonly agentArgs?: readonly string[];
 }
@@ -191,7 +193,8 @@ export class Cluster {
     for (const [file, objects] of Object.entries(options.manifests?.(world) ?? {})) this.write(file, objects);
     await options.prepare?.(world);
     if (this.#cgroup !== undefined) mkdirSync(this.#cgroup, { recursive: true });
-    await Promise.all(world.nodes.map((node) => this.startAgent(node)));
+    const wanted = options.agentNodes ?? world.nodes.map((node) => node.index);
+    await Promise.all(wanted.map((index) => this.startAgent(world.node(index))));
   }
 
   /** The host agent of a pod (or of any host). */
@@ -215,8 +218,8 @@ export class Cluster {
     return agent;
   }
 
-  /** Starts a node's agent (again) and waits until it is ready. */
-  async startAgent(node: Node): Promise<NodeAgent> {
+  /** Starts a node's agent (again), with `more` arguments, and waits until it is ready. */
+  async startAgent(node: Node, more: readonly string[] = []): Promise<NodeAgent> {
     const agent = new NodeAgent(node, [
       ...cliCommand(),
       "agent",
@@ -225,6 +228,7 @@ export class Cluster {
       ...["--bpf-root", this.bpfRoot(node)],
       ...(this.#cgroup === undefined ? [] : ["--cgroup-root", this.#cgroup]),
       ...this.#args,
+      ...more,
     ]);
     this.#agents.set(node.name, agent);
     await agent.ready();
