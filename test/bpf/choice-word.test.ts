@@ -14,6 +14,7 @@ import { Reason } from "../../src/abi/enums.gen.js";
 import { trafficCodec } from "../../src/abi/layout.gen.js";
 import { NativeLibrary } from "../../src/native/lib.js";
 import type { LoadedObject } from "../../src/native/object.js";
+import { isolate } from "./support/isolate.js";
 import { RACE_MAPS } from "./support/race-maps.js";
 
 const ENOUGH_LOOKUPS = 5_000_000;
@@ -22,6 +23,7 @@ const ENOUGH_RETRIES = 5;
 const REPEAT = 20_000;
 const DEADLINE_MS = 45_000;
 
+isolate();
 const library = new NativeLibrary();
 const root = mkdtempSync("/tmp/portolan-choice-");
 library.mountBpffs(root);

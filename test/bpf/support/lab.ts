@@ -33,6 +33,7 @@ import { buildFrame, type Packet } from "../../support/packet.js";
 import { addressBytes } from "../../support/packet-address.js";
 import { assertSameFrame, describeFrame } from "../../support/packet-diff.js";
 import { type Addresses, addressesOf, type Family, type Host } from "./addresses.js";
+import { isolate } from "./isolate.js";
 import { decodeNat, encodeNat, type NatEntry, natText, parseNat } from "./nat-entry.js";
 import { openTestKernel, type ProgramName } from "./test-kernel.js";
 
@@ -48,7 +49,7 @@ const VERDICTS: ReadonlyMap<number, Verdict> = new Map([
 
 export const PROTOCOL_NUMBER: Readonly<Record<ProtocolName, number>> = { tcp: 6, udp: 17 };
 
-/** The interface that every test packet comes in by and leaves by. Under test-run it is the loopback's number. */
+/** The interface that test packets come in by and leave by: the loopback of the test's namespace, which is down. */
 export const IFINDEX = 1;
 /** Service indexes of one bench; their counters are looked at. */
 const MAX_SERVICES = 64;
@@ -103,6 +104,7 @@ export class Bench {
 
 /** Loads the programs for the tests of this file and unloads them when those have run. */
 export async function openBench(config: Partial<PtlConfig> = {}): Promise<Bench> {
+  isolate();
   const kernel = await openTestKernel(config);
   after(() => kernel.close());
   return new Bench(kernel);
@@ -260,9 +262,9 @@ export class Lab {
   }
 
   /** Runs a program on a packet and reports what came of it. */
-  async run(program: ProgramName, packet: Packet | Uint8Array): Promise<Outcome> {
+  async run(program: ProgramName, packet: Packet | Uint8Array, ifindex: number = IFINDEX): Promise<Outcome> {
     const before = await this.#reasons();
-    const result = this.kernel.testRun(program, { data: frameOf(packet), ifindex: IFINDEX });
+    const result = this.kernel.testRun(program, { data: frameOf(packet), ifindex });
     const verdict = VERDICTS.get(result.retval);
     assert.ok(verdict !== undefined, `${program} returned ${result.retval}, which is no verdict of ours`);
     const after = await this.#reasons();
