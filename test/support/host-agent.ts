@@ -250,10 +250,19 @@ export class HostAgent {
     return answer.packets;
   }
 
-  /** Attaches a program that counts packets and returns `verdict` (-1: go on, 0: end the chain with "pass"), by tcx. */
+  /**
+   * Attaches a program that counts packets and returns `verdict` (-1: go on, 0: end the chain with "pass"), by tcx.
+   * `complete`: it counts only packets that came with CHECKSUM_COMPLETE.
+   */
   async tcx(
     handle: string,
-    options: { dev: string; hook: "ingress" | "egress"; where: "before" | "after"; verdict: number },
+    options: {
+      dev: string;
+      hook: "ingress" | "egress";
+      where: "before" | "after";
+      verdict: number;
+      complete?: boolean;
+    },
   ): Promise<void> {
     await this.#must("tcx", { handle, ...options });
   }

@@ -40,10 +40,18 @@ static int counter_map(void)
 
 #define INSN(c, d, s, o, i) ((struct bpf_insn){ .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) })
 
-/* value = map[0]; if (value) (*value)++; return verdict; */
-static int counter_program(int map, int verdict)
+/*
+ * if (only_complete && bpf_csum_update(skb, 0) < 0) return verdict;
+ * value = map[0]; if (value) (*value)++; return verdict;
+ *
+ * bpf_csum_update fails unless the packet is CHECKSUM_COMPLETE; adding 0 changes nothing.
+ */
+static int counter_program(int map, int verdict, bool only_complete)
 {
 	struct bpf_insn code[] = {
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, 0),
+		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_csum_update),
+		INSN(BPF_JMP | BPF_JSLT | BPF_K, 0, 0, only_complete ? 9 : 0, 0),
 		INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, 0),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 2, 10, 0, 0),
 		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, -4),
@@ -65,11 +73,11 @@ static int counter_program(int map, int verdict)
 	return (int)bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
-/* tcx handle= dev= hook=ingress|egress where=before|after verdict=-1|0|... */
+/* tcx handle= dev= hook=ingress|egress where=before|after verdict=-1|0|... [complete=1: count CHECKSUM_COMPLETE only] */
 void cmd_tcx(struct command *cmd)
 {
 	int map = counter_map();
-	int prog = map < 0 ? -1 : counter_program(map, (int)arg_num(cmd, "verdict", -1));
+	int prog = map < 0 ? -1 : counter_program(map, (int)arg_num(cmd, "verdict", -1), arg_num(cmd, "complete", 0));
 	if (prog < 0) {
 		reply_error(cmd, "load", errno);
 		return;
