@@ -16,7 +16,7 @@
 #undef FAM
 
 /* Few keys, so that an element soon returns under another one. 2^KEY_BITS; a base holds key and version. */
-#define KEY_BITS 4
+#define KEY_BITS 2
 #define VERSION_BITS (PTL_CHOICE_BASE_BITS - KEY_BITS)
 /* Operations in one run of a program: what a run costs besides is shared by them. */
 #define BATCH 64
