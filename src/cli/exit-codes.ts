@@ -9,6 +9,8 @@ export const ExitCode = {
   usage: 2,
   /** It could not be done: no permission, nothing installed here, the kernel refused. */
   failure: 3,
+  /** Ended by Ctrl-C before it was done: 128 and the signal's number, as the shell has it. */
+  interrupted: 130,
 } as const;
 
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The node agent: everything is built and wired here, and ends with one AbortSignal. */
+import { statSync } from "node:fs";
 import type { MapName } from "../abi/maps.gen.js";
 import { InterfaceKeeper } from "../dataplane/attach.js";
 import type { InterfaceOptions } from "../dataplane/interfaces.js";
@@ -11,13 +12,14 @@ import { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
 import { FileSource } from "../source/file/file-source.js";
 import { systemClock } from "../util/clock.js";
-import { errorMessage } from "../util/errors.js";
+import { errorMessage, UserError } from "../util/errors.js";
 import { Lane } from "../util/lane.js";
 import type { Logger } from "../util/log.js";
 import { NativeHooks, readLinks } from "./hooks.js";
 import { checkBridgeNetfilter } from "./host-checks.js";
 import { bridgeNetfilter, bridgesWithPorts, findInvalidDrops, localPortRange } from "./host-facts.js";
 import { DEFAULT_TIMEOUTS, kernelConfig } from "./kernel-config.js";
+import { onlyOne } from "./only-one.js";
 import { ServiceSync } from "./service-sync.js";
 import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
 
@@ -165,16 +167,38 @@ const aborted = (signal: AbortSignal): Promise<void> =>
     signal.addEventListener("abort", () => resolve(), { once: true });
   });
 
+/** Before anything is touched: an agent that would end at once shall not attach its programs first. */
+function requireManifests(path: string): void {
+  try {
+    statSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const reason = code === "ENOENT" ? "does not exist" : `cannot be read: ${errorMessage(error)}`;
+    throw new UserError(`${path} ${reason}`, { fields: { path } });
+  }
+}
+
 /**
  * Runs until the signal, and leaves the dataplane as it is then: programs and maps go on without an agent (rule 12.8).
  *
- * @throws AppError when it cannot start: no permission, other layout or sizes pinned, kernel refuses the programs
+ * @throws AppError when it cannot start: another agent runs here, no permission, other layout or sizes pinned, kernel refuses the programs
  * @throws UserError when the manifests are not there
  */
 export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSignal): Promise<void> {
+  requireManifests(config.manifests);
+  const pins = layoutDirectory(config.bpfRoot);
+  const release = await onlyOne(pins);
+  try {
+    await runAlone(config, pins, log, signal);
+  } finally {
+    await release();
+  }
+  log.info({}, "stopped");
+}
+
+async function runAlone(config: AgentConfig, pins: string, log: Logger, signal: AbortSignal): Promise<void> {
   const started = systemClock.now();
   const library = new NativeLibrary();
-  const pins = layoutDirectory(config.bpfRoot);
   const object = await openObject(library, pins, config, log);
   const hooks = new NativeHooks(library, object, pins);
   const keeper = new InterfaceKeeper(config.attach, config.interfaces, { hooks, maps: object, log });
@@ -211,5 +235,4 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
     await follower.stop();
     await object.close();
   }
-  log.info({}, "stopped");
 }

@@ -290,12 +290,11 @@ async function play(scene: Scene): Promise<void> {
   }
 }
 
-/**
- * Runs the demonstration, and removes all of it at its end, whatever happened.
- *
- * @returns true when every step proved what it should
- */
-export async function runDemo(options: DemoOptions): Promise<boolean> {
+/** How the demonstration ended. */
+export type DemoOutcome = "held" | "failed" | "interrupted";
+
+/** Runs the demonstration, and removes all of it at its end, whatever happened. */
+export async function runDemo(options: DemoOptions): Promise<DemoOutcome> {
   const stage = new Stage(options.out);
   const start = monotonicMs();
   stage.headline("Portolan: from a Service manifest to a translated packet");
@@ -311,11 +310,14 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
     await Promise.race([play(scene), aborted]);
     stage.headline(`Every step held. ${((monotonicMs() - start) / 1000).toFixed(0)} seconds.`);
     if (options.keep) await leaveUp(scene);
-    return true;
+    return "held";
   } catch (error) {
-    stage.failed(errorMessage(error));
-    if (!options.signal.aborted) stage.note(`the step "${stage.title}" did not show what it should`);
-    return false;
+    // Ctrl-C reaches the programs in the pods too, and their end may be known before our own signal.
+    await new Promise((resolve) => setImmediate(resolve));
+    stage.failed(options.signal.aborted ? "interrupted" : errorMessage(error));
+    if (options.signal.aborted) return "interrupted";
+    stage.note(`Step "${stage.title}" did not show what it should.`);
+    return "failed";
   } finally {
     if (scene !== undefined) {
       stage.note("removing the world …");

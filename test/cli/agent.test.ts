@@ -164,12 +164,24 @@ test("portolan agent warns at start of br_netfilter off beside a bridge, with th
   }
 });
 
+test("portolan agent beside a running one with the same maps does not start", async () => {
+  const { code, stderr } = await refusedAgent([]);
+  assert.equal(code, 3);
+  assert.match(
+    stderr,
+    new RegExp(`^portolan: another agent is running with the maps below ${cluster.bpfRoot(node)}`),
+  );
+  assert.ok(await answers());
+});
+
+// From here on no agent runs.
 test("portolan agent with other map sizes than those pinned does not start, and names the map", async () => {
+  await cluster.agent(node).end("SIGTERM");
   const { code, stderr } = await refusedAgent(["--max-nat", "4096"]);
   assert.equal(code, 3);
   assert.match(stderr, /^portolan: .*nat4/m);
   assert.match(stderr, /portolan cleanup/);
-  assert.ok(await answers(), "the running one is not disturbed");
+  assert.ok(await answers(), "what is there is not disturbed");
 });
 
 for (const [args, says] of [

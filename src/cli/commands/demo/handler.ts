@@ -16,12 +16,13 @@ export const demo: Handler<DemoOptions> = async (options) => {
     controller.abort();
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
-  const held = await runDemo({
+  const outcome = await runDemo({
     keep: options.keep === true,
     cli: [process.execPath, ...process.execArgv, process.argv[1] as string],
     examples: fileURLToPath(new URL("../../../../examples", import.meta.url)),
     out: process.stdout,
     signal: controller.signal,
   });
-  return held ? ExitCode.ok : ExitCode.finding;
+  if (outcome === "interrupted") return ExitCode.interrupted;
+  return outcome === "held" ? ExitCode.ok : ExitCode.finding;
 };
