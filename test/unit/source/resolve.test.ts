@@ -296,4 +296,7 @@ test("YAML is read as Kubernetes reads it: 1.1, but times and sexagesimal number
   const service = snapshot.services.get("db/redis");
   assert.equal(service?.creationTimestamp, "2026-01-01T00:00:00Z");
   assert.equal(service?.clusterIPs[0]?.text, "2001:10:20:30:40:50:1:2");
+  // A reader that takes e5 for 10 to the 5th would refuse this name.
+  const named = await read(SERVICE.replace("redis", "e5"));
+  assert.ok(named.snapshot.services.has("db/e5"));
 });
