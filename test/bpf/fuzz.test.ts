@@ -91,6 +91,9 @@ function corpus(lab: Lab): Uint8Array[] {
     const redirected = lab.packet(dst, src, tcp(80, 40000, "A"));
     out.push(buildFrame(lab.packet("router", src, icmpRedirect(lab.at[dst], redirected))));
     out.push(buildFrame(lab.packet(src, dst, echo(lab.family))));
+    out.push(
+      buildFrame(lab.packet(src, dst, udp(1, 2), { truncate: 14 + (lab.family === 4 ? 20 : 40) + 4 })),
+    );
   }
   return out;
 }
