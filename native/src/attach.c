@@ -238,7 +238,10 @@ static int attach_tcx(const struct handle *handle, const int fds[2], struct ptl_
 
 	if (status == 0)
 		status = tcx_put(handle->pins, ifindex, false, fds[0], &result->change);
-	if (status == 0)
+	char marker[512];
+
+	link_path(marker, handle->pins, ifindex, "filter");
+	if (status == 0 && directory_exists(marker))
 		clsact_remove(handle->pins, ifindex); /* of an earlier life in the other mode */
 	return status;
 }

@@ -123,7 +123,6 @@ static int visit_qdisc(const void *data, void *context)
 	struct qdisc_search *search = context;
 	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*tc));
 
-	/* Not every kernel filters the dump by interface. */
 	if (message->nlmsg_type != RTM_NEWQDISC || (uint32_t)tc->tcm_ifindex != search->ifindex || tc->tcm_parent != TC_H_INGRESS)
 		return 0;
 	for (const struct rtattr *a = (const void *)(tc + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
@@ -134,11 +133,15 @@ static int visit_qdisc(const void *data, void *context)
 
 int qdisc_kind(uint32_t ifindex, char kind[16])
 {
-	struct tc_request request = tc_request(RTM_GETQDISC, NLM_F_DUMP, ifindex, 0);
+	/* Asked for by its parent: a dump would list the qdiscs of every interface. Without ECHO only bystanders
+	 * are told the answer; the acknowledgement ends it. */
+	struct tc_request request = tc_request(RTM_GETQDISC, NLM_F_ACK | NLM_F_ECHO, ifindex, TC_H_INGRESS);
 	struct qdisc_search search = { ifindex, kind };
 
 	kind[0] = 0;
-	return netlink_dump(&request, sizeof(request), visit_qdisc, &search);
+	int result = exchange(&request, sizeof(request), visit_qdisc, &search);
+
+	return result == -ENOENT || result == -EINVAL ? 0 : result; /* there is none */
 }
 
 int qdisc_remove_clsact(uint32_t ifindex)

@@ -6,13 +6,16 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { NativeLibrary } from "../../../src/native/lib.js";
 
 const INSIDE = "PORTOLAN_TEST_ISOLATED";
+
+/** Set together with it: a directory that the outer process makes and removes, also after a crash of the inner one. */
+const DIRECTORY = "PORTOLAN_TEST_DIRECTORY";
 
 /** Registers `tests` when this process is the isolated one; otherwise one test that runs the file again inside. */
 export function isolated(url: string, tests: () => void): void {
@@ -24,21 +27,31 @@ export function isolated(url: string, tests: () => void): void {
   test(`${file.slice(file.lastIndexOf("/") + 1)} passes in namespaces of its own`, {
     timeout: 240_000,
   }, async () => {
+    const directory = mkdtempSync("/tmp/portolan-native-");
     const argv = ["--net", "--mount", "--", process.execPath, "--import", "tsx", file];
-    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    const child = spawn("unshare", argv, {
-      stdio: ["ignore", "pipe", "inherit"],
-      env: { ...env, [INSIDE]: url },
-    });
-    let output = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-    const [code] = (await once(child, "close")) as [number | null];
-    assert.equal(code, 0, output);
-    assert.match(output, /# fail 0|ℹ fail 0/);
-    assert.doesNotMatch(output, /# tests 0|ℹ tests 0/);
+    const { NODE_TEST_CONTEXT: _, ...inherited } = process.env;
+    const env = { ...inherited, [INSIDE]: url, [DIRECTORY]: directory };
+    const child = spawn("unshare", argv, { stdio: ["ignore", "pipe", "inherit"], env });
+    try {
+      let output = "";
+      child.stdout.setEncoding("utf8").on("data", (text: string) => {
+        output += text;
+      });
+      const [code] = (await once(child, "close")) as [number | null];
+      assert.equal(code, 0, output);
+      assert.match(output, /# fail 0|ℹ fail 0/);
+      assert.doesNotMatch(output, /# tests 0|ℹ tests 0/);
+    } finally {
+      await end(child);
+      rmSync(directory, { recursive: true });
+    }
   });
+}
+
+function directory(): string {
+  const chosen = process.env[DIRECTORY];
+  assert.ok(chosen, "runs inside isolated()");
+  return chosen;
 }
 
 let root: string | null = null;
@@ -47,25 +60,17 @@ let counter = 0;
 /** A directory on a bpf file system that only this process and its children see; not made yet. */
 export function freshPins(library: NativeLibrary): string {
   if (!root) {
-    const mountPoint = mkdtempSync("/tmp/portolan-native-");
-    root = mountPoint;
-    assert.equal(library.mountBpffs(mountPoint), true);
-    assert.equal(library.mountBpffs(mountPoint), false, "the second time it is there");
-    process.on("exit", () => {
-      execFileSync("umount", [mountPoint]);
-      rmSync(mountPoint, { recursive: true });
-    });
+    root = join(directory(), "bpf");
+    assert.equal(library.mountBpffs(root), true);
+    assert.equal(library.mountBpffs(root), false, "the second time it is there");
   }
   counter++;
   return join(root, `t${counter}`, "v1");
 }
 
-/** A directory for files, removed at exit. */
+/** A directory for files. */
 export function scratch(): string {
-  const directory = mkdtempSync("/tmp/portolan-native-files-");
-  mkdirSync(directory, { recursive: true });
-  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
-  return directory;
+  return mkdtempSync(join(directory(), "files-"));
 }
 
 export function ip(...args: readonly string[]): string {
