@@ -159,6 +159,13 @@ class Detection {
     return of(link.ifindex) ?? (link.master === 0 ? null : of(link.master));
   }
 
+  /** Somebody gave it an address, or named it to us. */
+  isInUse(link: Link): boolean {
+    const { devices, podInterfaces } = this.#options;
+    const named = [...devices, ...podInterfaces].some((pattern) => matchesName(pattern, link.name));
+    return named || this.#addresses.has(link.ifindex);
+  }
+
   leadsToDefault(link: Link): boolean {
     return this.#defaultRoutes.has(link.ifindex);
   }
@@ -202,6 +209,8 @@ export function planInterfaces(
   for (const { link, role } of roles) {
     const { ifindex, name } = link;
     if (link.hardwareType !== ARPHRD_ETHER) {
+      // tunl0, sit0 and the like are there on every host that has the module: nothing to speak of unless it is used.
+      if (!detection.isInUse(link)) continue;
       const reason = `it has no Ethernet header (hardware type ${link.hardwareType}), which the programs need`;
       refused.push({ ifindex, name, reason });
       continue;

@@ -125,14 +125,24 @@ test("planInterfaces() takes patterns in place of detection, for each role on it
   assert.deepEqual(plan({ devices: ["nothing"], podInterfaces: ["nothing"] }), ["vx overlay"]);
 });
 
-test("planInterfaces() refuses a device without an Ethernet header and names it", () => {
-  const links = [link(2, "wg0", { kind: "wireguard", hardwareType: 65534 }), link(3, "eth0")];
-  const { plans, refused } = planInterfaces(links, on(3, "10.0.0.1/8"), new Set(), DETECT);
+test("planInterfaces() refuses a device without an Ethernet header and names it, if it is used at all", () => {
+  const links = [
+    link(2, "wg0", { kind: "wireguard", hardwareType: 65534 }),
+    link(3, "eth0"),
+    link(4, "tunl0", { kind: "ipip", hardwareType: 768 }), // there since the module was loaded
+  ];
+  const addresses = [...on(2, "10.99.0.1/24"), ...on(3, "10.0.0.1/8")];
+  const { plans, refused } = planInterfaces(links, addresses, new Set(), DETECT);
   assert.deepEqual(
     plans.map(({ name }) => name),
     ["eth0"],
   );
   assert.equal(refused.length, 1);
+  const named = planInterfaces(links, addresses, new Set(), { ...DETECT, devices: ["tunl0"] });
+  assert.deepEqual(
+    named.refused.map(({ name }) => name),
+    ["wg0", "tunl0"],
+  );
   assert.equal(refused[0]?.name, "wg0");
   assert.match(refused[0]?.reason ?? "", /no Ethernet header/);
 });
