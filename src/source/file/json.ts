@@ -18,6 +18,7 @@ export interface JsonValue extends JsonRange {
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
+const BRACKET = 0x5b;
 const ITEMS_KEY = '"items"';
 const YIELD_EVERY_BYTES = 1 << 20;
 
@@ -25,15 +26,15 @@ const isOpen = (code: number): boolean => code === 0x7b || code === 0x5b;
 const isClose = (code: number): boolean => code === 0x7d || code === 0x5d;
 const isSpace = (code: number): boolean => code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
 
-/** Null when brackets and quotes do not match, or something stands between the values. */
-export function* scanJson(text: string): Sliced<readonly JsonValue[] | null> {
+/** Offsets in bytes. Null when brackets and quotes do not match, or something stands between the values. */
+export function* scanJson(text: Buffer): Sliced<readonly JsonValue[] | null> {
   const values: JsonValue[] = [];
   let position = 0;
   let pause = YIELD_EVERY_BYTES;
   for (;;) {
-    while (position < text.length && isSpace(text.charCodeAt(position))) position += 1;
+    while (position < text.length && isSpace(text[position] ?? 0)) position += 1;
     if (position >= text.length) return values;
-    if (!isOpen(text.charCodeAt(position))) return null;
+    if (!isOpen(text[position] ?? 0)) return null;
     const scan = new ValueScan(text, position);
     while (!scan.done) {
       if (!scan.step(pause)) return null;
@@ -50,7 +51,7 @@ export function* scanJson(text: string): Sliced<readonly JsonValue[] | null> {
 class ValueScan {
   position: number;
   done = false;
-  readonly #text: string;
+  readonly #text: Buffer;
   readonly #start: number;
   #depth = 0;
   #listStart = -1;
@@ -61,7 +62,7 @@ class ValueScan {
   #keyStart = -1;
   #keyEnd = -1;
 
-  constructor(text: string, start: number) {
+  constructor(text: Buffer, start: number) {
     this.#text = text;
     this.#start = start;
     this.position = start;
@@ -72,7 +73,7 @@ class ValueScan {
     const text = this.#text;
     while (!this.done && this.position < limit) {
       if (this.position >= text.length) return false;
-      const code = text.charCodeAt(this.position);
+      const code = text[this.position] ?? 0;
       if (code === QUOTE) {
         if (!this.#string()) return false;
       } else {
@@ -100,7 +101,7 @@ class ValueScan {
     const text = this.#text;
     let end = this.position;
     do {
-      end = text.indexOf('"', end + 1);
+      end = text.indexOf(QUOTE, end + 1);
       if (end < 0) return false;
     } while (this.#isEscaped(end));
     if (this.#inList()) this.#beginItem();
@@ -114,16 +115,18 @@ class ValueScan {
 
   #isEscaped(quote: number): boolean {
     let before = quote - 1;
-    while (this.#text.charCodeAt(before) === BACKSLASH) before -= 1;
+    while (this.#text[before] === BACKSLASH) before -= 1;
     return (quote - 1 - before) % 2 === 1;
   }
 
   #open(): void {
     if (this.#inList()) this.#beginItem();
     this.#depth += 1;
-    if (this.#depth !== 2 || this.#listStart >= 0 || this.#text.charAt(this.position) !== "[") return;
-    if (this.#text.slice(this.#keyStart, this.#keyEnd) !== ITEMS_KEY) return;
-    if (this.#text.slice(this.#keyEnd, this.position).trim() === ":") this.#listStart = this.position;
+    if (this.#depth !== 2 || this.#listStart >= 0 || this.#text[this.position] !== BRACKET) return;
+    const text = (from: number, to: number): string => this.#text.toString("latin1", from, to);
+    if (this.#keyEnd - this.#keyStart !== ITEMS_KEY.length) return;
+    if (text(this.#keyStart, this.#keyEnd) !== ITEMS_KEY) return;
+    if (text(this.#keyEnd, this.position).trim() === ":") this.#listStart = this.position;
   }
 
   #close(): void {

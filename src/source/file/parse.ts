@@ -121,6 +121,7 @@ function* parseChunk(
   return { hash, line: chunk.line, results: reading.results, broken: reading.broken };
 }
 
+const NEWLINE = 0x0a;
 const BYTES_PER_STEP = 1 << 21;
 
 function* hashOf(bytes: Uint8Array): Sliced<string> {
@@ -132,15 +133,27 @@ function* hashOf(bytes: Uint8Array): Sliced<string> {
   return hash.digest("base64");
 }
 
+/** White space and a marker may stand before a bracket; YAML's flow style begins alike. */
+const JSON_START = /^(?:---[ \t\r]*\n?)?\s*(?=[{[])/;
+
 /** @throws TypeError when it is no UTF-8. */
-function* decode(bytes: Uint8Array): Sliced<string> {
+function utf8(bytes: Uint8Array): string {
+  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+}
+
+/** Null when it is no UTF-8. */
+function* decode(bytes: Uint8Array): Sliced<string | null> {
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   let text = "";
-  for (let i = 0; i < bytes.length; i += BYTES_PER_STEP) {
-    text += decoder.decode(bytes.subarray(i, i + BYTES_PER_STEP), { stream: true });
-    if (bytes.length > BYTES_PER_STEP) yield;
+  try {
+    for (let i = 0; i < bytes.length; i += BYTES_PER_STEP) {
+      text += decoder.decode(bytes.subarray(i, i + BYTES_PER_STEP), { stream: true });
+      if (bytes.length > BYTES_PER_STEP) yield;
+    }
+    return text + decoder.decode();
+  } catch {
+    return null;
   }
-  return text + decoder.decode();
 }
 
 /** One document being read: collects results. */
@@ -158,16 +171,16 @@ class DocumentReading {
   }
 
   *run(): Sliced<void> {
-    let text: string;
-    try {
-      text = yield* decode(this.#chunk.bytes);
-    } catch {
-      this.#fail("is no UTF-8 text", 1);
-      return;
-    }
-    const json = /^(?:---[ \t\r]*\n?)?\s*(?=[{[])/.exec(text);
-    if (json !== null && (yield* this.#json(text, json[0].length))) return;
-    yield* this.#yaml(text);
+    const bytes = Buffer.from(
+      this.#chunk.bytes.buffer,
+      this.#chunk.bytes.byteOffset,
+      this.#chunk.bytes.length,
+    );
+    const start = JSON_START.exec(bytes.toString("latin1", 0, 256));
+    if (start !== null && (yield* this.#json(bytes, start[0].length))) return;
+    const text = yield* decode(bytes);
+    if (text === null) this.#fail("is no UTF-8 text", 1);
+    else yield* this.#yaml(text);
   }
 
   *#yaml(text: string): Sliced<void> {
@@ -193,26 +206,28 @@ class DocumentReading {
   }
 
   /** False when it is no JSON after all: much that begins with a bracket is YAML. */
-  *#json(text: string, offset: number): Sliced<boolean> {
-    const body = text.slice(offset);
+  *#json(bytes: Buffer, offset: number): Sliced<boolean> {
+    const body = bytes.subarray(offset);
     const values = yield* scanJson(body);
     if (values === null) return false;
-    const lines = new LineReader(body, 1 + countLines(Buffer.from(text.slice(0, offset))));
+    const lines = new LineReader(body, 1 + countLines(bytes.subarray(0, offset)));
     for (const value of values) {
-      const read = value.list !== null && value.end - value.start > SMALL_LIST;
-      const ok = read ? yield* this.#jsonList(body, value, lines) : this.#jsonValue(body, value, lines, null);
+      const large = value.list !== null && value.end - value.start > SMALL_LIST;
+      const ok = large
+        ? yield* this.#jsonList(body, value, lines)
+        : this.#jsonValue(body, value, lines, null);
       if (!ok) return false;
       yield;
     }
     return true;
   }
 
-  #jsonValue(body: string, range: JsonRange, lines: LineReader, head: unknown): boolean {
+  #jsonValue(body: Buffer, range: JsonRange, lines: LineReader, head: unknown): boolean {
     const line = lines.at(range.start);
     if (this.#tooLarge(range.end - range.start, line)) return true;
     let value: unknown;
     try {
-      value = JSON.parse(body.slice(range.start, range.end));
+      value = JSON.parse(utf8(body.subarray(range.start, range.end)));
     } catch (error) {
       // Small texts get a second chance as YAML, whose reader also knows the line of a mistake.
       if (this.results.length === 0 && body.length <= this.#context.limits.maxObjectBytes) return false;
@@ -223,12 +238,17 @@ class DocumentReading {
     return true;
   }
 
-  *#jsonList(body: string, value: JsonValue, lines: LineReader): Sliced<boolean> {
+  *#jsonList(body: Buffer, value: JsonValue, lines: LineReader): Sliced<boolean> {
     const { list } = value;
     if (list === null) return true;
+    const around = [
+      body.subarray(value.start, list.start),
+      Buffer.from("[]"),
+      body.subarray(list.end, value.end),
+    ];
     let head: unknown;
     try {
-      head = JSON.parse(`${body.slice(value.start, list.start)}[]${body.slice(list.end, value.end)}`);
+      head = JSON.parse(utf8(Buffer.concat(around)));
     } catch (error) {
       this.#fail(`is no valid JSON: ${errorMessage(error)}`, lines.at(value.start));
       return true;
@@ -288,20 +308,20 @@ class DocumentReading {
 
 /** Lines of ascending offsets, counted once. */
 class LineReader {
-  readonly #text: string;
+  readonly #text: Buffer;
   #offset = 0;
   #line: number;
 
-  constructor(text: string, firstLine: number) {
+  constructor(text: Buffer, firstLine: number) {
     this.#text = text;
     this.#line = firstLine;
   }
 
   at(offset: number): number {
-    for (let i = this.#text.indexOf("\n", this.#offset); i >= 0 && i < offset; ) {
+    for (let i = this.#text.indexOf(NEWLINE, this.#offset); i >= 0 && i < offset; ) {
       this.#line += 1;
       this.#offset = i + 1;
-      i = this.#text.indexOf("\n", this.#offset);
+      i = this.#text.indexOf(NEWLINE, this.#offset);
     }
     return this.#line;
   }
