@@ -351,8 +351,10 @@ EXPORT int ptl_links_dump(void *out, uint32_t size, char *text, uint32_t text_si
 		if (size >= sizeof(header))
 			memcpy(out, &header, sizeof(header));
 		if ((uint32_t)result <= size) {
-			memcpy((uint8_t *)out + sizeof(header), all.links, links);
-			memcpy((uint8_t *)out + sizeof(header) + links, all.addresses, addresses);
+			if (links) /* an empty list is a null pointer */
+				memcpy((uint8_t *)out + sizeof(header), all.links, links);
+			if (addresses)
+				memcpy((uint8_t *)out + sizeof(header) + links, all.addresses, addresses);
 		}
 	}
 	free(all.links);

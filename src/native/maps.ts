@@ -88,21 +88,18 @@ export class NativeMaps implements KernelMaps {
     return info;
   }
 
-  /** Fresh from the kernel. `countEntries` reads every hash once: not free. One FFI call. */
+  /** Fresh from the kernel. `countEntries` reads every hash once and holds up the event loop: for commands. One FFI call. */
   infos(countEntries = false): readonly NativeMapInfo[] {
-    return this.#readInfos(countEntries).flatMap((info) =>
-      isMapName(info.name)
-        ? [
-            {
-              ...toInfo(info.name, info),
-              id: info.id,
-              flags: info.flags,
-              bytes: Number(info.bytes),
-              used: info.used < 0n ? null : Number(info.used),
-            },
-          ]
-        : [],
-    );
+    return toNativeInfos(this.#readInfos(countEntries));
+  }
+
+  /** The same with the entries of hashes counted on a pool thread: for the agent. One FFI call. */
+  async usage(): Promise<readonly NativeMapInfo[]> {
+    this.assertOpen();
+    this.stats.ffiCalls++;
+    const out = Buffer.alloc(MAX_MAPS * ptlMapInfoCodec.size);
+    const count = await this.ffi.callAsync("ptl_map_infos", this.handle, 1, out, MAX_MAPS);
+    return toNativeInfos(decodeInfos(out, count));
   }
 
   async apply(writes: readonly MapWrite[]): Promise<ApplyResult> {
@@ -239,10 +236,9 @@ export class NativeMaps implements KernelMaps {
   #readInfos(countEntries: boolean): PtlMapInfo[] {
     this.assertOpen();
     this.stats.ffiCalls++;
-    const size = ptlMapInfoCodec.size;
-    const out = Buffer.alloc(MAX_MAPS * size);
+    const out = Buffer.alloc(MAX_MAPS * ptlMapInfoCodec.size);
     const count = this.ffi.call("ptl_map_infos", this.handle, countEntries ? 1 : 0, out, MAX_MAPS);
-    return Array.from({ length: count }, (_, i) => ptlMapInfoCodec.decode(out, i * size));
+    return decodeInfos(out, count);
   }
 
   #isArray(map: MapName): boolean {
@@ -260,6 +256,19 @@ function missingMap(map: MapName): NativeError {
 function toInfo(name: MapName, info: PtlMapInfo): MapInfo {
   const { keySize, valueSize, maxEntries } = info;
   return { name, type: TYPE_NAMES.get(info.type) ?? `${info.type}`, keySize, valueSize, maxEntries };
+}
+
+function decodeInfos(bytes: Uint8Array, count: number): PtlMapInfo[] {
+  return Array.from({ length: count }, (_, i) => ptlMapInfoCodec.decode(bytes, i * ptlMapInfoCodec.size));
+}
+
+/** Maps of other names than ours are left out. */
+function toNativeInfos(infos: readonly PtlMapInfo[]): NativeMapInfo[] {
+  return infos.flatMap((info) => {
+    if (!isMapName(info.name)) return [];
+    const used = info.used < 0n ? null : Number(info.used);
+    return [{ ...toInfo(info.name, info), id: info.id, flags: info.flags, bytes: Number(info.bytes), used }];
+  });
 }
 
 function runKind(write: MapWrite): number {

@@ -192,6 +192,7 @@ isolated(import.meta.url, () => {
     assert.ok(chunks.length >= 25 && chunks.every((chunk) => chunk.count <= 8192));
     assert.equal(idsOf(chunks).size, 200_000);
     assert.equal(kernel.infos(true).find((info) => info.name === "addresses4")?.used, 200_000);
+    assert.deepEqual(await kernel.usage(), kernel.infos(true));
     const gone = await kernel.apply([write("addresses4", "delete", ids)]);
     assert.deepEqual(gone, { applied: 200_000, failure: null });
   });

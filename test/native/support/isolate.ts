@@ -54,6 +54,9 @@ function directory(): string {
   return chosen;
 }
 
+/** The checkout. */
+export const ROOT: string = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
+
 let root: string | null = null;
 let counter = 0;
 

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Drives the whole library under AddressSanitizer, LeakSanitizer and UBSan, with exactly sized buffers from the heap, so that
+ * a byte too many is seen: sanitize OBJECT MOUNT-POINT. In a network and mount namespace of its own (test/native).
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "abi.h"
+#include "portolan.h"
+
+#define MAPS 15
+#define ERR error, ERROR_SIZE
+#define ERROR_SIZE 4096
+
+static char *error;
+static int failures;
+
+static void expect(const char *what, int got, int wanted)
+{
+	if (got == wanted)
+		return;
+	printf("%s: %d, expected %d: %s\n", what, got, wanted, error);
+	failures++;
+}
+
+static int open_descriptors(void)
+{
+	DIR *directory = opendir("/proc/self/fd");
+	int count = 0;
+
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
+/* One run of n entries with keys 0 … n-1; returns its size. */
+static uint32_t fill(uint8_t *buffer, const struct ptl_map_info *map, uint32_t kind, uint32_t n)
+{
+	uint32_t keys = (n * map->key_size + 7) & ~7u;
+	uint32_t values = kind == PTL_RUN_DELETE ? 0 : (n * map->value_size + 7) & ~7u;
+	struct ptl_run run = { map->index, kind, n, 0 };
+
+	memset(buffer, 0, sizeof(run) + keys + values);
+	memcpy(buffer, &run, sizeof(run));
+	for (uint32_t i = 0; i < n; i++)
+		memcpy(buffer + sizeof(run) + i * map->key_size, &i, 4);
+	return sizeof(run) + keys + values;
+}
+
+static void apply(int handle, const struct ptl_map_info *map, uint32_t kind, uint32_t n, uint32_t batch, uint32_t applied)
+{
+	uint8_t *wide = malloc(sizeof(struct ptl_run) + n * (map->key_size + map->value_size) + 16);
+	uint32_t size = fill(wide, map, kind, n);
+	uint8_t *exact = malloc(size);
+	struct ptl_apply_result *result = malloc(sizeof(*result));
+
+	memcpy(exact, wide, size);
+	expect(map->name, ptl_apply(handle, exact, size, batch, result, ERR), 0);
+	expect("applied", (int)result->applied, (int)applied);
+	expect("a transaction cut short", ptl_apply(handle, exact, size - 9, batch, result, ERR), -22);
+	free(wide);
+	free(exact);
+	free(result);
+}
+
+static void dump(int handle, const struct ptl_map_info *map, uint32_t n, uint32_t batch, uint32_t capacity)
+{
+	struct ptl_cursor *cursor = calloc(1, sizeof(*cursor));
+	uint8_t *keys = malloc(capacity * map->key_size), *values = malloc(capacity * map->value_size);
+	uint32_t total = 0;
+
+	while (cursor->state != PTL_CURSOR_DONE) {
+		int count = ptl_dump(handle, map->index, n, batch, cursor, keys, values, capacity, ERR);
+
+		if (count < 0) {
+			expect(map->name, count, 0);
+			break;
+		}
+		total += (uint32_t)count;
+	}
+	expect("dumped", (int)total, (int)n);
+	free(cursor);
+	free(keys);
+	free(values);
+}
+
+static void try_maps(int handle)
+{
+	struct ptl_map_info *infos = malloc(MAPS * sizeof(*infos));
+
+	expect("infos", ptl_map_infos(handle, 1, infos, MAPS, ERR), MAPS);
+	expect("infos without room", ptl_map_infos(handle, 0, infos, MAPS - 1, ERR), -28);
+	for (uint32_t i = 0; i < MAPS; i++) {
+		uint32_t is_array = infos[i].used < 0;
+
+		for (uint32_t batch = 0; batch < 2; batch++) {
+			apply(handle, &infos[i], PTL_RUN_UPDATE, 99, batch, 99);
+			dump(handle, &infos[i], 99, batch, 99);
+			dump(handle, &infos[i], 99, batch, 33);
+			if (!batch)
+				dump(handle, &infos[i], 99, batch, 1);
+			apply(handle, &infos[i], PTL_RUN_DELETE, 120, batch, is_array ? 0 : 120);
+		}
+	}
+	free(infos);
+}
+
+static void try_run(int handle)
+{
+	uint8_t *in = calloc(1, 64), *out = malloc(64), *ctx = calloc(1, 256);
+	struct ptl_test_result *result = malloc(sizeof(*result));
+
+	expect("test run", ptl_test_run(handle, "ptl_pod_in", in, 64, out, 64, ctx, 256, 2, result, ERR), 0);
+	expect("unknown program", ptl_test_run(handle, "none", in, 64, out, 64, ctx, 256, 1, result, ERR), -2);
+	free(in);
+	free(out);
+	free(ctx);
+	free(result);
+}
+
+static void try_hooks(int handle, const char *pins)
+{
+	struct ptl_attach_request requests[2] = { { .ifindex = 1, .role = PTL_ROLE_POD }, { .ifindex = 999, .role = PTL_ROLE_POD } };
+	struct ptl_attach_result *results = malloc(sizeof(*results) * 2);
+	struct ptl_attachment *found = malloc(sizeof(*found) * 2);
+	uint32_t ifindexes[2] = { 1, 999 };
+
+	for (uint32_t mode = PTL_MODE_AUTO; mode <= PTL_MODE_CLSACT; mode += PTL_MODE_CLSACT) {
+		requests[0].mode = mode;
+		expect("attach", ptl_attach(handle, requests, 2, results, ERR), 1);
+		expect("attach again", ptl_attach(handle, requests, 2, results, ERR), 1);
+		expect("attachments", ptl_attachments(ifindexes, 2, found, 2, ERR), 2);
+		expect("attachments without room", ptl_attachments(ifindexes, 2, found, 1, ERR), -28);
+	}
+	expect("sweep", ptl_sweep(pins, ERR), 0);
+	expect("detach", ptl_detach(pins, ifindexes, 2, ERR), 2);
+	free(results);
+	free(found);
+}
+
+static void try_interfaces(void)
+{
+	uint8_t *header = malloc(sizeof(struct ptl_links_header));
+	int size = ptl_links_dump(header, sizeof(struct ptl_links_header), ERR);
+	uint8_t *all = malloc((size_t)(size > 0 ? size : 1));
+
+	expect("links", ptl_links_dump(all, (uint32_t)size, ERR), size);
+	free(header);
+	free(all);
+	for (int reader_goes_first = 0; reader_goes_first < 2; reader_goes_first++) {
+		int fd, watcher = ptl_events_open(PTL_GROUP_LINK | PTL_GROUP_ADDRESS | PTL_GROUP_ROUTE, &fd, ERR);
+
+		if (reader_goes_first)
+			close(fd);
+		expect("events", ptl_events_close(watcher), 0);
+		expect("events twice", ptl_events_close(watcher), -9);
+		if (!reader_goes_first)
+			close(fd);
+	}
+}
+
+static void try_texts(const char *object, const char *pins)
+{
+	char *layout = malloc(64 * 1024), *small = malloc(20);
+	struct ptl_config config = {};
+	struct ptl_feature *features = malloc(sizeof(*features) * 32);
+	int length = ptl_object_layout(object, layout, 64 * 1024, ERR);
+
+	expect("layout without room", ptl_object_layout(object, layout, (uint32_t)length, ERR), -28);
+	expect("layout with just enough", ptl_object_layout(object, layout, (uint32_t)length + 1, ERR), length);
+	expect("config of another size", ptl_open(object, pins, &config, 4, NULL, 0, ERR), -22);
+	expect("a short text", ptl_open("/none", pins, &config, 4, NULL, 0, small, 20), -2);
+	expect("no text at all", ptl_open("/none", pins, &config, 4, NULL, 0, NULL, 0), -2);
+	expect("features", ptl_probe(features, 32, ERR) > 5, 1);
+	expect("no such handle", ptl_close(12345), -9);
+	expect("no such handle", ptl_close(-1), -9);
+	free(layout);
+	free(small);
+	free(features);
+}
+
+int main(int count, char **arguments)
+{
+	struct ptl_size sizes[] = { { "nat4", 4096, 0 }, { "nat6", 4096, 0 } };
+	struct ptl_config config = {};
+	char pins[512];
+
+	if (count != 3)
+		return 2;
+	error = malloc(ERROR_SIZE);
+	snprintf(pins, sizeof(pins), "%s/a/v1", arguments[2]);
+	expect("mount", ptl_mount_bpffs(arguments[2], ERR), 1);
+	int before = open_descriptors();
+	int handle = ptl_open(arguments[1], pins, &config, sizeof(config), sizes, 2, ERR);
+	int reader = ptl_open_pins(pins, ERR);
+
+	expect("open", handle > 0 && reader > 0, 1);
+	try_texts(arguments[1], pins);
+	try_maps(handle);
+	try_run(handle);
+	try_hooks(handle, pins);
+	try_interfaces();
+	expect("close", ptl_close(reader), 0);
+	expect("close", ptl_close(handle), 0);
+	expect("close twice", ptl_close(handle), -9);
+	expect("cleanup", ptl_cleanup(pins, ERR), MAPS);
+	expect("open descriptors", open_descriptors(), before);
+	free(error);
+	printf("%d failures\n", failures);
+	return failures != 0;
+}

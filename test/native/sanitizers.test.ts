@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { objectPath } from "../../src/native/paths.js";
+import { isolated, ROOT, scratch } from "./support/isolate.js";
+
+isolated(import.meta.url, () => {
+  test("The library reads and writes nothing outside its buffers, and leaks neither memory nor descriptors", () => {
+    const directory = scratch();
+    const program = join(directory, "sanitize");
+    const native = join(ROOT, "native");
+    // A program may use libbpf.a as it is: the stand-in for stderr is for the shared object.
+    const sources = readdirSync(join(native, "src")).filter(
+      (name) => name.endsWith(".c") && name !== "libbpf_stderr.c",
+    );
+    const libbpf = execFileSync("gcc", ["-print-file-name=libbpf.a"], { encoding: "utf8" }).trim();
+    execFileSync("gcc", [
+      ...["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"],
+      ...["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+      ...[`-I${native}/include`, `-I${ROOT}/bpf/include`],
+      join(native, "test/sanitize.c"),
+      ...sources.map((name) => join(native, "src", name)),
+      ...[libbpf, "-lelf", "-lz", "-lpthread", "-o", program],
+    ]);
+    const run = spawnSync(program, [objectPath(), join(directory, "bpf")], { encoding: "utf8" });
+    assert.equal(run.status, 0, run.stdout + run.stderr);
+    assert.match(run.stdout, /^0 failures$/m);
+  });
+});
