@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface, type Interface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { MapName } from "../../src/abi/maps.gen.js";
+import type { KernelMaps } from "../../src/native/kernel.js";
+import { NativeLibrary } from "../../src/native/lib.js";
+import { MemoryKernel } from "../../src/native/memory.js";
+import { compileBpf } from "../native/support/compile.js";
+import { freshPins, isolated, scratch } from "../native/support/isolate.js";
+import { assertExactly, readAll } from "../property/dataplane/rules.js";
+import { imageNumber, type Orders, SIZES } from "./support/story.js";
+
+const DEATHS = 50;
+const CHILD = fileURLToPath(new URL("./support/mortal-agent.ts", import.meta.url));
+const MAPS: readonly MapName[] = [
+  "services",
+  "frontends4",
+  "frontends6",
+  "slots4",
+  "slots6",
+  "backends4",
+  "backends6",
+  "addresses4",
+  "addresses6",
+];
+
+/** The product's maps with programs that the verifier is done with at once: a hundred agents start in this test. */
+const MAPS_ONLY = `
+#include <linux/bpf.h>
+#include "maps.bpf.h"
+const volatile struct ptl_config config = {};
+SEC("tc") int ptl_pod_in(struct __sk_buff *skb) { return -1 - !!config.timeout_tcp_closed; }
+SEC("tc") int ptl_pod_out(struct __sk_buff *skb) { return -1; }
+SEC("tc") int ptl_net_in(struct __sk_buff *skb) { return -1; }
+SEC("tc") int ptl_net_out(struct __sk_buff *skb) { return -1; }
+char _license[] SEC("license") = "Dual BSD/GPL";
+`;
+
+interface Repair {
+  readonly writes: number;
+  readonly ffiCalls: number;
+  readonly failure: unknown;
+  readonly refused: readonly unknown[];
+}
+
+class Agent {
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #lines: Interface;
+  readonly #ready: Promise<unknown>;
+
+  constructor(pins: string, object: string) {
+    this.#child = spawn(process.execPath, ["--import", "tsx", CHILD, pins, object], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    this.#lines = createInterface({ input: this.#child.stdout });
+    this.#ready = once(this.#lines, "line");
+  }
+
+  async repair(orders: Orders): Promise<Repair> {
+    await this.#ready;
+    const answer = once(this.#lines, "line");
+    this.#child.stdin.write(`${JSON.stringify(orders)}\n`);
+    const [line] = (await answer) as [string];
+    return JSON.parse(line) as Repair;
+  }
+
+  /** Resolves with how it ended. */
+  async goOn(): Promise<string | number> {
+    const end = once(this.#child, "exit") as Promise<[number | null, string | null]>;
+    this.#child.stdin.write("go on\n");
+    const [code, signal] = await end;
+    return signal ?? code ?? "?";
+  }
+
+  async endInPeace(): Promise<void> {
+    const last = await this.repair({ repair: DEATHS, next: DEATHS, dieAt: null });
+    assert.equal(last.failure, null);
+    assert.equal(await this.goOn(), 0);
+  }
+
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+}
+
+/** The real kernel's maps in memory, where the rules can be checked. */
+async function copyOf(kernel: KernelMaps): Promise<MemoryKernel> {
+  const copy = new MemoryKernel({ maxEntries: SIZES });
+  for (const map of MAPS) {
+    const { count, keys, values } = await kernel.dump(map);
+    if (count > 0) await copy.apply([{ map, kind: "update", count, keys, values }]);
+  }
+  return copy;
+}
+
+isolated(import.meta.url, () => {
+  test(`the maps survive ${DEATHS} agents that are killed at a random write: each start repairs exactly, then nothing is left to write`, async () => {
+    const library = new NativeLibrary();
+    const pins = freshPins(library);
+    const object = compileBpf(scratch(), "maps", MAPS_ONLY);
+    const loaded = await library.open({ pins, object, maxEntries: SIZES });
+    // Multiples of the golden section: spread evenly over the writes, and never in step with anything.
+    const moments = Array.from({ length: DEATHS }, (_, i) => (i * 0.6180339887498949) % 1);
+    const waiting = [new Agent(pins, object), new Agent(pins, object)];
+    let inTheMiddle = 0;
+    try {
+      for (const [i, dieAt] of moments.entries()) {
+        const agent = waiting.shift() as Agent;
+        waiting.push(new Agent(pins, object));
+        const repair = await agent.repair({ repair: i, next: i + 1, dieAt });
+        assert.deepEqual([repair.failure, repair.refused], [null, []], `start ${i}`);
+        const before = await copyOf(loaded);
+        assertExactly(before, imageNumber(i));
+        assert.equal(await agent.goOn(), "SIGKILL");
+        const left = await copyOf(loaded);
+        const sets = readAll(left);
+        assert.ok(sets.size > 0 || i === 0, "every frontend that was left names live cells only");
+        inTheMiddle += Number(isNeither(left, i));
+      }
+      await (waiting.shift() as Agent).endInPeace();
+      const restarted = new Agent(pins, object);
+      waiting.push(restarted);
+      const again = await restarted.repair({ repair: DEATHS, next: DEATHS, dieAt: null });
+      assert.equal(again.writes, 0, "a start with nothing changed writes nothing");
+      assert.equal(again.ffiCalls, 9, "and only reads");
+      assertExactly(await copyOf(loaded), imageNumber(DEATHS));
+    } finally {
+      for (const agent of waiting) agent.kill();
+      await loaded.close();
+    }
+    assert.ok(inTheMiddle > DEATHS / 2, `${inTheMiddle} of ${DEATHS} died with a part of the writes done`);
+  });
+});
+
+function isNeither(kernel: MemoryKernel, i: number): boolean {
+  return ![i, i + 1].some((number) => {
+    try {
+      assertExactly(kernel, imageNumber(number));
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/** An agent that dies by SIGKILL in the middle of a transaction: mortal-agent.ts PINS OBJECT, then orders on stdin. */
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { Reconciler } from "../../../src/dataplane/reconciler.js";
+import type { ApplyResult, KernelMaps, MapWrite } from "../../../src/native/kernel.js";
+import { NativeLibrary } from "../../../src/native/lib.js";
+import { imageNumber, type Orders, SIZES } from "./story.js";
+
+const [pins = "", object = ""] = process.argv.slice(2);
+const loaded = await new NativeLibrary().open({ pins, object, maxEntries: SIZES });
+let dieAt: number | null = null;
+
+/** The first part of the writes, as one transaction: what the kernel holds when the process dies in the middle. */
+function firstEntries(writes: readonly MapWrite[], entries: number): MapWrite[] {
+  let left = entries;
+  return writes.map((write) => {
+    const count = Math.min(left, write.count);
+    left -= count;
+    const keySize = write.keys.length / write.count;
+    const valueSize = write.values.length / write.count;
+    const keys = write.keys.subarray(0, count * keySize);
+    return { ...write, count, keys, values: write.values.subarray(0, count * valueSize) };
+  });
+}
+
+const kernel: KernelMaps = {
+  stats: loaded.stats,
+  info: (map) => loaded.info(map),
+  dump: (map, limit) => loaded.dump(map, limit),
+  async apply(writes): Promise<ApplyResult> {
+    if (dieAt === null) return await loaded.apply(writes);
+    const total = writes.reduce((sum, { count }) => sum + count, 0);
+    await loaded.apply(firstEntries(writes, Math.floor(total * dieAt)));
+    process.kill(process.pid, "SIGKILL");
+    return await new Promise<never>(() => {});
+  },
+};
+
+process.stdout.write("ready\n");
+const [line] = (await once(createInterface({ input: process.stdin }), "line")) as [string];
+const orders = JSON.parse(line) as Orders;
+const reconciler = new Reconciler({ kernel });
+const repair = await reconciler.sync(imageNumber(orders.repair));
+process.stdout.write(
+  `${JSON.stringify({ writes: repair.writes, ffiCalls: repair.ffiCalls, failure: repair.failure, refused: repair.refused })}\n`,
+);
+// The parent looks at the kernel before it says go on.
+await once(process.stdin, "data");
+dieAt = orders.dieAt;
+await reconciler.sync(imageNumber(orders.next));
+process.exit(0);
