@@ -86,3 +86,18 @@ test("portolan prints no colours into a pipe", async () => {
   const { stdout } = await cli(["--help"], { env: { FORCE_COLOR: "" } });
   assert.ok(!stdout.includes("\u001b["));
 });
+
+test("portolan doctor names what is missing when the native library was not built", async () => {
+  const { code, stdout } = await cli(["doctor", "-o", "json"], {
+    env: { PORTOLAN_BUILD_DIR: "/nonexistent" },
+  });
+  assert.equal(code, 1);
+  const { ok, checks } = JSON.parse(stdout) as {
+    ok: boolean;
+    checks: { name: string; status: string; detail: string }[];
+  };
+  assert.equal(ok, false);
+  const library = checks.find(({ name }) => name === "library");
+  assert.equal(library?.status, "fail");
+  assert.match(library?.detail ?? "", /\/nonexistent\/libportolan\.so/);
+});
