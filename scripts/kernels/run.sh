@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 series=("$@")
 if [ ${#series[@]} -eq 0 ]; then series=(5.10 6.1); fi
-limit=${KERNEL_TIMEOUT_SECONDS:-180}
+limit=${KERNEL_TIMEOUT_SECONDS:-300}
 work=$(mktemp -d)
 qemu=()
 cleanup() {

@@ -32,6 +32,9 @@
 #include "abi.h"
 #include "portolan.h"
 
+/* The verifier gives up after a million steps: a program must stay clear of that, or the next change breaks old kernels. */
+#define MOST_STEPS 600000ul
+
 enum { WAIT_MS = 10000, BULK_BYTES = 256 * 1024, SMALL_MAP = 8192 };
 
 /* ------------------------------------------------------------------ results */
@@ -272,6 +275,8 @@ static bool check_each_program(const char *path)
 			failed("%s verifies: %s", name, strerror(-error));
 			show_log();
 			all = false;
+		} else if (steps > MOST_STEPS) {
+			failed("%s leaves the verifier room: %lu steps, at most %lu wanted", name, steps, MOST_STEPS);
 		} else {
 			passed("%s verifies (%u instructions, %lu verifier steps, %lld ms)", name, instructions, steps,
 			       now_ms() - start);
