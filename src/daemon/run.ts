@@ -7,17 +7,16 @@ import type { InterfaceOptions } from "../dataplane/interfaces.js";
 import { DEFAULT_BPFFS, layoutDirectory, refuseOtherLayouts } from "../dataplane/pins.js";
 import { Reconciler } from "../dataplane/reconciler.js";
 import type { HookMode } from "../native/hooks.js";
-import type { InterfaceWatch } from "../native/interfaces.js";
 import { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
 import { FileSource } from "../source/file/file-source.js";
 import { systemClock } from "../util/clock.js";
 import { errorMessage, UserError } from "../util/errors.js";
-import { Lane } from "../util/lane.js";
 import type { Logger } from "../util/log.js";
 import { NativeHooks, readLinks } from "./hooks.js";
 import { checkBridgeNetfilter } from "./host-checks.js";
 import { bridgeNetfilter, bridgesWithPorts, findInvalidDrops, localPortRange } from "./host-facts.js";
+import { InterfaceFollower } from "./interface-follower.js";
 import { DEFAULT_TIMEOUTS, kernelConfig } from "./kernel-config.js";
 import { onlyOne } from "./only-one.js";
 import { ServiceSync } from "./service-sync.js";
@@ -35,8 +34,6 @@ export interface AgentConfig {
   readonly maxEntries: Readonly<Partial<Record<MapName, number>>>;
   readonly auditSeconds: number;
 }
-
-const INTERFACE_RETRY_MS = 1_000;
 
 /** The ranges that are free here; what is not is said. */
 function snatRanges(config: AgentConfig, log: Logger): readonly PortRange[] {
@@ -71,81 +68,6 @@ async function openObject(
     config: kernelConfig(snatRanges(config, log), DEFAULT_TIMEOUTS),
     maxEntries: config.maxEntries,
   });
-}
-
-/** Follows interfaces: one run at a time, another one when something has changed meanwhile, and a retry after a failure. */
-class InterfaceFollower {
-  readonly #library: NativeLibrary;
-  readonly #keeper: InterfaceKeeper;
-  readonly #log: Logger;
-  #audit = false;
-  #watch: InterfaceWatch | null = null;
-  #retry: NodeJS.Timeout | null = null;
-  #stopped = false;
-  readonly #lane = new Lane(async () => {
-    const audit = this.#audit;
-    this.#audit = false;
-    if (!this.#stopped) await this.#keeper.sync(audit);
-  });
-
-  constructor(library: NativeLibrary, keeper: InterfaceKeeper, log: Logger) {
-    this.#library = library;
-    this.#keeper = keeper;
-    this.#log = log;
-  }
-
-  /** Watches, and resolves when what is there now has been dealt with. */
-  start(): Promise<void> {
-    this.#listen();
-    return this.look();
-  }
-
-  /** Never rejects: a failure is logged, and tried again. */
-  async look(audit = false): Promise<void> {
-    this.#audit ||= audit;
-    try {
-      await this.#lane.request();
-    } catch (error) {
-      this.#log.error({ err: error }, "cannot follow interfaces");
-      this.#lookAgain();
-    }
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#watch?.close();
-    if (this.#retry !== null) clearTimeout(this.#retry);
-    await this.#lane.idle();
-  }
-
-  #listen(): void {
-    const changed = (): void => {
-      if (!this.#stopped) void this.look();
-    };
-    const broken = (error: Error): void => {
-      if (this.#stopped) return;
-      this.#log.warn({ reason: errorMessage(error) }, "interface events have ended");
-      this.#watch?.close();
-      this.#watch = null;
-      this.#lookAgain();
-    };
-    this.#watch = this.#library.watch(["link", "address", "route"], changed, broken);
-  }
-
-  #lookAgain(): void {
-    if (this.#stopped || this.#retry !== null) return;
-    this.#retry = setTimeout(() => {
-      this.#retry = null;
-      if (this.#stopped) return;
-      try {
-        if (this.#watch === null) this.#listen();
-      } catch (error) {
-        this.#log.error({ err: error }, "cannot watch interfaces");
-        this.#lookAgain();
-      }
-      void this.look();
-    }, INTERFACE_RETRY_MS);
-  }
 }
 
 /** br_netfilter off beside a bridge: found at start, since what it breaks shows only after a connection's first answer. */
@@ -202,7 +124,7 @@ async function runAlone(config: AgentConfig, pins: string, log: Logger, signal: 
   const object = await openObject(library, pins, config, log);
   const hooks = new NativeHooks(library, object, pins);
   const keeper = new InterfaceKeeper(config.attach, config.interfaces, { hooks, maps: object, log });
-  const follower = new InterfaceFollower(library, keeper, log);
+  const follower = new InterfaceFollower({ watcher: library, keeper, log });
   const services = new ServiceSync({
     reconciler: new Reconciler({ kernel: object, logger: log }),
     log,
