@@ -174,11 +174,11 @@ export function isDnsLabel(text: string): boolean {
   return text.length <= 63 && /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/.test(text);
 }
 
+const DNS_SUBDOMAIN = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/;
+
 /** RFC 1123 subdomain: names of most other objects. */
 export function isDnsSubdomain(text: string): boolean {
-  return (
-    text.length <= 253 && text.split(".").every((part) => /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/.test(part))
-  );
+  return text.length <= 253 && DNS_SUBDOMAIN.test(text);
 }
 
 /** IANA service name: what a container port may be called. */

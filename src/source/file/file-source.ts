@@ -15,11 +15,11 @@ import { DEFAULT_LIMITS } from "./limits.js";
 import type { Listing, ManifestFile } from "./listing.js";
 import { fileProblem, isUnchanged, listManifests } from "./listing.js";
 import type { FileState, ParseContext } from "./parse.js";
-import { readWhole } from "./read-manifests.js";
+import { readStream, readWhole } from "./read-manifests.js";
 import { loadYaml } from "./yaml.js";
 
 export interface FileSourceOptions {
-  /** Files and directories. */
+  /** Files and directories; "-" is standard input, read once at the start and in force for ever. */
   readonly paths: readonly string[];
   /** Which node this is. */
   readonly nodeName: string;
@@ -30,6 +30,8 @@ export interface FileSourceOptions {
   /** How often to look without any sign: for file systems that give none. Milliseconds. */
   readonly rescanMs?: number;
   readonly limits?: Partial<Limits>;
+  /** What "-" reads; the process's standard input unless given. */
+  readonly stdin?: AsyncIterable<Uint8Array | string>;
 }
 
 export interface FileSourceDependencies {
@@ -50,6 +52,7 @@ interface Held {
   problems: readonly Problem[];
 }
 
+const STDIN = "-";
 const SETTLE_MS = 30;
 const SUSPECT_MS = 250;
 /** An editor that renames leaves its file missing for an instant. */
@@ -58,6 +61,8 @@ const RESCAN_MS = 2000;
 
 export class FileSource {
   readonly #paths: readonly string[];
+  /** Null when "-" is not among the paths. */
+  readonly #stdin: AsyncIterable<Uint8Array | string> | null;
   readonly #settleMs: number;
   readonly #suspectMs: number;
   readonly #rescanMs: number;
@@ -82,7 +87,9 @@ export class FileSource {
   #closed = false;
 
   constructor(options: FileSourceOptions, { logger, clock }: FileSourceDependencies) {
-    this.#paths = options.paths;
+    // "manifests/" is "manifests": what is below it begins with that and a slash.
+    this.#paths = options.paths.filter((path) => path !== "-").map((path) => path.replace(/(.)\/+$/, "$1"));
+    this.#stdin = options.paths.includes("-") ? (options.stdin ?? process.stdin) : null;
     this.#settleMs = options.settleMs ?? SETTLE_MS;
     this.#suspectMs = options.suspectMs ?? SUSPECT_MS;
     this.#rescanMs = options.rescanMs ?? RESCAN_MS;
@@ -116,7 +123,8 @@ export class FileSource {
   async start(signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     signal?.addEventListener("abort", () => void this.close(), { once: true });
-    this.#context = { readYaml: await loadYaml(), limits: this.#limits };
+    const context = { readYaml: await loadYaml(), limits: this.#limits };
+    this.#context = context;
     const listing = await listManifests(this.#paths);
     const missing = this.#paths.find((path) => listing.unknown.includes(path));
     if (missing !== undefined) {
@@ -125,9 +133,15 @@ export class FileSource {
         fields: { path: missing },
       });
     }
+    if (this.#stdin !== null) await this.#readStdin(this.#stdin, context);
     this.#watch.update(listing.directories);
     await this.#scanOnce();
     if (!this.#closed) this.#wake(this.#rescanMs);
+  }
+
+  async #readStdin(stream: AsyncIterable<Uint8Array | string>, context: ParseContext): Promise<void> {
+    const state = await readStream("stdin", stream, context);
+    this.#held.set(STDIN, { fingerprint: "", identity: "", state, problems: state.problems });
   }
 
   /** Stops watching; resolves when nothing is under way any more. Idempotent. */
@@ -180,6 +194,8 @@ export class FileSource {
     if (this.#closed) return;
     this.#watch.update(listing.directories);
     const next = new Map<string, Held>();
+    const stdin = this.#held.get(STDIN);
+    if (stdin !== undefined) next.set(STDIN, stdin);
     for (const file of listing.files) {
       const held = await this.#look(file);
       if (this.#closed) return;
@@ -234,7 +250,7 @@ export class FileSource {
     const problems: Problem[] = [];
     const listed = new Set(listing.files.map((file) => file.path));
     for (const [path, held] of this.#held) {
-      if (listed.has(path)) continue;
+      if (listed.has(path) || path === STDIN) continue;
       if (listing.unknown.some((root) => path === root || path.startsWith(`${root}/`))) {
         next.set(path, held);
         problems.push(

@@ -136,19 +136,22 @@ function* hashOf(bytes: Uint8Array): Sliced<string> {
 /** White space and a marker may stand before a bracket; YAML's flow style begins alike. */
 const JSON_START = /^(?:---[ \t\r]*\n?)?\s*(?=[{[])/;
 
+const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 /** @throws TypeError when it is no UTF-8. */
 function utf8(bytes: Uint8Array): string {
-  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  return STRICT_UTF8.decode(bytes);
 }
 
 /** Null when it is no UTF-8. */
 function* decode(bytes: Uint8Array): Sliced<string | null> {
-  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  let text = "";
   try {
+    if (bytes.length <= BYTES_PER_STEP) return utf8(bytes);
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    let text = "";
     for (let i = 0; i < bytes.length; i += BYTES_PER_STEP) {
       text += decoder.decode(bytes.subarray(i, i + BYTES_PER_STEP), { stream: true });
-      if (bytes.length > BYTES_PER_STEP) yield;
+      yield;
     }
     return text + decoder.decode();
   } catch {

@@ -93,7 +93,8 @@ function tooLarge(size: number, limit: number): string {
   return `has ${mebibytes(size)}; the limit is ${mebibytes(limit)}`;
 }
 
-async function readStream(
+/** Reads a stream to its end, within the limit. Never rejects: a refusal is a state with a problem. */
+export async function readStream(
   name: string,
   stream: AsyncIterable<Uint8Array | string>,
   context: ParseContext,

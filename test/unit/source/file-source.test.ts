@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { after, test } from "node:test";
 import type { Problem, Snapshot } from "../../../src/model/types.js";
 import { FileSource } from "../../../src/source/file/file-source.js";
@@ -310,6 +311,25 @@ test("FileSource ignores hidden files and editors' leavings", async () => {
   writeFileSync(join(path, "a.YAML"), service("a", "10.96.0.1"));
   const { source } = await watch(path);
   assert.deepEqual([source.snapshot?.services.size, source.problems.length], [1, 0]);
+});
+
+test("FileSource reads standard input once, beside a directory that goes on changing", async () => {
+  const path = directory();
+  writeFileSync(join(path, "a.yaml"), service("a", "10.96.0.1"));
+  const stdin = Readable.from([service("s", "10.96.0.5")]);
+  const source = new FileSource(
+    { paths: ["-", `${path}/`], nodeName: "", stdin },
+    { logger: silentLogger, clock: systemClock },
+  );
+  open.add(source);
+  await source.start();
+  const changed = new Promise<Snapshot>((resolve) => {
+    source.on((snapshot) => {
+      if (has("b")(snapshot)) resolve(snapshot);
+    });
+  });
+  writeFileSync(join(path, "b.yaml"), service("b", "10.96.0.2"));
+  assert.deepEqual(Array.from((await changed).services.keys()), ["default/s", "default/a", "default/b"]);
 });
 
 test("FileSource stops with its signal, and close() may be called twice", async () => {
