@@ -37,5 +37,5 @@ clean: ## remove everything that was built (node_modules stays)
 help: ## this list
 	@echo "Targets:"
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | \
-	  while IFS=$$'\t' read -r name text; do printf '  %-16s %s\n' "$$name" "$text"; done
+	  while IFS=$$'\t' read -r name text; do printf '  %-16s %s\n' "$$name" "$$text"; done
 	@printf '  %-16s %s\n' test-LANE "one lane of: $(LANES) (FILES=…, TEST_ARGS=… narrow it)"
