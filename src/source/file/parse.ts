@@ -64,9 +64,10 @@ export function* parseManifest(
   const documents: DocumentState[] = [];
   let broken = 0;
   for (const chunk of joinDirectives(yield* splitDocuments(text))) {
-    const document = yield* parseChunk(file, chunk, context, known);
-    documents.push(document);
-    if (document.broken) broken += 1;
+    for (const document of yield* parseChunk(file, chunk, context, known)) {
+      documents.push(document);
+      if (document.broken) broken += 1;
+    }
     if (broken >= context.limits.maxBrokenDocuments) {
       documents.push(gaveUp(file, chunk.line, broken));
       break;
@@ -104,21 +105,25 @@ function joinDirectives(chunks: readonly Chunk[]): readonly Chunk[] {
   return [{ bytes: Buffer.concat([first.bytes, second.bytes]), line: first.line }, ...rest];
 }
 
+/** One state for the chunk, or one for each item of a long list. */
 function* parseChunk(
   file: string,
   chunk: Chunk,
   context: ParseContext,
   known: ReadonlyMap<string, DocumentState>,
-): Sliced<DocumentState> {
+): Sliced<readonly DocumentState[]> {
   const hash = yield* hashOf(chunk.bytes);
   const before = known.get(hash);
-  if (before !== undefined) {
-    const results = relocate(before.results, chunk.line - before.line);
-    return { ...before, line: chunk.line, results };
-  }
-  const reading = new DocumentReading(file, chunk, context);
+  if (before !== undefined) return [movedTo(before, chunk.line)];
+  const reading = new DocumentReading(file, chunk, context, known);
   yield* reading.run();
-  return { hash, line: chunk.line, results: reading.results, broken: reading.broken };
+  const { items, results, broken } = reading;
+  if (results.length === 0 && !broken && items.length > 0) return items;
+  return [...items, { hash, line: chunk.line, results, broken }];
+}
+
+function movedTo(document: DocumentState, line: number): DocumentState {
+  return { ...document, line, results: relocate(document.results, line - document.line) };
 }
 
 const NEWLINE = 0x0a;
@@ -161,13 +166,16 @@ function* decode(bytes: Uint8Array): Sliced<string | null> {
 
 /** One document being read: collects results. */
 class DocumentReading {
-  readonly results: Projected[] = [];
+  results: Projected[] = [];
   broken = false;
+  readonly items: DocumentState[] = [];
+  readonly #known: ReadonlyMap<string, DocumentState>;
   readonly #file: string;
   readonly #chunk: Chunk;
   readonly #context: ParseContext;
 
-  constructor(file: string, chunk: Chunk, context: ParseContext) {
+  constructor(file: string, chunk: Chunk, context: ParseContext, known: ReadonlyMap<string, DocumentState>) {
+    this.#known = known;
     this.#file = file;
     this.#chunk = chunk;
     this.#context = context;
@@ -199,11 +207,12 @@ class DocumentReading {
       return;
     }
     for (const { text: itemText, lineOffset } of list.items) {
-      if (!this.#tooLarge(itemText.length, lineOffset + 1)) {
+      this.#item(itemText, head.value, lineOffset + 1, () => {
+        if (this.#tooLarge(itemText.length, lineOffset + 1)) return;
         for (const item of this.#context.readYaml(itemText)) {
           this.#take({ ...item, value: inherit(item.value, head.value) }, lineOffset + 1);
         }
-      }
+      });
       yield;
     }
   }
@@ -233,7 +242,8 @@ class DocumentReading {
       value = JSON.parse(utf8(body.subarray(range.start, range.end)));
     } catch (error) {
       // Small texts get a second chance as YAML, whose reader also knows the line of a mistake.
-      if (this.results.length === 0 && body.length <= this.#context.limits.maxObjectBytes) return false;
+      const small = body.length <= this.#context.limits.maxObjectBytes;
+      if (head === null && this.results.length === 0 && small) return false;
       this.#fail(`is no valid JSON: ${errorMessage(error)}`, line);
       return true;
     }
@@ -258,10 +268,30 @@ class DocumentReading {
     }
     if (!isList(head)) return this.#jsonValue(body, value, lines, null);
     for (const item of list.items) {
-      this.#jsonValue(body, item, lines, head);
+      const bytes = body.subarray(item.start, item.end);
+      this.#item(bytes, head, lines.at(item.start), () => this.#jsonValue(body, item, lines, head));
       yield;
     }
     return true;
+  }
+
+  /** An item of a long list is a document of its own: unchanged ones are not read again. `line` as in #project. */
+  #item(content: Uint8Array | string, head: unknown, line: number, read: () => void): void {
+    const kind = isList(head) ? `${head.kind} ${String(head.apiVersion)}` : "";
+    const hash = createHash("sha1").update(kind).update(content).digest("base64");
+    const at = this.#chunk.line + line - 1;
+    const before = this.#known.get(hash);
+    if (before !== undefined) {
+      this.items.push(movedTo(before, at));
+      return;
+    }
+    const { results, broken } = this;
+    this.results = [];
+    this.broken = false;
+    read();
+    this.items.push({ hash, line: at, results: this.results, broken: this.broken });
+    this.results = results;
+    this.broken = broken;
   }
 
   #tooLarge(size: number, line: number): boolean {

@@ -161,6 +161,37 @@ test("FileSource keeps what did not change, by identity, also when lines move", 
   assert.equal(third.services.get("default/z"), before?.services.get("default/z"));
 });
 
+test("FileSource keeps the unchanged items of a long List, by identity, in JSON and YAML", async () => {
+  const items = (changed: string): object[] =>
+    Array.from({ length: 400 }, (_, i) => ({
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { name: `s-${i}`, ...(i === 7 ? { annotations: { note: changed } } : {}) },
+      spec: { clusterIP: i === 7 ? changed : `10.97.${i >> 8}.${i & 255}`, ports: [{ port: 80 }] },
+    }));
+  const json = (changed: string): string =>
+    JSON.stringify({ apiVersion: "v1", kind: "List", items: items(changed) }, null, 2);
+  const yaml = (changed: string): string =>
+    `apiVersion: v1\nkind: List\nitems:\n${items(changed)
+      .map((item) => `- ${JSON.stringify(item)}\n`)
+      .join("")}`;
+  for (const [name, text] of [
+    ["a.json", json],
+    ["a.yaml", yaml],
+  ] as const) {
+    const path = directory();
+    writeFileSync(join(path, name), text("10.98.0.1"));
+    const { source, until } = await watch(path);
+    const before = source.snapshot;
+    writeFileSync(join(path, name), text("10.98.0.2"));
+    const changed = await until("changed", hasIp("s-7", "10.98.0.2"));
+    assert.equal(changed.services.size, 400);
+    for (const [key, one] of changed.services) {
+      assert.equal(one === before?.services.get(key), key !== "default/s-7", `${name} ${key}`);
+    }
+  }
+});
+
 test("FileSource says nothing when a file is touched and nothing is different", async () => {
   const path = directory();
   writeFileSync(join(path, "a.yaml"), service("a", "10.96.0.1"));

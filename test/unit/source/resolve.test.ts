@@ -287,6 +287,15 @@ test("a List of many megabytes names the line of a bad item", async () => {
   assert.equal(set.snapshot.services.size, 399);
 });
 
+test("a List of many items loses a broken one and no other", async () => {
+  const text = JSON.stringify({ apiVersion: "v1", kind: "List", items: ITEMS }, null, 1);
+  const broken = text.replace('"port": 80', '"port": 080');
+  const set = await readManifests(["-"], { nodeName: "", stdin: Readable.from([broken]) });
+  assert.equal(set.snapshot.services.size, 399);
+  assert.match(set.problems[0]?.message ?? "", /no valid JSON/);
+  assert.equal(set.problems.length, 1);
+});
+
 test("YAML is read as Kubernetes reads it: 1.1, but times and sexagesimal numbers are text", async () => {
   const text = SERVICE.replace(
     "namespace: db",
