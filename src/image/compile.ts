@@ -213,7 +213,10 @@ function compileService(
   const claims = new Set<string>();
   for (const [index, port] of clusterIPs.length === 0 ? [] : service.ports.entries()) {
     const key = servicePortKey(service, port);
-    const image = keepIdentity(compileServicePort(service, port, clusterIPs, ordered, node), before?.ports.find((other) => other.key === key));
+    const image = keepIdentity(
+      compileServicePort(service, port, clusterIPs, ordered, node),
+      before?.ports.find((other) => other.key === key),
+    );
     const keys = image.frontends.map((frontend) => claimKey(frontend, port.protocol));
     // The API server refuses such Services; a hand-made one must not overwrite its own earlier port.
     if (ports.some((other) => other.key === key) || keys.some((claim) => claims.has(claim))) {

@@ -69,7 +69,9 @@ interface Placed {
 /** Appends what serves (9.3), sorted. */
 function addBackends(backends: BackendImage[], endpoints: readonly PortEndpoint[]): Placed {
   const base = backends.length;
-  const serving = endpoints.filter(isServing).sort((a, b) => compareIp(a.address, b.address) || a.port - b.port);
+  const serving = endpoints
+    .filter(isServing)
+    .sort((a, b) => compareIp(a.address, b.address) || a.port - b.port);
   for (const { address, port, local } of serving) backends.push({ address, port, local });
   return { base, serving };
 }
