@@ -227,7 +227,8 @@ int ptl_test_run(int handle, const char *program, const void *data_in, uint32_t 
 		 uint32_t err_size);
 
 /* Attaches both directions of each interface, replacing what this object's earlier life left there, without a gap. A failed
- * interface does not stop the others: `results` has one entry a request, `err` the first failure. Returns the number that
+ * interface does not stop the others and is left with neither direction new: `results` has one entry a request, `err` the first
+ * failure. Returns the number that
  * succeeded. tcx links are pinned below <pins>/links, so they outlive the process. */
 int ptl_attach(int handle, const void *requests, uint32_t count, void *results, char *err, uint32_t err_size);
 /* Takes our programs off these interfaces, with pins, and the clsact qdisc if we made it and nothing else uses it.

@@ -293,6 +293,13 @@ static int attach_one(const struct handle *handle, const struct ptl_attach_reque
 	int status = result->mode == PTL_MODE_TCX ? attach_tcx(handle, fds, result, request->ifindex) :
 						    attach_clsact(handle, fds, result, request->ifindex, code);
 
+	/* One direction without the other would translate and never translate back. */
+	if (status < 0 && result->change != PTL_CHANGE_REPLACED) {
+		if (result->mode == PTL_MODE_CLSACT)
+			clsact_remove(handle->pins, request->ifindex);
+		else
+			(void)(tcx_remove(handle->pins, request->ifindex, false) + tcx_remove(handle->pins, request->ifindex, true));
+	}
 	/* The interface may go while we are at it. */
 	if (status < 0 && !if_indextoname(request->ifindex, name)) {
 		*code = PTL_E_NO_DEVICE;

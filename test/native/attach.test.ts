@@ -179,7 +179,8 @@ isolated(import.meta.url, () => {
     const result = await attach(ifindex, "clsact");
     assert.ok(!result.ok);
     assert.equal(result.error.code, "E_NATIVE_FOREIGN_FILTER");
-    assert.ok(hooks(ifindex).includes("in clsact 0 bpf"));
+    assert.deepEqual(hooks(ifindex), ["in clsact 0 bpf"], "the other direction was not left alone");
+    assert.ok(!readdirSync(join(pins, "links")).some((name) => name.startsWith(`${ifindex}-`)));
     library.detach(pins, [ifindex]);
     assert.deepEqual(hooks(ifindex), ["in clsact 0 bpf"]);
   });
