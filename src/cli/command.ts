@@ -75,6 +75,11 @@ export function integerOption(min: number, max: number): (text: string) => numbe
   };
 }
 
+/** Gathers the values of an option that may be repeated. */
+export function repeatedOption(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
 /** Reads a list separated by commas; blanks around its words do not matter. */
 export function listOption(text: string): readonly string[] {
   const words = text

@@ -23,8 +23,8 @@ import { ServiceSync } from "./service-sync.js";
 import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
 
 export interface AgentConfig {
-  /** Directory or file of manifests. */
-  readonly manifests: string;
+  /** Directories and files of manifests; "-" is standard input, read once. */
+  readonly manifests: readonly string[];
   readonly nodeName: string;
   readonly bpfRoot: string;
   readonly interfaces: InterfaceOptions;
@@ -90,13 +90,15 @@ const aborted = (signal: AbortSignal): Promise<void> =>
   });
 
 /** Before anything is touched: an agent that would end at once shall not attach its programs first. */
-function requireManifests(path: string): void {
-  try {
-    statSync(path);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const reason = code === "ENOENT" ? "does not exist" : `cannot be read: ${errorMessage(error)}`;
-    throw new UserError(`${path} ${reason}`, { fields: { path } });
+function requireManifests(paths: readonly string[]): void {
+  for (const path of paths.filter((each) => each !== "-")) {
+    try {
+      statSync(path);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const reason = code === "ENOENT" ? "does not exist" : `cannot be read: ${errorMessage(error)}`;
+      throw new UserError(`${path} ${reason}`, { fields: { path } });
+    }
   }
 }
 
@@ -134,7 +136,7 @@ async function runAlone(config: AgentConfig, pins: string, log: Logger, signal: 
     },
   });
   const source = new FileSource(
-    { paths: [config.manifests], nodeName: config.nodeName },
+    { paths: config.manifests, nodeName: config.nodeName },
     { logger: log, clock: systemClock },
   );
   const audit = setInterval(() => {

@@ -101,16 +101,17 @@ async function populate(cluster: Cluster, stage: Stage, options: DemoOptions, st
   );
   await cluster.writePods(redis);
   stage.working("agents");
-  for (const node of world.nodes) {
-    const agent = cluster.startAgent(node);
-    await agent.log.next((line) => line.msg === "ready", `the agent on ${node.name} being ready`, 30_000);
-    const synced = agent.log.events.find((line) => line.msg === "synced");
-    stage.proved(
-      `agent on ${node.name}: ready ${ms(agent.startedAt, monotonicMs())} after its start, ` +
-        `${synced?.writes ?? "?"} map writes in one transaction`,
-    );
-  }
+  const ready = await Promise.all(world.nodes.map((node) => startAndWait(cluster, node)));
+  for (const line of ready) stage.proved(line);
   return { cluster, stage, node1, node2, client: pods[3] as Pod, redis, options };
+}
+
+async function startAndWait(cluster: Cluster, node: Node): Promise<string> {
+  const { log, startedAt } = cluster.startAgent(node);
+  await log.next((line) => line.msg === "ready", `the agent on ${node.name} being ready`, 30_000);
+  const took = ms(startedAt, monotonicMs());
+  const writes = log.events.find((line) => line.msg === "synced")?.writes ?? "?";
+  return `agent on ${node.name}: ready ${took} after its start, ${writes} map writes in one transaction`;
 }
 
 async function clientSpeaks({ stage, client, redis }: Scene): Promise<void> {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent as a program: how it starts, follows interfaces, stops, dies and comes back.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import type { Node } from "../../src/demo/world/index.js";
 import { Cluster, type LogLine } from "../support/cluster.js";
-import { service } from "../support/manifests.js";
-import { type CliResult, cli } from "./run-cli.js";
+import { manifestText, service } from "../support/manifests.js";
+import { CLI, type CliResult, cli } from "./run-cli.js";
 
 const VIP = "10.96.1.1";
 const LABELS = { app: "web" };
@@ -148,6 +149,29 @@ test("portolan agent logs a broken manifest with file, object and field, and goe
   assert.equal(line.object, "Service default/broken");
   assert.match(String(line.field), /clusterIP/);
   assert.ok(await answers());
+});
+
+test("portolan agent reads standard input beside a directory that it watches", async () => {
+  await cluster.agent(node).end("SIGTERM");
+  const root = `${cluster.bpfRoot(node)}-stdin`;
+  const manifests = ["--manifests", "-", "--manifests", `${cluster.directory}/manifests`];
+  const child = node.spawn([...CLI, "agent", ...manifests, "--bpf-root", root], {
+    stdio: ["pipe", "ignore", "pipe"],
+  });
+  child.stdin?.end(manifestText([service("piped", ["10.96.1.9"], [{ name: "http", port: 80 }])]));
+  let log = "";
+  for await (const chunk of child.stderr ?? []) {
+    log += String(chunk);
+    if (log.includes('"msg":"ready"')) break;
+  }
+  const { stdout } = await cli(["services", "--bpf-root", root]);
+  const exited = once(child, "exit");
+  child.kill("SIGTERM");
+  await exited;
+  await cli(["cleanup", "--bpf-root", root], { inside: node.inside([]) });
+  assert.match(stdout, /default\/piped .*10\.96\.1\.9:80/, log);
+  assert.match(stdout, /default\/web .*10\.96\.1\.1:80/);
+  await cluster.startAgent(node);
 });
 
 test("portolan agent warns at start of br_netfilter off beside a bridge, with the command that mends it", async () => {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Command, Option } from "commander";
-import { describe, integerOption, listOption, run } from "../../command.js";
+import { describe, integerOption, listOption, repeatedOption, run } from "../../command.js";
 
 /** The agent's options as commander gives them. */
 export interface AgentOptions {
-  readonly manifests: string;
+  readonly manifests: readonly string[];
   readonly hostnameOverride?: string;
   readonly devices?: readonly string[];
   readonly podInterfaces?: readonly string[];
@@ -44,7 +44,11 @@ SIGTERM stops the agent and leaves the dataplane up: traffic goes on without it.
       },
     ],
   })
-    .requiredOption("--manifests <dir>", "directory (or file) of Kubernetes manifests; it is watched")
+    .requiredOption(
+      "--manifests <dir>",
+      "directory or file of Kubernetes manifests, watched; - is stdin, read once; may be repeated",
+      repeatedOption,
+    )
     .option("--hostname-override <name>", "this node's name in the manifests (default: the host's name)")
     .option(
       "--devices <names>",

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
-import { describe, run } from "../../command.js";
+import { describe, repeatedOption, run } from "../../command.js";
 
 export interface CompileOptions {
   readonly file: readonly string[];
   readonly node?: string;
 }
-
-const collect = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
 
 export function compileCommand(): Command {
   return describe({
@@ -28,7 +26,11 @@ Problems go to stderr; with an error among them the exit status is 1, and the ot
       },
     ],
   })
-    .requiredOption("-f, --file <path>", "a file, a directory, or - for stdin; may be repeated", collect)
+    .requiredOption(
+      "-f, --file <path>",
+      "a file, a directory, or - for stdin; may be repeated",
+      repeatedOption,
+    )
     .option("--node <name>", "the node whose maps are wanted (default: this host's name)")
     .action(run<CompileOptions>(async () => (await import("./handler.js")).compile));
 }
