@@ -6,11 +6,13 @@
  */
 import { AddressClass } from "../abi/enums.gen.js";
 import type { Family } from "../net/ip.js";
+import type { Sliced } from "../util/slices.js";
 import { LAYOUTS } from "./keys.js";
 
 const CLASSES = 16;
 /** Stands for whatever the kernel holds that is no class of ours: never wanted, so it is written over. */
 const FOREIGN = 8;
+const STRIDE = 1024;
 const ONE_BACKEND = CLASSES;
 const ONE_VIP = CLASSES * 2 ** 24;
 
@@ -40,9 +42,14 @@ export class AddressTable {
     return this.#wrong;
   }
 
-  /** Every key that the kernel holds, with its classes. */
+  /** Every key that the kernel holds, with its classes, in the form of rawClasses(). */
   *inKernel(): IterableIterator<[key: string, classes: number]> {
     for (const [key, packed] of this.#entries) if (packed % CLASSES !== 0) yield [key, packed % CLASSES];
+  }
+
+  /** The classes that the kernel holds and whether there is more in the value; undefined when it does not hold the key. */
+  rawClasses(key: string): number | undefined {
+    return (this.#entries.get(key) ?? 0) % CLASSES || undefined;
   }
 
   /** Does the kernel hold this key, with whatever classes? */
@@ -90,8 +97,13 @@ export class AddressTable {
   }
 
   /** Forgets every reason; what the kernel holds stays known. */
-  clearReasons(): void {
-    for (const [key, packed] of this.#entries) this.#put(key, packed, packed % CLASSES);
+  *clearReasons(): Sliced<void> {
+    let seen = 0;
+    for (const [key, packed] of this.#entries) {
+      if (packed >= CLASSES) this.#put(key, packed, packed % CLASSES);
+      seen += 1;
+      if (seen % STRIDE === 0) yield;
+    }
   }
 
   #wantedOf(key: string, packed: number): number {

@@ -76,7 +76,7 @@ async function readFamily(kernel: KernelMaps, family: Family, options: SliceOpti
   return {
     family,
     cells: Buffer.from(cells.values),
-    slots: new Uint32Array(Uint8Array.from(slots.values).buffer),
+    slots: new Uint32Array(new Uint8Array(slots.values).buffer),
     frontends,
     addresses,
     capacity: {
@@ -165,13 +165,23 @@ export function* compareMirrors(believed: Mirror, found: Mirror): Sliced<Map<Map
   const note = (map: MapName, count: number): void => {
     if (count > 0) different.set(map, count);
   };
-  note("services", yield* differingEntries(believed.names, found.names));
+  const ofMaps = <K, V>(a: ReadonlyMap<K, V>, b: ReadonlyMap<K, V>): Sliced<number> =>
+    differingEntries(a, a.size, (key) => b.get(key), b.size);
+  note("services", yield* ofMaps(believed.names, found.names));
   for (const family of FAMILIES) {
     const a = believed.families[family];
     const b = found.families[family];
-    note(`frontends${family}`, yield* differingEntries(a.frontends, b.frontends));
-    const addresses = (table: AddressTable): Map<string, number> => new Map(table.inKernel());
-    note(`addresses${family}`, yield* differingEntries(addresses(a.addresses), addresses(b.addresses)));
+    note(`frontends${family}`, yield* ofMaps(a.frontends, b.frontends));
+    const held = b.addresses;
+    note(
+      `addresses${family}`,
+      yield* differingEntries(
+        a.addresses.inKernel(),
+        a.addresses.present,
+        (key) => held.rawClasses(key),
+        held.present,
+      ),
+    );
     note(`backends${family}`, yield* differingCells(a.cells, b.cells, LAYOUTS[family].cell));
     note(`slots${family}`, yield* differingCells(bytesOfWords(a.slots), bytesOfWords(b.slots), 4));
   }
@@ -182,16 +192,24 @@ function bytesOfWords(words: Uint32Array): Buffer {
   return Buffer.from(words.buffer, words.byteOffset, words.byteLength);
 }
 
-function* differingEntries<K, V>(a: ReadonlyMap<K, V>, b: ReadonlyMap<K, V>): Sliced<number> {
+/** Entries of a that b has not or has otherwise, and entries that only b has. */
+function* differingEntries<K, V>(
+  a: Iterable<readonly [K, V]>,
+  sizeOfA: number,
+  inB: (key: K) => V | undefined,
+  sizeOfB: number,
+): Sliced<number> {
   let same = 0;
+  let inBoth = 0;
   let seen = 0;
   for (const [key, value] of a) {
-    if (b.get(key) === value) same += 1;
+    const other = inB(key);
+    if (other !== undefined) inBoth += 1;
+    if (other === value) same += 1;
     seen += 1;
     if (seen % STRIDE === 0) yield;
   }
-  const inBoth = [...a.keys()].reduce((sum, key) => sum + Number(b.has(key)), 0);
-  return a.size + b.size - inBoth - same;
+  return sizeOfA + sizeOfB - inBoth - same;
 }
 
 function* differingCells(a: Buffer, b: Buffer, size: number): Sliced<number> {

@@ -82,9 +82,11 @@ function* findChanges(state: State, image: Image, sync: number): Sliced<Changes>
     if (changes.length % 64 === 0) yield;
   }
   const removed = [...state.ports.values(), ...state.strays].filter((port) => port.wantedBy !== sync);
-  const order = ({ port, image: { key } }: Change): string => (port ? `0${key}` : `1${key}`);
-  changes.sort((a, b) => (order(a) < order(b) ? -1 : 1));
-  return { changes, removed };
+  yield;
+  const byKey = (a: Change, b: Change): number => (a.image.key < b.image.key ? -1 : 1);
+  const known = changes.filter(({ port }) => port !== null).sort(byKey);
+  const added = changes.filter(({ port }) => port === null).sort(byKey);
+  return { changes: [...known, ...added], removed };
 }
 
 /** The name of an index was lost: its frontends tell whose it is, and the cells keep serving the flows they have. */

@@ -44,7 +44,8 @@ const STRIDE = 512;
 
 /** The state behind a mirror. The mirror becomes part of it. */
 export function* restore(mirror: Mirror, options: RestoreOptions): Sliced<State> {
-  const ports = new Ports(mirror);
+  const ports = new Ports();
+  yield* ports.read(mirror);
   const four = yield* restoreFamily(mirror.families[4], ports, options);
   const six = yield* restoreFamily(mirror.families[6], ports, options);
   return {
@@ -72,17 +73,21 @@ class Ports {
   /** One above every index that is in use, or was by what a free cell says. */
   #end = 0;
 
-  constructor(mirror: Mirror) {
+  *read(mirror: Mirror): Sliced<void> {
     for (const [index, name] of mirror.names) {
       this.at(index);
       this.#protocols.set(index, protocolOfName(name));
     }
+    yield;
+    let seen = 0;
     // An index whose name is missing: its frontends tell the protocol.
     for (const family of FAMILIES) {
       for (const [key, value] of mirror.families[family].frontends) {
         const { service } = frontendCodec.decode(bytesOf(value));
         if (!this.#protocols.has(service))
           this.#protocols.set(service, key.charCodeAt(LAYOUTS[family].protocol));
+        seen += 1;
+        if (seen % STRIDE === 0) yield;
       }
     }
   }
@@ -146,11 +151,12 @@ function* restoreFamily(
   ports: Ports,
   { quarantineUntil, floors }: RestoreOptions,
 ): Sliced<FamilyState> {
-  mirror.addresses.clearReasons();
+  yield* mirror.addresses.clearReasons();
   const generations = yield* restoreCells(mirror, ports, floors?.[mirror.family] ?? null);
   const { owners, good, bad } = yield* readFrontends(mirror, ports);
   const brokenCells = cellsNamedBy(mirror, bad);
-  const slots = restoreSlots(mirror, good, bad, quarantineUntil);
+  const slots = yield* restoreSlots(mirror, good, bad, quarantineUntil);
+  yield;
   return {
     mirror,
     cells: IndexAllocator.restore(
@@ -234,10 +240,11 @@ function* readFrontends(mirror: FamilyMirror, ports: Ports): Sliced<Frontends> {
       if (!isSound(mirror, choice, tag, service)) bad.push(range);
       else if (choice.count > 0) named.push(range);
     }
-    if (named.length % STRIDE === 0) yield;
+    if (owners.size % STRIDE === 0) yield;
   }
   const good = withoutOverlaps(named, bad);
-  for (const range of good) {
+  for (const [i, range] of good.entries()) {
+    if (i % STRIDE === 0) yield;
     const port = ports.in(range.service, mirror.family);
     const set = setText(Array.from(mirror.slots.subarray(range.base, range.base + range.count)));
     const known = port.ranges.get(set);
@@ -315,16 +322,17 @@ const PAST = 1;
 const BROKEN = 2;
 const GOOD = 3;
 
-function restoreSlots(
+function* restoreSlots(
   mirror: FamilyMirror,
   good: readonly SlotRange[],
   bad: readonly SlotRange[],
   until: number,
-): { readonly allocator: RangeAllocator; readonly broken: readonly SlotRange[] } {
+): Sliced<{ readonly allocator: RangeAllocator; readonly broken: readonly SlotRange[] }> {
   const marks = new Uint8Array(mirror.slots.length);
   for (let slot = 0; slot < marks.length; slot += 1) if (mirror.slots[slot] !== 0) marks[slot] = PAST;
   for (const { base, count } of bad) marks.fill(BROKEN, base, base + count);
   for (const { base, count } of good) marks.fill(GOOD, base, base + count);
+  yield;
   const broken = runsOf(marks, BROKEN);
   const allocator = RangeAllocator.restore(marks.length, [...good, ...broken], runsOf(marks, PAST), until);
   return { allocator, broken };

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Manifests to kernel maps, stage by stage: `make bench-compile [ARGS="1000x10 …"]`. Each shape runs in a process of its own,
+ * so that its peak memory is its own. As root the maps are the kernel's (private ones that vanish with the process), otherwise
+ * they are in memory; the result says which. Writes bench/results/compile.json.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, release, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { MapName } from "../../src/abi/maps.gen.js";
+import { Reconciler, type SyncResult } from "../../src/dataplane/reconciler.js";
+import { createCompiler } from "../../src/image/compile.js";
+import type { Image } from "../../src/image/types.js";
+import type { KernelMaps } from "../../src/native/kernel.js";
+import { readManifests } from "../../src/source/file/read-manifests.js";
+import { inSlices } from "../../src/util/slices.js";
+import { manifests, type Shape } from "./manifests.js";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const TURN_LIMIT_MS = 50;
+
+interface Stage {
+  /** By the wall clock. */
+  readonly ms: number;
+  /** CPU time of all threads of the process. */
+  readonly cpuMs: number;
+  /** The longest time between two turns of the event loop, by the wall clock: other processes' work counts, too. */
+  readonly longestTurnMs: number;
+  /** The same by the CPU time of this process: what the limit is about. Its other threads (GC, FFI) count, too. */
+  readonly longestTurnCpuMs: number;
+}
+
+interface ShapeResult extends Shape {
+  readonly maps: "kernel" | "memory";
+  readonly manifestBytes: number;
+  readonly stages: Readonly<Record<string, Stage>>;
+  /** Of the first load, the change of one endpoint, and the restart. */
+  readonly writes: { readonly load: number; readonly change: number; readonly restart: number };
+  readonly ffiCalls: { readonly load: number; readonly change: number; readonly restart: number };
+  readonly planMs: number;
+  readonly applyMs: number;
+  readonly peakRssMiB: number;
+  readonly rssWithoutServicesMiB: number;
+}
+
+async function openKernel(shape: Shape): Promise<{ kernel: KernelMaps; maps: "kernel" | "memory" }> {
+  const backends = shape.services * shape.endpoints;
+  const maxEntries: Partial<Record<MapName, number>> = {};
+  if (backends > 100_000) {
+    for (const map of ["backends4", "backend_stats4"] as const) maxEntries[map] = 2 * backends;
+    for (const map of ["slots4", "addresses4"] as const) maxEntries[map] = 3 * backends;
+  }
+  if (process.getuid?.() !== 0) {
+    const { MemoryKernel } = await import("../../src/native/memory.js");
+    return { kernel: new MemoryKernel({ maxEntries }), maps: "memory" };
+  }
+  const { NativeLibrary } = await import("../../src/native/lib.js");
+  return { kernel: await new NativeLibrary().open({ pins: "", maxEntries }), maps: "kernel" };
+}
+
+/** Wakes up in every turn of the event loop and looks how long ago the last one was. */
+class TurnMeter {
+  readonly #timer: NodeJS.Timeout;
+  #wall = performance.now();
+  #cpu = process.cpuUsage();
+  longestTurnMs = 0;
+  longestTurnCpuMs = 0;
+
+  constructor() {
+    this.#timer = setInterval(() => this.#look(), 1);
+  }
+
+  #look(): void {
+    const wall = performance.now();
+    const { user, system } = process.cpuUsage(this.#cpu);
+    this.longestTurnMs = Math.max(this.longestTurnMs, wall - this.#wall);
+    this.longestTurnCpuMs = Math.max(this.longestTurnCpuMs, (user + system) / 1000);
+    this.#wall = wall;
+    this.#cpu = process.cpuUsage();
+  }
+
+  stop(): void {
+    this.#look();
+    clearInterval(this.#timer);
+  }
+}
+
+class Stopwatch {
+  readonly stages: Record<string, Stage> = {};
+
+  async time<T>(name: string, work: () => Promise<T>): Promise<T> {
+    globalThis.gc?.();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const meter = new TurnMeter();
+    const started = performance.now();
+    const cpu = process.cpuUsage();
+    const result = await work();
+    const ms = performance.now() - started;
+    const { user, system } = process.cpuUsage(cpu);
+    await new Promise((resolve) => setImmediate(resolve));
+    meter.stop();
+    this.stages[name] = {
+      ms: round(ms),
+      cpuMs: round((user + system) / 1000),
+      longestTurnMs: round(meter.longestTurnMs),
+      longestTurnCpuMs: round(meter.longestTurnCpuMs),
+    };
+    return result;
+  }
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}
+
+function checked(result: SyncResult): SyncResult {
+  if (result.failure || result.refused.length > 0)
+    throw new Error(`sync failed: ${JSON.stringify(result.failure ?? result.refused[0])}`);
+  return result;
+}
+
+async function runShape(shape: Shape): Promise<ShapeResult> {
+  const directory = mkdtempSync(join(tmpdir(), "portolan-bench-"));
+  try {
+    return await measure(shape, directory);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+async function measure(shape: Shape, directory: string): Promise<ShapeResult> {
+  const before = join(directory, "before.yaml");
+  const after = join(directory, "after.yaml");
+  const manifestBytes = writeManifests(before, manifests(shape));
+  writeManifests(after, manifests(shape, Math.floor(shape.services / 2)));
+  const { kernel, maps } = await openKernel(shape);
+  const watch = new Stopwatch();
+  const rssWithoutServicesMiB = mebibytes(process.memoryUsage.rss());
+  const read = (path: string) => readManifests([path], { nodeName: "node-0" });
+  const compiler = createCompiler();
+  const reconciler = new Reconciler({ kernel });
+  const compile = async (path: string): Promise<Image> => {
+    const { snapshot } = await read(path);
+    return await inSlices(compiler.compileSliced(snapshot));
+  };
+
+  const { snapshot, problems } = await watch.time("parse", () => read(before));
+  if (problems.length > 0) throw new Error(`manifests: ${problems[0]?.message}`);
+  const image = await watch.time("compile", () => inSlices(compiler.compileSliced(snapshot)));
+  const load = checked(await watch.time("load", () => reconciler.sync(image)));
+  const restart = checked(await watch.time("restart", () => new Reconciler({ kernel }).sync(image)));
+  const changed = changeOne(image, await compile(after), shape);
+  const change = checked(await watch.time("change", () => reconciler.sync(changed)));
+  return {
+    ...shape,
+    maps,
+    manifestBytes,
+    stages: watch.stages,
+    writes: { load: load.writes, change: change.writes, restart: restart.writes },
+    ffiCalls: { load: load.ffiCalls, change: change.ffiCalls, restart: restart.ffiCalls },
+    planMs: round(load.planMs),
+    applyMs: round(load.applyMs),
+    peakRssMiB: round(process.resourceUsage().maxRSS / 1024),
+    rssWithoutServicesMiB,
+  };
+}
+
+/** The image with the one service port that the second set of manifests changes; the others keep their identity. */
+function changeOne(image: Image, after: Image, { services }: Shape): Image {
+  const i = Math.floor(services / 2);
+  const key = `team-${i % 100}/service-${i}:http/TCP`;
+  const port = after.servicePorts.get(key);
+  if (!port) throw new Error(`no service port ${key}`);
+  return { ...image, servicePorts: new Map(image.servicePorts).set(key, port) };
+}
+
+function writeManifests(path: string, text: string): number {
+  writeFileSync(path, text);
+  return Buffer.byteLength(text);
+}
+
+function mebibytes(bytes: number): number {
+  return round(bytes / 2 ** 20);
+}
+
+function parseShape(text: string): Shape {
+  const [services = 0, endpoints = 0] = text.split("x").map(Number);
+  if (!(services > 0 && endpoints > 0)) throw new Error(`not a shape: "${text}" (write 10000x10)`);
+  return { services, endpoints };
+}
+
+function columns(name: string, ...cells: readonly string[]): string {
+  return `${name.padEnd(10)}${cells.map((cell) => cell.padStart(17)).join("")}`;
+}
+
+function print(results: readonly ShapeResult[]): void {
+  for (const { services, endpoints, maps, stages, writes, ffiCalls, ...rest } of results) {
+    console.log(
+      `\n${services} Services x ${endpoints} endpoints, maps: ${maps}, ${mebibytes(rest.manifestBytes)} MiB of manifests`,
+    );
+    console.log(`  ${columns("stage", "ms", "CPU ms", "longest turn ms", "of it CPU ms")}`);
+    for (const [name, { ms, cpuMs, longestTurnMs, longestTurnCpuMs }] of Object.entries(stages)) {
+      const mark = longestTurnCpuMs > TURN_LIMIT_MS ? "  over the limit" : "";
+      console.log(
+        `  ${columns(name, ...[ms, cpuMs, longestTurnMs, longestTurnCpuMs].map((each) => each.toFixed(1)))}${mark}`,
+      );
+    }
+    console.log(
+      `  load = read and plan ${rest.planMs} ms + apply ${rest.applyMs} ms, and keeping the account of it`,
+    );
+    console.log(`  writes: load ${writes.load}, one endpoint ${writes.change}, restart ${writes.restart}`);
+    console.log(
+      `  FFI calls: load ${ffiCalls.load}, one endpoint ${ffiCalls.change}, restart ${ffiCalls.restart}`,
+    );
+    console.log(
+      `  memory: peak ${rest.peakRssMiB} MiB (${rest.rssWithoutServicesMiB} MiB before the first manifest)`,
+    );
+  }
+}
+
+function runAll(shapes: readonly string[]): void {
+  const results = shapes.map((shape): ShapeResult => {
+    const argv = ["--expose-gc", "--import", "tsx", fileURLToPath(import.meta.url), "--one", shape];
+    const output = execFileSync(process.execPath, argv, {
+      encoding: "utf8",
+      cwd: ROOT,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    return JSON.parse(output) as ShapeResult;
+  });
+  const machine = {
+    node: process.version,
+    kernel: release(),
+    cpu: cpus()[0]?.model ?? "",
+    cpus: cpus().length,
+    load: loadavg(),
+  };
+  mkdirSync(join(ROOT, "bench/results"), { recursive: true });
+  const file = join(ROOT, "bench/results/compile.json");
+  writeFileSync(file, `${JSON.stringify({ machine, turnLimitMs: TURN_LIMIT_MS, results }, null, 2)}\n`);
+  print(results);
+  console.log(
+    `\nload average ${machine.load.map((each) => each.toFixed(1)).join(" ")} on ${machine.cpus} CPUs; ${file}`,
+  );
+}
+
+const [first = "10000x10", ...others] = process.argv.slice(2);
+if (first === "--one") console.log(JSON.stringify(await runShape(parseShape(others[0] ?? ""))));
+else runAll(process.argv.length > 2 ? [first, ...others] : ["10000x10", "5000x50"]);
