@@ -143,6 +143,10 @@ twins(bench, "A datagram from one backend to another that answers is no direct f
   await lab.expect("ptl_pod_in", lab.packet("backend", "backend2", udp(8080, 40000)), {
     reasons: ["PASS_DIRECT"],
   });
+  await lab.expectNat(
+    "IN udp backend2:40000 > vip:80 => backend:8080, peer 40000, forward",
+    "OUT udp backend:8080 > backend2:40000 => vip:80, peer 40000, forward [reply]",
+  );
   await lab.expect("ptl_pod_out", lab.packet("backend", "backend2", udp(8080, 40000)), {
     packet: lab.packet("vip", "backend2", udp(80, 40000)),
     reasons: ["TRANSLATED"],

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The life of a nat entry: how long each state lasts, what is dead, who may take its place. */
 import assert from "node:assert/strict";
+import { NatState } from "../../src/abi/enums.gen.js";
 import { tcp, udp } from "../support/packet.js";
 import { dissectFrame, fieldText } from "../support/packet-dissect.js";
 import { type Lab, openBench, twins } from "./support/lab.js";
@@ -250,3 +251,41 @@ twins(bench, "Entries outlive the wrap of the 32-bit tick counter", async (lab) 
   assert.equal(outcome.reasons[live ? "TRANSLATED" : "FLOW_NEW"], 1);
   assert.equal(fieldText(dissectFrame(outcome.frame), "ip.dst"), lab.at.backend);
 });
+
+/** How long an entry with these TCP state bits lives: the rule in words, where the programs have a table. */
+function tcpLimit(state: number): number {
+  const has = (bit: number) => (state & bit) !== 0;
+  if (has(NatState.RST_FORWARD) || has(NatState.RST_REPLY)) return TEST_CONFIG.timeoutTcpClosed;
+  if (has(NatState.FIN_FORWARD) && has(NatState.FIN_REPLY)) return TEST_CONFIG.timeoutTcpClosed;
+  if (!has(NatState.ESTABLISHED)) return TEST_CONFIG.timeoutTcpOpening;
+  if (has(NatState.FIN_FORWARD) || has(NatState.FIN_REPLY)) return TEST_CONFIG.timeoutTcpHalfClosed;
+  return TEST_CONFIG.timeoutTcpEstablished;
+}
+
+twins(
+  bench,
+  "Each of the 128 combinations of what a TCP flow can have shown has its time, to the tick",
+  async (lab) => {
+    const service = await web(lab);
+    const rest = { cell: service.cells[0] ?? 0, service: service.index };
+    const line = "OUT tcp backend:8080 > client:40000 => vip:80, peer 40000,  [reply]";
+    const reply = lab.packet("backend", "client", tcp(8080, 40000, "PA"));
+    for (let state = 0; state < 128; state++) {
+      const limit = tcpLimit(state);
+      for (const [age, reason] of [
+        // One tick of room, in which the clock may move on.
+        [limit - 2, "TRANSLATED"],
+        [limit, "PASS_EGRESS_MISS"],
+      ] as const) {
+        await lab.reset();
+        await lab.setNat(line, { ...rest, age, state });
+        const { reasons } = await lab.run("ptl_pod_out", reply);
+        assert.equal(
+          reasons[reason],
+          1,
+          `state ${state}, ${age} of ${limit} ticks old: ${JSON.stringify(reasons)}`,
+        );
+      }
+    }
+  },
+);

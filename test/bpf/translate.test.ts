@@ -191,3 +191,30 @@ twins(bench, "Translated sums are right across the whole range of source ports",
     assert.equal(fieldText(dissection, "udp.sport"), String(port));
   }
 });
+
+twins(bench, "Senders inside and outside the cluster each get their own choice", async (lab) => {
+  const service = await web(lab);
+  await lab.publish(service, [{ host: "backend", port: 8080 }], [{ host: "backend2", port: 8080 }]);
+  await clientSends(lab, WEB_FLOW, "S");
+  await lab.expect("ptl_net_in", lab.packet("stranger", "vip", tcp(40000, 80)), {
+    packet: lab.packet("stranger", "backend2", tcp(40000, 8080)),
+    reasons: ["FLOW_NEW"],
+  });
+});
+
+twins(
+  bench,
+  "Senders outside may have no backend where those inside have one, and the reverse",
+  async (lab) => {
+    const service = await web(lab);
+    const other = await web(lab, { vip: "vip2" });
+    await lab.publish(service, [{ host: "backend", port: 8080 }], []);
+    await lab.publish(other, [], [{ host: "backend", port: 8080 }]);
+    const verdict = async (program: "ptl_pod_in" | "ptl_net_in", vip: "vip" | "vip2") =>
+      (await lab.run(program, lab.packet("client", vip, tcp(41000, 80)))).verdict;
+    assert.equal(await verdict("ptl_net_in", "vip"), "redirect");
+    assert.equal(await verdict("ptl_pod_in", "vip"), "pass");
+    assert.equal(await verdict("ptl_pod_in", "vip2"), "redirect");
+    assert.equal(await verdict("ptl_net_in", "vip2"), "pass");
+  },
+);

@@ -188,12 +188,36 @@ export class Lab {
     return await this.publish(service, spec.endpoints);
   }
 
-  /** Replaces the endpoints of a Service by one write of its choice word, and retires the cells it had. */
-  async publish(service: Service, endpoints: readonly Endpoint[]): Promise<Service> {
-    const bench = this.#bench;
+  /**
+   * Replaces the endpoints of a Service by one write of its choice words, and retires the cells it had. `external`: what
+   * senders outside the cluster get, the same unless given.
+   */
+  async publish(
+    service: Service,
+    endpoints: readonly Endpoint[],
+    external?: readonly Endpoint[],
+  ): Promise<Service> {
     const { spec, index } = service;
-    const cells: number[] = [];
+    const key = this.#addrPort(spec.vip, spec.port, PROTOCOL_NUMBER[spec.protocol]);
+    const inside = await this.#slots(spec, index, key, endpoints);
+    const outside = external === undefined ? inside : await this.#slots(spec, index, key, external);
+    const value = frontendCodec.encode({
+      internal: inside.word,
+      external: outside.word,
+      service: index,
+      affinitySeconds: 0,
+      flags: FrontendFlag.FRONTEND_CLUSTER_IP,
+    });
+    await this.#set(this.map("frontends"), key, value);
+    for (const cell of service.cells) await this.retire(cell, index, { host: "unspecified", port: 0 });
+    return { spec, index, cells: inside.cells };
+  }
+
+  /** Fills cells and slots for endpoints, and returns the choice word that leads to them. */
+  async #slots(spec: ServiceSpec, index: number, key: Uint8Array, endpoints: readonly Endpoint[]) {
+    const bench = this.#bench;
     const base = bench.nextSlot;
+    const cells: number[] = [];
     for (const endpoint of endpoints) {
       const cell = bench.nextCell++;
       cells.push(cell);
@@ -203,25 +227,12 @@ export class Lab {
       const number = PROTOCOL_NUMBER[spec.protocol];
       await this.#class(endpoint.host, endpoint.port, number, AddressClass.CLASS_BACKEND_PORT);
     }
-    const key = this.#addrPort(spec.vip, spec.port, PROTOCOL_NUMBER[spec.protocol]);
     const tag = choiceTag(key);
     const word =
       cells.length === 0
         ? encodeEmptyChoice(tag, spec.whenEmpty ?? "reject")
         : encodeChoice({ tag, count: cells.length, base });
-    await this.#set(
-      this.map("frontends"),
-      key,
-      frontendCodec.encode({
-        internal: word,
-        external: word,
-        service: index,
-        affinitySeconds: 0,
-        flags: FrontendFlag.FRONTEND_CLUSTER_IP,
-      }),
-    );
-    for (const cell of service.cells) await this.retire(cell, index, { host: "unspecified", port: 0 });
-    return { spec, index, cells };
+    return { cells, word };
   }
 
   /** A live cell, of the first generation unless told otherwise. */
@@ -348,10 +359,10 @@ export class Lab {
     assert.deepEqual(found.sort(), [...lines].sort(), `nat${this.family}`);
   }
 
-  /** Puts an entry, last seen `age` ticks ago. */
+  /** Puts an entry, last seen `age` ticks ago. `state`: bits instead of the line's words. */
   async setNat(
     line: string,
-    rest: { cell: number; generation?: number; age?: number; service?: number },
+    rest: { cell: number; generation?: number; age?: number; service?: number; state?: number },
   ): Promise<void> {
     const entry = parseNat(this.family, line, {
       backend: rest.cell,
@@ -359,7 +370,8 @@ export class Lab {
       lastSeen: (this.now() - (rest.age ?? 0)) >>> 0,
       service: rest.service ?? 0,
     });
-    const { key, value } = encodeNat(this.family, entry);
+    const state = rest.state ?? entry.value.state;
+    const { key, value } = encodeNat(this.family, { key: entry.key, value: { ...entry.value, state } });
     await this.#set(this.map("nat"), key, value);
   }
 
