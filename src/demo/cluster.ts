@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The demonstration's cluster: a world of two nodes, redis servers in its pods, and one agent on each node. */
 import type { ChildProcess } from "node:child_process";
-import { mkdir, mkdtemp, readdir, rename, rm, rmdir, writeFile } from "node:fs/promises";
+import { rmdirSync, rmSync } from "node:fs";
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -30,6 +31,9 @@ export interface Agent {
 const CGROUP_ROOTS = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 export const REDIS_PORT = 6379;
 
+/** What this demonstration pins is below it. */
+const pinDirectory = (): string => `/sys/fs/bpf/portolan-demo-${process.pid}`;
+
 /** Everything that the demonstration makes, and removes again. */
 export class Cluster {
   readonly world: World;
@@ -38,6 +42,7 @@ export class Cluster {
   readonly #directory: string;
   readonly #agents = new Map<string, Agent>();
   readonly #cgroups: readonly string[];
+  readonly #onExit = (): void => this.#removeFiles();
 
   private constructor(world: World, directory: string, cli: readonly string[], cgroups: readonly string[]) {
     this.world = world;
@@ -45,6 +50,7 @@ export class Cluster {
     this.manifests = join(directory, "manifests");
     this.#cli = cli;
     this.#cgroups = cgroups;
+    process.on("exit", this.#onExit); // after the world's own, which ends the processes
   }
 
   /** @param cli program and arguments that run this product's command line */
@@ -64,7 +70,7 @@ export class Cluster {
 
   /** Where this node's maps are pinned. */
   bpfRoot(node: Node): string {
-    return `/sys/fs/bpf/portolan-demo-${process.pid}/${node.name}`;
+    return join(pinDirectory(), node.name);
   }
 
   /** Starts a redis with the host's name under the key "pod", and waits until it answers. */
@@ -157,15 +163,21 @@ export class Cluster {
       await this.stopAgent(node, "SIGKILL");
       await node.exec(this.argv(node, ["cleanup"]), { check: false }); // it may have been done by a step
     }
-    await rmdir(`/sys/fs/bpf/portolan-demo-${process.pid}`).catch(() => {}); // removed, or never made
     await this.world.close();
-    for (const cgroup of this.#cgroups) await rmdir(cgroup).catch(() => {}); // empty now, unless a process hangs
-    await rm(this.#directory, { recursive: true, force: true });
+    process.removeListener("exit", this.#onExit);
+    this.#removeFiles();
   }
 
-  /** Whether anything is pinned for a node. */
-  async hasPins(node: Node): Promise<boolean> {
-    return (await readdir(this.bpfRoot(node)).catch(() => [])).length > 0;
+  /** Whatever was made outside of the namespaces. Also when the process is ending and cannot wait. */
+  #removeFiles(): void {
+    for (const path of [pinDirectory(), this.#directory]) rmSync(path, { recursive: true, force: true });
+    for (const cgroup of this.#cgroups) {
+      try {
+        rmdirSync(cgroup);
+      } catch {
+        // gone already
+      }
+    }
   }
 }
 

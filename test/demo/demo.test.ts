@@ -61,6 +61,9 @@ function assertNothingLeft(pid: number): void {
     [],
   );
   assert.ok(!existsSync(`/sys/fs/bpf/portolan-demo-${pid}`), "pins");
+  const cgroups = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].filter((root) => existsSync(root));
+  const left = cgroups.flatMap((root) => readdirSync(root)).filter((name) => name.startsWith(`ptl-${pid}-`));
+  assert.deepEqual(left, [], "cgroups");
   const { stdout } = spawnSync("pgrep", ["-f", `portolan-demo-${pid}/`], { encoding: "utf8" });
   assert.equal(stdout, "", "processes");
 }
@@ -121,4 +124,14 @@ test("portolan demo interrupted in the middle says so with status 130, and remov
   assert.equal(await demo.ended, 130, demo.output());
   assert.match(demo.output(), /interrupted/);
   assertNothingLeft(pid as number);
+});
+
+test("portolan demo whose output nobody reads any more ends, and removes the world", async () => {
+  const before = temporary();
+  const demo = startDemo();
+  await demo.until(/redis servers answer/);
+  demo.child.stdout?.destroy();
+  await demo.ended;
+  assertNothingLeft(demo.child.pid as number);
+  assert.deepEqual(temporary(), before);
 });

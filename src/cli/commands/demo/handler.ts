@@ -15,6 +15,9 @@ export const demo: Handler<DemoOptions> = async (options) => {
     if (controller.signal.aborted) process.exit(130);
     controller.abort();
   };
+  // `portolan demo | head` ends it too, but not without putting things in order.
+  process.stdout.removeAllListeners("error");
+  process.stdout.on("error", () => controller.abort());
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
   const outcome = await runDemo({
     keep: options.keep === true,
