@@ -221,10 +221,11 @@ int ptl_apply(int handle, const void *buffer, uint32_t size, uint32_t batch, voi
 int ptl_dump(int handle, uint32_t map, uint32_t limit, uint32_t batch, void *cursor, void *keys, void *values,
 	     uint32_t capacity, char *err, uint32_t err_size);
 
-/* BPF_PROG_TEST_RUN of a program of an opened object. `ctx` is a struct __sk_buff or empty; it is read and written. */
+/* BPF_PROG_TEST_RUN of a program of an opened object. `ctx` is a struct __sk_buff or empty; it is read and written.
+ * `flags` are the kernel's BPF_F_TEST_*. */
 int ptl_test_run(int handle, const char *program, const void *data_in, uint32_t data_in_size, void *data_out,
-		 uint32_t data_out_size, void *ctx, uint32_t ctx_size, uint32_t repeat, void *result, char *err,
-		 uint32_t err_size);
+		 uint32_t data_out_size, void *ctx, uint32_t ctx_size, uint32_t repeat, uint32_t flags, void *result,
+		 char *err, uint32_t err_size);
 
 /* Attaches both directions of each interface, replacing what this object's earlier life left there, without a gap. A failed
  * interface does not stop the others and is left with neither direction new: `results` has one entry a request, `err` the first

@@ -15,8 +15,8 @@ static int run(const struct program *program, union bpf_attr *attr, struct ptl_t
 }
 
 EXPORT int ptl_test_run(int number, const char *name, const void *data_in, uint32_t data_in_size, void *data_out,
-			uint32_t data_out_size, void *ctx, uint32_t ctx_size, uint32_t repeat, void *result_out, char *text,
-			uint32_t text_size)
+			uint32_t data_out_size, void *ctx, uint32_t ctx_size, uint32_t repeat, uint32_t flags,
+			void *result_out, char *text, uint32_t text_size)
 {
 	struct error err = error_begin(text, text_size);
 	struct handle *handle = handle_get(number);
@@ -34,6 +34,7 @@ EXPORT int ptl_test_run(int number, const char *name, const void *data_in, uint3
 	attr.test.ctx_out = ctx_size ? (uintptr_t)ctx : 0;
 	attr.test.ctx_size_in = attr.test.ctx_size_out = ctx_size;
 	attr.test.repeat = repeat;
+	attr.test.flags = flags;
 	for (uint32_t i = 0; i < handle->program_count; i++)
 		if (!strcmp(handle->programs[i].name, name))
 			status = run(&handle->programs[i], &attr, &result);

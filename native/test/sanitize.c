@@ -115,8 +115,8 @@ static void try_run(int handle)
 	uint8_t *in = calloc(1, 64), *out = malloc(64), *ctx = calloc(1, 256);
 	struct ptl_test_result *result = malloc(sizeof(*result));
 
-	expect("test run", ptl_test_run(handle, "ptl_pod_in", in, 64, out, 64, ctx, 256, 2, result, ERR), 0);
-	expect("unknown program", ptl_test_run(handle, "none", in, 64, out, 64, ctx, 256, 1, result, ERR), -2);
+	expect("test run", ptl_test_run(handle, "ptl_pod_in", in, 64, out, 64, ctx, 256, 2, 0, result, ERR), 0);
+	expect("unknown program", ptl_test_run(handle, "none", in, 64, out, 64, ctx, 256, 1, 0, result, ERR), -2);
 	free(in);
 	free(out);
 	free(ctx);

@@ -23,6 +23,7 @@ const SKB = {
 /** More than any kernel's struct __sk_buff (184 on Linux 5.10, 192 on 6.18): the rest must be zero, and a shorter one is ENOSPC. */
 const SKB_BYTES = 256;
 const ATTACH_SYNC = 4;
+const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
 
 export interface TestRunOptions {
   /** An Ethernet frame. */
@@ -36,6 +37,11 @@ export interface TestRunOptions {
   readonly gsoSegs?: number;
   /** Default 1. The kernel does not restore the packet in between. */
   readonly repeat?: number;
+  /**
+   * Give the packet the sum that a network card computes over all of it (CHECKSUM_COMPLETE), and fail with EBADMSG when
+   * the program leaves a sum that does not fit. Linux 6.10.
+   */
+  readonly checksumComplete?: boolean;
   /** Room beyond the input's length; default 512. */
   readonly outRoom?: number;
 }
@@ -90,6 +96,7 @@ export class LoadedObject extends NativeMaps {
       ctx,
       ctx.length,
       options.repeat ?? 1,
+      options.checksumComplete ? BPF_F_TEST_SKB_CHECKSUM_COMPLETE : 0,
       result,
     );
     const { retval, durationNs, dataOutSize } = ptlTestResultCodec.decode(result);

@@ -44,7 +44,7 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_map_infos: ["int", "u32", "out", "u32", ...ERROR],
   ptl_apply: ["int", "in", "u32", "u32", "out", ...ERROR],
   ptl_dump: ["int", "u32", "u32", "u32", "out", "out", "out", "u32", ...ERROR],
-  ptl_test_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "u32", "out", ...ERROR],
+  ptl_test_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "u32", "u32", "out", ...ERROR],
   ptl_attach: ["int", "in", "u32", "out", ...ERROR],
   ptl_detach: ["text", "in", "u32", ...ERROR],
   ptl_attachments: ["in", "u32", "out", "u32", ...ERROR],
