@@ -145,6 +145,7 @@ async function runAlone(config: AgentConfig, pins: string, log: Logger, signal: 
   }, config.auditSeconds * 1000);
   try {
     log.info({ node: config.nodeName, manifests: config.manifests, pins }, "starting");
+    library.sweep(pins); // links of interfaces that went while no agent ran
     await follower.start();
     warnOfBridges(library, log).catch((error: unknown) =>
       log.warn({ reason: errorMessage(error) }, "host check"),

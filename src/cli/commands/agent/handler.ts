@@ -56,6 +56,8 @@ export const agent: Handler<AgentOptions> = async (options) => {
     auditSeconds: options.auditInterval,
   };
   const log = createLogger(options.logLevel);
+  // What nobody catches ends the agent as it ends any program; its last line is JSON like the others.
+  process.on("uncaughtExceptionMonitor", (err) => log.error({ err }, "unexpected error"));
   const controller = new AbortController();
   const release = abortOnSignals(controller, log);
   try {
