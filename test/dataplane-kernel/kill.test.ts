@@ -16,6 +16,8 @@ import { assertExactly, readAll } from "../property/dataplane/rules.js";
 import { imageNumber, type Orders, SIZES } from "./support/story.js";
 
 const DEATHS = 50;
+/** Every agent is a process that starts Node.js and the library: seconds, where the machine is busy. */
+const TIMEOUT_MS = 600_000;
 const CHILD = fileURLToPath(new URL("./support/mortal-agent.ts", import.meta.url));
 const MAPS: readonly MapName[] = [
   "services",
@@ -52,6 +54,12 @@ class Agent {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: Interface;
   readonly #ready: Promise<unknown>;
+  static readonly #all: Agent[] = [];
+
+  /** Whatever happened: an agent that waits for orders would keep the test waiting. */
+  static killAll(): void {
+    for (const agent of Agent.#all) agent.#child.kill("SIGKILL");
+  }
 
   constructor(pins: string, object: string) {
     this.#child = spawn(process.execPath, ["--import", "tsx", CHILD, pins, object], {
@@ -59,6 +67,7 @@ class Agent {
     });
     this.#lines = createInterface({ input: this.#child.stdout });
     this.#ready = once(this.#lines, "line");
+    Agent.#all.push(this);
   }
 
   async repair(orders: Orders): Promise<Repair> {
@@ -82,10 +91,6 @@ class Agent {
     assert.equal(last.failure, null);
     assert.equal(await this.goOn(), 0);
   }
-
-  kill(): void {
-    this.#child.kill("SIGKILL");
-  }
 }
 
 /** The real kernel's maps in memory, where the rules can be checked. */
@@ -98,44 +103,48 @@ async function copyOf(kernel: KernelMaps): Promise<MemoryKernel> {
   return copy;
 }
 
-isolated(import.meta.url, () => {
-  test(`the maps survive ${DEATHS} agents that are killed at a random write: each start repairs exactly, then nothing is left to write`, async () => {
-    const library = new NativeLibrary();
-    const pins = freshPins(library);
-    const object = compileBpf(scratch(), "maps", MAPS_ONLY);
-    const loaded = await library.open({ pins, object, maxEntries: SIZES });
-    // Multiples of the golden section: spread evenly over the writes, and never in step with anything.
-    const moments = Array.from({ length: DEATHS }, (_, i) => (i * 0.6180339887498949) % 1);
-    const waiting = [new Agent(pins, object), new Agent(pins, object)];
-    let inTheMiddle = 0;
-    try {
-      for (const [i, dieAt] of moments.entries()) {
-        const agent = waiting.shift() as Agent;
-        waiting.push(new Agent(pins, object));
-        const repair = await agent.repair({ repair: i, next: i + 1, dieAt });
-        assert.deepEqual([repair.failure, repair.refused], [null, []], `start ${i}`);
-        const before = await copyOf(loaded);
-        assertExactly(before, imageNumber(i));
-        assert.equal(await agent.goOn(), "SIGKILL");
-        const left = await copyOf(loaded);
-        const sets = readAll(left);
-        assert.ok(sets.size > 0 || i === 0, "every frontend that was left names live cells only");
-        inTheMiddle += Number(isNeither(left, i));
+isolated(
+  import.meta.url,
+  () => {
+    test(`the maps survive ${DEATHS} agents that are killed at a random write: each start repairs exactly, then nothing is left to write`, async () => {
+      const library = new NativeLibrary();
+      const pins = freshPins(library);
+      const object = compileBpf(scratch(), "maps", MAPS_ONLY);
+      const loaded = await library.open({ pins, object, maxEntries: SIZES });
+      // Multiples of the golden section: spread evenly over the writes, and never in step with anything.
+      const moments = Array.from({ length: DEATHS }, (_, i) => (i * 0.6180339887498949) % 1);
+      const waiting = [new Agent(pins, object), new Agent(pins, object)];
+      let inTheMiddle = 0;
+      try {
+        for (const [i, dieAt] of moments.entries()) {
+          const agent = waiting.shift() as Agent;
+          waiting.push(new Agent(pins, object));
+          const repair = await agent.repair({ repair: i, next: i + 1, dieAt });
+          assert.deepEqual([repair.failure, repair.refused], [null, []], `start ${i}`);
+          const before = await copyOf(loaded);
+          assertExactly(before, imageNumber(i));
+          assert.equal(await agent.goOn(), "SIGKILL");
+          const left = await copyOf(loaded);
+          // Throws unless every frontend names live cells of its own service port only.
+          readAll(left);
+          inTheMiddle += Number(isNeither(left, i));
+        }
+        await (waiting.shift() as Agent).endInPeace();
+        const restarted = new Agent(pins, object);
+        waiting.push(restarted);
+        const again = await restarted.repair({ repair: DEATHS, next: DEATHS, dieAt: null });
+        assert.equal(again.writes, 0, "a start with nothing changed writes nothing");
+        assert.equal(again.ffiCalls, 9, "and only reads");
+        assertExactly(await copyOf(loaded), imageNumber(DEATHS));
+      } finally {
+        Agent.killAll();
+        await loaded.close();
       }
-      await (waiting.shift() as Agent).endInPeace();
-      const restarted = new Agent(pins, object);
-      waiting.push(restarted);
-      const again = await restarted.repair({ repair: DEATHS, next: DEATHS, dieAt: null });
-      assert.equal(again.writes, 0, "a start with nothing changed writes nothing");
-      assert.equal(again.ffiCalls, 9, "and only reads");
-      assertExactly(await copyOf(loaded), imageNumber(DEATHS));
-    } finally {
-      for (const agent of waiting) agent.kill();
-      await loaded.close();
-    }
-    assert.ok(inTheMiddle > DEATHS / 2, `${inTheMiddle} of ${DEATHS} died with a part of the writes done`);
-  });
-});
+      assert.ok(inTheMiddle > DEATHS / 2, `${inTheMiddle} of ${DEATHS} died with a part of the writes done`);
+    });
+  },
+  TIMEOUT_MS,
+);
 
 function isNeither(kernel: MemoryKernel, i: number): boolean {
   return ![i, i + 1].some((number) => {

@@ -18,14 +18,14 @@ const INSIDE = "PORTOLAN_TEST_ISOLATED";
 const DIRECTORY = "PORTOLAN_TEST_DIRECTORY";
 
 /** Registers `tests` when this process is the isolated one; otherwise one test that runs the file again inside. */
-export function isolated(url: string, tests: () => void): void {
+export function isolated(url: string, tests: () => void, timeoutMs = 240_000): void {
   if (process.env[INSIDE] === url) {
     tests();
     return;
   }
   const file = fileURLToPath(url);
   test(`${file.slice(file.lastIndexOf("/") + 1)} passes in namespaces of its own`, {
-    timeout: 240_000,
+    timeout: timeoutMs,
   }, async () => {
     const directory = mkdtempSync("/tmp/portolan-native-");
     const argv = ["--net", "--mount", "--", process.execPath, "--import", "tsx", file];
