@@ -242,7 +242,7 @@ twins(bench, "A rejected IPv6 SYN is answered with an RST ahead of the ICMPv6 er
     tcp(40000, 80, "S", { seq: 0xffffffff, options, data: text("odd") }),
   );
   const reset = await capture("ip6 proto 6", async (ifindex) => {
-    const outcome = await lab.run("ptl_pod_in", syn, ifindex);
+    const outcome = await lab.run("ptl_pod_in", syn, { ifindex });
     assert.equal(outcome.verdict, "redirect");
     assertSameFrame(outcome.frame, buildFrame(rejectOf(syn)), "the ICMPv6 answer");
   });

@@ -82,6 +82,11 @@ export interface Outcome {
   readonly reasons: Readonly<Partial<Record<ReasonName, number>>>;
 }
 
+export interface RunOptions {
+  readonly ifindex?: number;
+  readonly checksumComplete?: boolean;
+}
+
 export interface Expectation {
   readonly verdict?: Verdict;
   /** What leaves; the very bytes that came in unless said otherwise. */
@@ -103,9 +108,9 @@ export class Bench {
 }
 
 /** Loads the programs for the tests of this file and unloads them when those have run. */
-export async function openBench(config: Partial<PtlConfig> = {}): Promise<Bench> {
+export async function openBench(config: Partial<PtlConfig> = {}, object?: string): Promise<Bench> {
   isolate();
-  const kernel = await openTestKernel(config);
+  const kernel = await openTestKernel(config, object);
   after(() => kernel.close());
   return new Bench(kernel);
 }
@@ -273,9 +278,13 @@ export class Lab {
   }
 
   /** Runs a program on a packet and reports what came of it. */
-  async run(program: ProgramName, packet: Packet | Uint8Array, ifindex: number = IFINDEX): Promise<Outcome> {
+  async run(
+    program: ProgramName,
+    packet: Packet | Uint8Array,
+    { ifindex = IFINDEX, checksumComplete = false }: RunOptions = {},
+  ): Promise<Outcome> {
     const before = await this.#reasons();
-    const result = this.kernel.testRun(program, { data: frameOf(packet), ifindex });
+    const result = this.kernel.testRun(program, { data: frameOf(packet), ifindex, checksumComplete });
     const verdict = VERDICTS.get(result.retval);
     assert.ok(verdict !== undefined, `${program} returned ${result.retval}, which is no verdict of ours`);
     const after = await this.#reasons();
@@ -285,6 +294,15 @@ export class Lab {
       if (packets !== 0) reasons[name] = packets;
     }
     return { verdict, frame: result.data, reasons };
+  }
+
+  /** The same, with a network card's sum over all of the packet. Throws when the program leaves a sum that does not fit. */
+  async runComplete(program: ProgramName, packet: Packet | Uint8Array): Promise<Outcome> {
+    return await this.run(program, packet, { checksumComplete: true });
+  }
+
+  assertFrame(outcome: Outcome, expected: Packet): void {
+    assertSameFrame(outcome.frame, frameOf(expected), JSON.stringify(outcome.reasons));
   }
 
   /** The same, or null when the kernel's test-run takes no such packet (it wants a whole network header). */

@@ -31,9 +31,9 @@ const MAX_ENTRIES = {
 let library: NativeLibrary | undefined;
 
 /** The native library, opened once. PORTOLAN_BPF_OBJECT names another object file, such as a mutant. */
-export async function openTestKernel(config: Partial<PtlConfig>): Promise<LoadedObject> {
+export async function openTestKernel(config: Partial<PtlConfig>, file?: string): Promise<LoadedObject> {
   library ??= new NativeLibrary();
-  const object = process.env.PORTOLAN_BPF_OBJECT;
+  const object = file ?? process.env.PORTOLAN_BPF_OBJECT;
   return await library.open({
     pins: "",
     config: { ...TEST_CONFIG, ...config },
