@@ -125,7 +125,7 @@ export function nameText(
 
 /** IPPROTO_* of a struct service_name. */
 export function protocolOfName(name: string): number {
-  return name.charCodeAt(serviceNameCodec.offsets["protocol"] as number);
+  return name.charCodeAt(serviceNameCodec.offsets.protocol as number);
 }
 
 const frontendScratch = Buffer.alloc(32);

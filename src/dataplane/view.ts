@@ -215,7 +215,7 @@ async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTab
   const slots = slotEnd > 0 ? (await kernel.dump(`slots${family}`, slotEnd)).values : new Uint8Array(0);
   const cells = new Map<number, Backend4>();
   let cellEnd = 0;
-  const stateAt = backend.offsets["state"] as number;
+  const stateAt = backend.offsets.state as number;
   for await (const { value, valueAt } of entries(kernel, `backends${family}`)) {
     const cell = valueAt / backend.size;
     if (value.getUint8(valueAt + stateAt) !== BackendState.BACKEND_LIVE) continue;
