@@ -10,7 +10,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import type { World } from "../../src/demo/world/index.js";
-import { Cluster } from "../support/cluster.js";
+import { Cluster, eventually } from "../support/cluster.js";
 import { agentOf } from "../support/host-agent.js";
 import { endpointSlice, service } from "../support/manifests.js";
 
@@ -66,6 +66,33 @@ describe("packets with CHECKSUM_COMPLETE from a tunnel", () => {
   after(() => cluster?.close());
 
   for (const family of [4, 6]) {
+    it(`the sum beside an IPv${family} packet is that of the packet before and after the rewrite`, async () => {
+      const node = await cluster.at(cluster.world.node(1));
+      const stranger = await cluster.at("stranger");
+      const dst = family === 4 ? "10.96.0.1" : "fd00:10:96::1";
+      const length = family === 4 ? 40 : 60; // a SYN without options
+      for (const where of ["before", "after"] as const) {
+        await node.tcx(`sum-${where}`, {
+          dev: "flannel.1",
+          hook: "ingress",
+          where,
+          verdict: -1,
+          sum: length,
+        });
+      }
+      for (let sport = 50_000; sport < 50_010; sport++) {
+        await stranger.rawTcp({ dst, port: 80, sport, flags: "S", seq: sport * 77_777 });
+      }
+      for (const where of ["before", "after"]) {
+        const sums = await eventually(`ten SYNs ${where} the rewrite`, async () => {
+          const seen = await node.tcxSums(`sum-${where}`);
+          return seen.right + seen.wrong >= 10 ? seen : undefined;
+        });
+        assert.equal(sums.wrong, 0, `${where} the rewrite: ${JSON.stringify(sums)}`);
+        await node.close(`sum-${where}`);
+      }
+    });
+
     it(`content sent over IPv${family} is whole, and no host counts a wrong checksum`, async () => {
       const node = await cluster.at(cluster.world.node(1));
       const stranger = await cluster.at("stranger");

@@ -131,19 +131,8 @@ async function compile(): Promise<string> {
   mkdirSync(OUTPUT, { recursive: true });
   const fresh = `${program}.${process.pid}`; // another test file may be building it too
   const units = sources.filter((path) => path.endsWith(".c"));
-  await run([
-    "gcc",
-    "-std=gnu11",
-    "-O2",
-    "-g",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-o",
-    fresh,
-    ...units,
-    "-lpthread",
-  ]);
+  const flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
+  await run(["gcc", ...flags, "-o", fresh, ...units], { timeoutMs: 120_000 });
   renameSync(fresh, program);
   return program;
 }
@@ -252,7 +241,8 @@ export class HostAgent {
 
   /**
    * Attaches a program that counts packets and returns `verdict` (-1: go on, 0: end the chain with "pass"), by tcx.
-   * `complete`: it counts only packets that came with CHECKSUM_COMPLETE.
+   * `complete`: it counts only packets that came with CHECKSUM_COMPLETE. `sum`: it looks only at such packets of so many
+   * bytes from the IP header on, and tells those for which the kernel's sum is wrong from the others.
    */
   async tcx(
     handle: string,
@@ -262,9 +252,16 @@ export class HostAgent {
       where: "before" | "after";
       verdict: number;
       complete?: boolean;
+      sum?: number;
     },
   ): Promise<void> {
     await this.#must("tcx", { handle, ...options });
+  }
+
+  /** Packets with a right and with a wrong sum, as a program with `sum` has seen them. */
+  async tcxSums(handle: string): Promise<{ right: number; wrong: number }> {
+    const answer = (await this.#must("tcxcount", { handle })) as { packets: number; wrong: number };
+    return { right: answer.packets, wrong: answer.wrong };
   }
 
   /** Packets which such a program has seen. */
