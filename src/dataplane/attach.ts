@@ -90,6 +90,8 @@ function encodeIfindexes(ifindexes: readonly number[]): Uint8Array {
 const equal = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
   b !== undefined && a.length === b.length && a.every((byte, i) => byte === b[i]);
 
+const NONE: ReadonlySet<number> = new Set();
+
 export class InterfaceKeeper {
   readonly #mode: HookMode;
   readonly #options: InterfaceOptions;
@@ -135,8 +137,11 @@ export class InterfaceKeeper {
     if (audit || this.#entries === null) this.#entries = await this.#readEntries();
     await this.#writeEntries(plans, this.#entries);
     const served = plans.filter((plan) => plan.attach);
-    if (audit) this.#forgetRemoved(served);
-    await this.#attach(served.filter((plan) => !this.#serves(plan)));
+    const removed = audit ? this.#findRemoved(served) : NONE;
+    await this.#attach(
+      served.filter((plan) => !this.#serves(plan) || removed.has(plan.ifindex)),
+      removed,
+    );
     // Entries also name interfaces of an agent before this one, whose programs may still be there.
     const known = [...new Set([...this.#entries.keys(), ...this.#attached.keys()])];
     const gone = known.filter((ifindex) => !wanted.has(ifindex));
@@ -200,13 +205,11 @@ export class InterfaceKeeper {
     );
   }
 
-  /** Somebody else may have taken our programs off: then they are put back as if the interface were new. */
-  #forgetRemoved(plans: readonly InterfacePlan[]): void {
-    const present = this.#hooks.present(plans.map(({ ifindex }) => ifindex));
-    for (const { ifindex, name, role } of plans) {
-      if (present.has(ifindex) || !this.#attached.delete(ifindex)) continue;
-      this.#log.warn({ iface: name, ifindex, role }, "programs were taken off by someone else");
-    }
+  /** Interfaces that should carry our programs and do not: somebody else took them off, or the interface is just going. */
+  #findRemoved(plans: readonly InterfacePlan[]): ReadonlySet<number> {
+    const ours = plans.map(({ ifindex }) => ifindex).filter((ifindex) => this.#attached.has(ifindex));
+    const present = this.#hooks.present(ours);
+    return new Set(ours.filter((ifindex) => !present.has(ifindex)));
   }
 
   /** Whether this interface has its programs already. A new name needs none: it is noted. */
@@ -217,7 +220,7 @@ export class InterfaceKeeper {
     return true;
   }
 
-  async #attach(plans: readonly InterfacePlan[]): Promise<void> {
+  async #attach(plans: readonly InterfacePlan[], removed: ReadonlySet<number>): Promise<void> {
     if (plans.length === 0) return;
     const requests = plans.map(({ ifindex, role }) => ({ ifindex, role: ROLES[role], mode: this.#mode }));
     const outcomes = await this.#hooks.attach(requests);
@@ -228,12 +231,16 @@ export class InterfaceKeeper {
         const { mode } = outcome;
         this.#attached.set(ifindex, { name, role, mode });
         this.#complaints.delete(ifindex);
-        if (before?.role !== role) this.#log.info({ iface: name, ifindex, role, mode }, "attached");
+        const putBack = removed.has(ifindex);
+        if (putBack)
+          this.#log.warn({ iface: name, ifindex, role }, "programs were taken off by someone else");
+        if (putBack || before?.role !== role)
+          this.#log.info({ iface: name, ifindex, role, mode }, "attached");
         return;
       }
+      if (outcome.gone) return; // it went while we looked: the event about it is on its way
       this.#attached.delete(ifindex);
-      // It went while we looked: the event about it is on its way.
-      if (!outcome.gone) this.#complain(ifindex, name, "attach_failed", outcome.error);
+      this.#complain(ifindex, name, "attach_failed", outcome.error);
     });
   }
 

@@ -198,3 +198,15 @@ test("InterfaceKeeper.sync() reads the map anew after the kernel refused a write
   await keeper.sync();
   assert.deepEqual(await entries(kernel), new Map([[3, Role.BRIDGE]]));
 });
+
+test("InterfaceKeeper.sync(audit) that meets an interface on its way out says nothing but detached", async () => {
+  const { hooks, keeper, said } = setUp();
+  hooks.links = [CNI0, veth(5)];
+  await keeper.sync();
+  hooks.on.delete(5); // its programs went first, and it is still listed
+  hooks.refusals.set(5, { error: "there is no such interface", gone: true });
+  await keeper.sync(true);
+  hooks.links = [CNI0];
+  await keeper.sync();
+  assert.deepEqual(said, ["attached veth5", "detached veth5"]);
+});
