@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Checksums at the edges of one's complement arithmetic, which has two zeroes, and UDP's "no checksum". A partial one
- * (CHECKSUM_PARTIAL) cannot be had under test-run: the namespaces' GSO transfers cover it, reject.test.ts the quote of one.
+ * Checksums at the edges of one's complement arithmetic, which has two zeroes, and UDP's "no checksum". What the
+ * kernel keeps beside a packet is in checksum-partial.test.ts and checksum-complete.test.ts.
  */
 import assert from "node:assert/strict";
 import { buildFrame, bytes, type Checksum, icmpError, type Packet, tcp, udp } from "../support/packet.js";

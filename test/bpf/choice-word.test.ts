@@ -4,17 +4,16 @@
  * no lookup is ever wrong, and the same program without the check is caught being wrong.
  */
 import assert from "node:assert/strict";
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import test, { after } from "node:test";
+import test from "node:test";
 import { Reason } from "../../src/abi/enums.gen.js";
 import { trafficCodec } from "../../src/abi/layout.gen.js";
 import { NativeLibrary } from "../../src/native/lib.js";
 import type { LoadedObject } from "../../src/native/object.js";
-import { isolate } from "./support/isolate.js";
+import { isolate, ownBpffs } from "./support/isolate.js";
 import { RACE_MAPS } from "./support/race-maps.js";
 
 const ENOUGH_LOOKUPS = 5_000_000;
@@ -25,12 +24,7 @@ const DEADLINE_MS = 45_000;
 
 isolate();
 const library = new NativeLibrary();
-const root = mkdtempSync("/tmp/portolan-choice-");
-library.mountBpffs(root);
-after(() => {
-  execFileSync("umount", [root]);
-  rmdirSync(root);
-});
+const root = ownBpffs(library);
 
 interface Tally {
   lookups: number;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** No endpoint, no such port, no hook: what a client is told, and when it is told nothing (7.1 to 7.4). */
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
 import { buildFrame, echo, neighbourSolicitation, tcp, text, udp } from "../support/packet.js";
 import { assertSameFrame } from "../support/packet-diff.js";
 import { openBench, twins } from "./support/lab.js";
 import { rejectOf } from "./support/reject.js";
 import { dns, opening, web } from "./support/scenario.js";
+import { capture, makeWire, removeWire } from "./support/wire.js";
 
 const bench = await openBench();
 
@@ -210,28 +209,6 @@ twins(bench, "A rejected flow leaves the backends' other flows alone", async (la
   assert.deepEqual(await lab.natEntries(), before);
 });
 
-/** Two ends of a wire in the test's namespace, and what arrives at the far one. */
-async function capture(filter: string, send: (ifindex: number) => Promise<void>): Promise<Uint8Array> {
-  execFileSync("ip", ["link", "add", "near", "type", "veth", "peer", "name", "far"]);
-  try {
-    for (const end of ["near", "far"]) execFileSync("ip", ["link", "set", end, "up"]);
-    const [link] = JSON.parse(execFileSync("ip", ["-j", "link", "show", "near"], { encoding: "utf8" }));
-    const args = ["-i", "far", "--immediate-mode", "-U", "-c", "1", "-w", "-", filter];
-    const tcpdump = spawn("tcpdump", args, { stdio: ["ignore", "pipe", "pipe"], timeout: 20_000 });
-    const chunks: Buffer[] = [];
-    tcpdump.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
-    const closed = once(tcpdump, "close");
-    await once(tcpdump.stderr, "data");
-    await send(link.ifindex);
-    const [code] = await closed;
-    assert.equal(code, 0, "nothing was captured");
-    // A pcap file: 24 bytes of header, 16 bytes of record header, the frame.
-    return new Uint8Array(Buffer.concat(chunks).subarray(40));
-  } finally {
-    execFileSync("ip", ["link", "del", "near"]);
-  }
-}
-
 twins(bench, "A rejected IPv6 SYN is answered with an RST ahead of the ICMPv6 error", async (lab) => {
   if (lab.family === 4) return;
   await web(lab, { endpoints: [] });
@@ -241,11 +218,13 @@ twins(bench, "A rejected IPv6 SYN is answered with an RST ahead of the ICMPv6 er
     "vip",
     tcp(40000, 80, "S", { seq: 0xffffffff, options, data: text("odd") }),
   );
-  const reset = await capture("ip6 proto 6", async (ifindex) => {
+  const ifindex = makeWire();
+  const reset = await capture("ip6 proto 6", async () => {
     const outcome = await lab.run("ptl_pod_in", syn, { ifindex });
     assert.equal(outcome.verdict, "redirect");
     assertSameFrame(outcome.frame, buildFrame(rejectOf(syn)), "the ICMPv6 answer");
   });
+  removeWire();
   const expected = lab.packet("vip", "client", tcp(80, 40000, "RA", { seq: 0, ack: 0, window: 0 }), {
     eth: { src: "02:00:00:00:00:02", dst: "02:00:00:00:00:01" },
   });

@@ -3,7 +3,9 @@
  * Runs a test file again in a network and a mount namespace of its own: the programs send packets even under test-run
  * (a REJECT's RST), and pins need a bpf file system. Both vanish with the process, whatever happens.
  */
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, rmdirSync } from "node:fs";
+import type { NativeLibrary } from "../../../src/native/lib.js";
 
 const INSIDE = "PORTOLAN_BPF_TEST_INSIDE";
 
@@ -24,4 +26,15 @@ export function isolate(): void {
   );
   if (run.error) throw run.error;
   process.exit(run.status ?? 1);
+}
+
+/** A bpf file system of this process and its children, gone at exit with every pin. Only after isolate(). */
+export function ownBpffs(library: NativeLibrary): string {
+  const root = mkdtempSync("/tmp/portolan-bpf-");
+  library.mountBpffs(root);
+  process.on("exit", () => {
+    execFileSync("umount", ["--lazy", root]);
+    rmdirSync(root);
+  });
+  return root;
 }
