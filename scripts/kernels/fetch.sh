@@ -5,6 +5,7 @@
 # It asks a private apt (own sources, own state); the machine's own is neither changed nor asked. What was fetched once
 # is kept in ~/.cache/portolan-kernels (PORTOLAN_KERNEL_CACHE) and used for ever; remove it to get newer point releases.
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # depmod and modprobe, also for those who are not root
 
 series=${1:?usage: fetch.sh 5.10|6.1|6.12}
 case "$series" in

@@ -4,6 +4,7 @@
 #   scripts/kernels/run.sh [5.10] [6.1] [6.12]      default: 5.10 6.1
 # `make test-kernels` builds what it needs first. Exit 1 if a check failed, a machine did not come up, or time ran out.
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # depmod and modprobe, also for those who are not root
 cd "$(dirname "$0")/../.."
 
 series=("$@")
