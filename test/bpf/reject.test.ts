@@ -230,3 +230,12 @@ twins(bench, "A rejected IPv6 SYN is answered with an RST ahead of the ICMPv6 er
   });
   assertSameFrame(reset, buildFrame(expected), "the RST");
 });
+
+twins(bench, "A bulk of datagrams to a Service without endpoints is rejected once", async (lab) => {
+  await dns(lab, { endpoints: [] });
+  const packet = lab.packet("client", "vip", udp(40000, 53, "x".repeat(2000)));
+  const outcome = await lab.run("ptl_pod_in", packet, { gsoSize: 1000 });
+  assert.equal(outcome.verdict, "redirect");
+  assert.deepEqual(outcome.reasons, { REJECT_NO_BACKEND: 1 });
+  lab.assertFrame(outcome, rejectOf(packet));
+});

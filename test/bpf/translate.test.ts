@@ -218,3 +218,14 @@ twins(
     assert.equal(await verdict("ptl_net_in", "vip2"), "pass");
   },
 );
+
+twins(bench, "A bulk of segments is translated as one packet", async (lab) => {
+  await web(lab);
+  await establish(lab);
+  const data = { data: text("x".repeat(2000)) };
+  const outcome = await lab.run("ptl_pod_in", lab.packet("client", "vip", tcp(40000, 80, "PA", data)), {
+    gsoSize: 1000,
+  });
+  assert.deepEqual(outcome.reasons, { TRANSLATED: 1 });
+  lab.assertFrame(outcome, lab.packet("client", "backend", tcp(40000, 8080, "PA", data)));
+});

@@ -85,6 +85,8 @@ export interface Outcome {
 export interface RunOptions {
   readonly ifindex?: number;
   readonly checksumComplete?: boolean;
+  /** The packet is a bulk of segments of this many bytes of data each (GSO). */
+  readonly gsoSize?: number;
 }
 
 export interface Expectation {
@@ -281,10 +283,16 @@ export class Lab {
   async run(
     program: ProgramName,
     packet: Packet | Uint8Array,
-    { ifindex = IFINDEX, checksumComplete = false }: RunOptions = {},
+    { ifindex = IFINDEX, checksumComplete = false, gsoSize = 0 }: RunOptions = {},
   ): Promise<Outcome> {
     const before = await this.#reasons();
-    const result = this.kernel.testRun(program, { data: frameOf(packet), ifindex, checksumComplete });
+    const result = this.kernel.testRun(program, {
+      data: frameOf(packet),
+      ifindex,
+      checksumComplete,
+      gsoSize,
+      gsoSegs: gsoSize === 0 ? 0 : 2,
+    });
     const verdict = VERDICTS.get(result.retval);
     assert.ok(verdict !== undefined, `${program} returned ${result.retval}, which is no verdict of ours`);
     const after = await this.#reasons();
