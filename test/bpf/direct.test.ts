@@ -168,3 +168,38 @@ twins(bench, "A direct connection that was closed leaves its port to the VIP", a
     reasons: ["FLOW_NEW"],
   });
 });
+
+twins(bench, "A direct connection that is opened anew from the same port keeps the port", async (lab) => {
+  await web(lab);
+  const again = async () => {
+    await lab.expect("ptl_pod_in", direct(lab, "tcp"), { reasons: ["PASS_DIRECT"] });
+    await lab.expect("ptl_pod_out", lab.packet("backend", "client", tcp(8080, 40000, "SA")), {
+      reasons: ["PASS_DIRECT"],
+    });
+    await lab.expect("ptl_pod_in", lab.packet("client", "backend", tcp(40000, 8080, "A")), {
+      reasons: ["PASS_DIRECT"],
+    });
+  };
+  await again();
+  await again();
+});
+
+twins(bench, "A client may take turns between the VIP and the backend itself from one port", async (lab) => {
+  await web(lab);
+  for (let turn = 0; turn < 4; turn++) {
+    await lab.expect("ptl_pod_in", viaVip(lab, "tcp"), {
+      packet: lab.packet("client", "backend", tcp(40000, 8080)),
+      reasons: ["FLOW_NEW"],
+    });
+    await lab.expect("ptl_pod_out", lab.packet("backend", "client", tcp(8080, 40000, "RA")), {
+      packet: lab.packet("vip", "client", tcp(80, 40000, "RA")),
+      reasons: ["TRANSLATED"],
+    });
+    await lab.age(TEST_CONFIG.timeoutTcpClosed);
+    await lab.expect("ptl_pod_in", direct(lab, "tcp"), { reasons: ["PASS_DIRECT"] });
+    await lab.expect("ptl_pod_out", lab.packet("backend", "client", tcp(8080, 40000, "RA")), {
+      reasons: ["PASS_DIRECT"],
+    });
+    await lab.age(TEST_CONFIG.timeoutTcpClosed);
+  }
+});

@@ -179,3 +179,36 @@ twins(bench, "A hairpin's port unreachable reaches the client as about the VIP",
     reasons: ["ICMP_TRANSLATED"],
   });
 });
+
+twins(
+  bench,
+  "A pod that reaches itself through two VIPs from one port has two flows kept apart",
+  async (lab) => {
+    await web(lab);
+    await web(lab, { vip: "vip2" });
+    const first = await hairpin(lab, "tcp", 40000);
+    const shifted = await lab.run("ptl_pod_in", lab.packet("backend", "vip2", tcp(40000, 80)));
+    assert.deepEqual(shifted.reasons, { FLOW_NEW: 1, SOURCE_PORT_SHIFTED: 1 });
+    const out = await lab.run("ptl_pod_out", shifted.frame);
+    assert.deepEqual(out.reasons, { MASQUERADED: 1 });
+    const second = Number(fieldText(dissectFrame(out.frame), "tcp.sport"));
+    assert.notEqual(second, first);
+    for (const [snat, vip] of [
+      [first, "vip"],
+      [second, "vip2"],
+    ] as const) {
+      const inward = await lab.run("ptl_pod_in", lab.packet("backend", "node", tcp(8080, snat, "SA")));
+      const outward = await lab.run("ptl_pod_out", inward.frame);
+      lab.assertFrame(outward, lab.packet(vip, "backend", tcp(80, 40000, "SA")));
+    }
+  },
+);
+
+twins(bench, "A hairpin on an interface that nobody has described is dropped and counted", async (lab) => {
+  await web(lab);
+  await lab.forgetInterface();
+  await lab.run("ptl_pod_in", lab.packet("backend", "vip", tcp(40000, 80)));
+  const outcome = await lab.run("ptl_pod_out", lab.packet("backend", "backend", tcp(40000, 8080)));
+  assert.equal(outcome.verdict, "drop");
+  assert.deepEqual(outcome.reasons, { DROP_NO_ADDRESS: 1 });
+});

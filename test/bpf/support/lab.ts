@@ -188,6 +188,10 @@ export class Lab {
     await this.#set("interfaces", u32(IFINDEX), value);
   }
 
+  async forgetInterface(): Promise<void> {
+    await this.#delete("interfaces", u32(IFINDEX));
+  }
+
   /** Publishes a Service port: cells, slots, address classes, then the choice word. */
   async service(spec: ServiceSpec): Promise<Service> {
     const service = { spec, index: this.#bench.nextService++ % MAX_SERVICES, cells: [] };
