@@ -21,6 +21,7 @@ import { assertSameFrame, describeFrame } from "../support/packet-diff.js";
 import { checksumProblems } from "../support/packet-dissect.js";
 import type { Host } from "./support/addresses.js";
 import { Lab, type Outcome, openBench, type ReasonName } from "./support/lab.js";
+import { random } from "./support/random.js";
 import { dns, web } from "./support/scenario.js";
 
 const bench = await openBench();
@@ -39,17 +40,6 @@ const UNTOUCHED: ReadonlySet<ReasonName> = new Set([
   "PASS_EGRESS_MISS",
   "PASS_ICMP",
 ]);
-
-/** mulberry32: small, seeded, good enough to pick bytes. */
-function random(seed: number): (n: number) => number {
-  let state = seed >>> 0;
-  return (n) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * n);
-  };
-}
 
 /** Who sends to whom: flows of ours in every form that they have on their way, and a stranger's. */
 const PAIRS: readonly (readonly [Host, Host])[] = [
