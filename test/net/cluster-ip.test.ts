@@ -4,7 +4,7 @@ import { after, before, describe, it } from "node:test";
 import type { Flavour, World } from "../../src/demo/world/index.js";
 import { Cluster } from "../support/cluster.js";
 import type { Target } from "../support/host-agent.js";
-import { service } from "../support/manifests.js";
+import { endpointSlice, service } from "../support/manifests.js";
 
 const PORTS = [
   { name: "web", port: 80, targetPort: 8080 },
@@ -14,6 +14,16 @@ const PORTS = [
 /** A dual-stack Service with number n, selecting pods by `set`. */
 function dual(name: string, n: number, set: string): object {
   return service(name, [`10.96.0.${n}`, `fd00:10:96::${n}`], PORTS, { [set]: "yes" });
+}
+
+/** A Service whose endpoint is a program on the node itself (a pod on the host's network): 10.96.0.6 is node 1's. */
+function hostService(world: World, index: number): object[] {
+  const { ip4, ip6 } = world.node(index).address;
+  const n = 5 + index;
+  return [
+    service(`host-${index}`, [`10.96.0.${n}`, `fd00:10:96::${n}`], [{ name: "web", port: 80 }]),
+    ...[ip4, ip6].map((ip) => endpointSlice(`host-${index}`, [ip], [{ name: "web", port: 8080 }])),
+  ];
 }
 
 /** The four ways to a Service: TCP and UDP, IPv4 and IPv6. */
@@ -32,6 +42,7 @@ function manifests(world: World): Record<string, readonly object[]> {
       dual("self", 3, "self"),
       dual("all", 4, "all"),
       dual("none", 5, "none"),
+      ...[1, 2].flatMap((index) => hostService(world, index)),
     ],
     "pods.yaml": world.nodes.flatMap((node) => node.pods.map((pod) => pod.manifest())),
   };
@@ -154,6 +165,19 @@ for (const { title, flavour, attach } of CASES) {
       }
     });
 
+    it("TCP reaches programs on the nodes themselves, this one and the other", async () => {
+      const agent = await cluster.at("client");
+      for (const index of [1, 2]) {
+        await (await cluster.at(cluster.world.node(index))).serve("tcp", 8080);
+        for (const dst of [`10.96.0.${5 + index}`, `fd00:10:96::${5 + index}`]) {
+          for (let i = 0; i < 3; i++) {
+            const answer = await agent.connect({ dst, port: 80 });
+            assert.equal(answer.who, `n${index}`, JSON.stringify({ dst, answer }));
+          }
+        }
+      }
+    });
+
     it("the outside client, which is routed to the node, reaches pods of both nodes through a ClusterIP (4.10)", async () => {
       const outside = await cluster.at(cluster.world.client);
       for (const [n, name] of [
@@ -196,7 +220,8 @@ for (const { title, flavour, attach } of CASES) {
       }
     });
 
-    it("nothing of all this was a martian or had a wrong checksum", async () => {
+    it("nothing of all this was a martian, had a wrong checksum or was an error to an agent", async () => {
+      assert.deepEqual(cluster.errors(), []);
       for (const host of cluster.world.hosts()) {
         const counters = await (await cluster.at(host)).counters();
         for (const name of [

@@ -5,6 +5,7 @@
  * in force may reach what was removed.
  */
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { after, before, describe, it, type TestContext } from "node:test";
 import type { World } from "../../src/demo/world/index.js";
 import { Cluster } from "../support/cluster.js";
@@ -60,6 +61,10 @@ function random(seed: number): (below: number) => number {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) % below;
   };
+}
+
+function openFiles(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length;
 }
 
 function monotonicUs(): number {
@@ -204,8 +209,15 @@ describe("2,000 endpoint changes while clients connect without pause", () => {
   it("no connection fails, and none is misdirected", async (t) => {
     const pick = random(20_261_123);
     await underLoad(t, async () => {
-      for (let made = 0; made < CHANGES; made += PER_BATCH) await applySome(pick);
+      await applySome(pick);
+      const before = cluster.world.nodes.map((node) => openFiles(cluster.agent(node).pid));
+      for (let made = PER_BATCH; made < CHANGES; made += PER_BATCH) await applySome(pick);
+      const now = cluster.world.nodes.map((node) => openFiles(cluster.agent(node).pid));
+      // A file may be open just now, since manifests are read; a leak would be hundreds.
+      for (const [i, count] of now.entries())
+        assert.ok(count <= (before[i] as number) + 5, `${before} -> ${now} open files`);
     });
+    assert.deepEqual(cluster.errors(), []);
   });
 
   it("the same holds when an agent is killed in the midst of a change, again and again", async (t) => {

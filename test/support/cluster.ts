@@ -162,6 +162,8 @@ export class Cluster {
   readonly #agents = new Map<string, NodeAgent>();
   readonly #texts = new Map<string, string>();
   readonly #cgroup: string | undefined;
+  /** When the test process ends early: the world removes itself, and this the rest. */
+  readonly #removeNow = (): void => this.#removeFiles();
 
   private constructor(world: World, args: readonly string[]) {
     this.world = world;
@@ -171,6 +173,7 @@ export class Cluster {
     this.#cgroup = CGROUP2.filter((root) => existsSync(`${root}/cgroup.controllers`)).map(
       (root) => `${root}/${world.prefix}cgroup`,
     )[0];
+    process.once("exit", this.#removeNow);
   }
 
   /** Builds the world, starts servers and agents, and waits until the agents have written their maps. */
@@ -271,9 +274,22 @@ export class Cluster {
   async close(): Promise<void> {
     await Promise.all([...this.#agents.values()].map((agent) => agent.end("SIGTERM")));
     await this.world.close();
+    this.#removeFiles();
+    process.removeListener("exit", this.#removeNow);
+  }
+
+  #removeFiles(): void {
     for (const node of this.world.nodes) rmSync(this.bpfRoot(node), { recursive: true, force: true });
     if (this.#cgroup !== undefined && existsSync(this.#cgroup)) rmdirSync(this.#cgroup);
     rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** Lines of all agents that tell of an error (level 50 of the log, or a stack trace). */
+  errors(): LogLine[] {
+    const lines = [...this.#agents.values()].flatMap((agent) => agent.lines);
+    return lines.filter(
+      (line) => line.level === undefined || line.level === "error" || Number(line.level) >= 50,
+    );
   }
 }
 

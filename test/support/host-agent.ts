@@ -264,6 +264,11 @@ export class HostAgent {
     return { right: answer.packets, wrong: answer.wrong };
   }
 
+  /** Takes every tcx link off a hook, whosever it is; tells how many. */
+  async tcxDetach(dev: string, hook: "ingress" | "egress"): Promise<number> {
+    return ((await this.#must("tcxdetach", { dev, hook })) as { detached: number }).detached;
+  }
+
   /** Packets which such a program has seen. */
   async tcxCount(handle: string): Promise<number> {
     return ((await this.#must("tcxcount", { handle })) as { packets: number }).packets;

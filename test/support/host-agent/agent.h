@@ -123,3 +123,4 @@ void cmd_sniff(struct command *cmd);
 void cmd_sniffed(struct command *cmd);
 void cmd_tcx(struct command *cmd);
 void cmd_tcxcount(struct command *cmd);
+void cmd_tcxdetach(struct command *cmd);

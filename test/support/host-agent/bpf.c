@@ -186,3 +186,41 @@ void cmd_tcxcount(struct command *cmd)
 	reply_num(&r, "wrong", (long long)values[CELL_WRONG]);
 	reply_send(&r);
 }
+
+/* BPF_PROG_QUERY for tcx. */
+struct tcx_query_attr {
+	uint32_t ifindex, attach_type, query_flags, attach_flags;
+	uint64_t prog_ids;
+	uint32_t count, pad;
+	uint64_t prog_attach_flags, link_ids, link_attach_flags, revision;
+};
+
+/* tcxdetach dev= hook=ingress|egress: takes every link off the hook, whosever it is */
+void cmd_tcxdetach(struct command *cmd)
+{
+	uint32_t progs[16], links[16] = { 0 };
+	struct tcx_query_attr query = { .count = 16, .prog_ids = (uintptr_t)progs, .link_ids = (uintptr_t)links };
+	int detached = 0;
+	query.ifindex = if_nametoindex(arg(cmd, "dev", ""));
+	query.attach_type = strcmp(arg(cmd, "hook", "ingress"), "ingress") == 0 ? TCX_INGRESS : TCX_EGRESS;
+	if (bpf(BPF_PROG_QUERY, &query, sizeof(query)) < 0) {
+		reply_error(cmd, "query", errno);
+		return;
+	}
+	for (uint32_t i = 0; i < query.count; i++) {
+		union bpf_attr attr;
+		memset(&attr, 0, sizeof(attr));
+		attr.link_id = links[i];
+		int fd = links[i] ? (int)bpf(BPF_LINK_GET_FD_BY_ID, &attr, sizeof(attr)) : -1;
+		memset(&attr, 0, sizeof(attr));
+		attr.link_detach.link_fd = (uint32_t)fd;
+		if (fd >= 0 && bpf(BPF_LINK_DETACH, &attr, sizeof(attr)) == 0)
+			detached++;
+		if (fd >= 0)
+			close(fd);
+	}
+	struct reply r;
+	reply_open(&r, cmd, true);
+	reply_num(&r, "detached", detached);
+	reply_send(&r);
+}
