@@ -20,8 +20,8 @@ export const TEST_CONFIG: PtlConfig = {
 
 /** Small maps: they are dumped whole after each step. */
 const MAX_ENTRIES = {
-  nat4: 4096,
-  nat6: 4096,
+  nat4: 1024,
+  nat6: 1024,
   addresses4: 1024,
   addresses6: 1024,
   frontends4: 1024,
