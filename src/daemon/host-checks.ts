@@ -20,6 +20,8 @@ export interface Check {
 /** What the checks look at. `null`: it could not be read, or does not exist here. */
 export interface HostFacts {
   readonly kernelRelease: string;
+  /** Kernel features that were tried and are missing; null: they could not be tried. */
+  readonly missingFeatures: readonly string[] | null;
   /** CapEff of /proc/self/status. */
   readonly capabilities: bigint | null;
   /** Kernel and library agree with this program's layouts; the text of the error when they do not. */
@@ -115,8 +117,16 @@ function checkJit({ jit }: HostFacts): Check {
   );
 }
 
-function checkHooks({ kernelRelease, ingressQdiscs }: HostFacts): Check {
-  const tcx = hasTcx(kernelRelease);
+/** Batch commands on maps: without them the native library goes entry by entry. */
+function checkBatch({ missingFeatures }: HostFacts): Check {
+  const missing = missingFeatures?.filter((name) => name.startsWith("batch_"));
+  if (missing === undefined) return warn("batch", "not tried: the kernel's features could not be asked for");
+  if (missing.length === 0) return ok("batch", "maps are read and written in batches");
+  return warn("batch", `without ${missing.join(", ")}: large changes take longer, and nothing else`);
+}
+
+function checkHooks({ kernelRelease, missingFeatures, ingressQdiscs }: HostFacts): Check {
+  const tcx = missingFeatures === null ? hasTcx(kernelRelease) : !missingFeatures.includes("tcx");
   const inTheWay = ingressQdiscs ?? [];
   if (inTheWay.length === 0) return ok("hooks", tcx ? "tcx" : "clsact (tcx comes with 6.6)");
   const where = `an ingress qdisc on ${inTheWay.join(", ")}`;
@@ -204,6 +214,7 @@ export function checkHost(facts: HostFacts): readonly Check[] {
     checkBpffs(facts),
     checkBtf(facts),
     checkJit(facts),
+    checkBatch(facts),
     checkHooks(facts),
     checkCgroup2(facts),
     checkBridgeNetfilter(facts),

@@ -12,6 +12,7 @@ import { type PortRange, parseLocalPortRange } from "./snat-ports.js";
 export interface FactSources {
   readonly links: readonly Link[];
   readonly addresses: readonly LinkAddress[];
+  readonly missingFeatures: readonly string[] | null;
   /** Why the native library could not be used, or null. */
   readonly nativeError: string | null;
   readonly snatRanges: readonly PortRange[];
@@ -80,15 +81,12 @@ export function localPortRange(): PortRange | null {
   return parseLocalPortRange(sysctl("net/ipv4/ip_local_port_range") ?? "");
 }
 
-export async function gatherFacts({
-  links,
-  addresses,
-  nativeError,
-  snatRanges,
-}: FactSources): Promise<HostFacts> {
+export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
+  const { links, addresses, missingFeatures, nativeError, snatRanges } = sources;
   const [invalidDrops, ingressQdiscs] = await Promise.all([findInvalidDrops(), findIngressQdiscs()]);
   return {
     kernelRelease: release(),
+    missingFeatures,
     capabilities: capabilities(),
     nativeError,
     bpffs: mountPoint("bpf"),

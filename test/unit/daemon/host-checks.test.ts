@@ -13,6 +13,7 @@ import { DEFAULT_SNAT_RANGES } from "../../../src/daemon/snat-ports.js";
 /** A host on which all is well. */
 const GOOD: HostFacts = {
   kernelRelease: "6.18.5",
+  missingFeatures: [],
   capabilities: (1n << 41n) - 1n,
   nativeError: null,
   bpffs: "/sys/fs/bpf",
@@ -49,6 +50,7 @@ test("checkHost() gives every fault a way to mend it", () => {
   const bad: HostFacts = {
     ...GOOD,
     kernelRelease: "4.19.0",
+    missingFeatures: ["tcx"],
     capabilities: 0n,
     nativeError: "libportolan.so is missing",
     bridgeCallIptables: "0",
@@ -85,7 +87,9 @@ test("checkHost() does not mind br_netfilter off where no bridge has ports", () 
 
 test("checkHost() minds an ingress qdisc only where there is no tcx", () => {
   assert.equal(check({ ingressQdiscs: ["eth0"] }, "hooks").status, "ok");
-  const old = check({ ingressQdiscs: ["eth0"], kernelRelease: "6.1.0-13-amd64" }, "hooks");
+  const old = check({ ingressQdiscs: ["eth0"], missingFeatures: ["tcx"] }, "hooks");
+  const unasked = { ingressQdiscs: ["eth0"], kernelRelease: "6.1.0-13-amd64", missingFeatures: null };
+  assert.equal(check(unasked, "hooks").status, "fail", "by the version, where nothing could be tried");
   assert.equal(old.status, "fail");
   assert.match(old.detail, /eth0/);
 });
@@ -113,4 +117,11 @@ test("kernelVersion() and hasTcx() read the forms that distributions use", () =>
   assert.ok(hasTcx("6.6.0"));
   assert.ok(hasTcx("7.0.1"));
   assert.ok(!hasTcx("6.5.13"));
+});
+
+test("checkHost() says what is slower without batch commands on maps", () => {
+  assert.equal(check({ missingFeatures: ["tcx"] }, "batch").status, "ok");
+  const slow = check({ missingFeatures: ["tcx", "batch_percpu_array"] }, "batch");
+  assert.equal(slow.status, "warn");
+  assert.match(slow.detail, /^without batch_percpu_array: large changes take longer/);
 });

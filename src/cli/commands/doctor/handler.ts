@@ -1,14 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Check, CheckStatus } from "../../../daemon/host-checks.js";
 import type { LinkSnapshot } from "../../../dataplane/attach.js";
+import type { NativeLibrary } from "../../../native/lib.js";
 import { errorMessage } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import type { Colors } from "../../output.js";
 import type { DoctorOptions } from "./index.js";
 
+interface LibraryAnswer extends LinkSnapshot {
+  readonly missingFeatures: readonly string[] | null;
+  readonly nativeError: string | null;
+}
+
+/** Features that were tried and are not there; null for a user who may not try. */
+function missingFeatures(library: NativeLibrary): readonly string[] | null {
+  try {
+    return library
+      .probe()
+      .filter(({ available }) => available === false)
+      .map(({ name }) => name);
+  } catch {
+    return null; // the line about privileges says why
+  }
+}
+
 /** What the native library says; without it, its error. */
-async function askLibrary(): Promise<LinkSnapshot & { readonly nativeError: string | null }> {
+async function askLibrary(): Promise<LibraryAnswer> {
   try {
     const [{ NativeLibrary }, { readLinks }] = await Promise.all([
       import("../../../native/lib.js"),
@@ -16,9 +34,10 @@ async function askLibrary(): Promise<LinkSnapshot & { readonly nativeError: stri
     ]);
     const library = new NativeLibrary();
     library.verifyObject();
-    return { ...readLinks(library), nativeError: null };
+    return { ...readLinks(library), missingFeatures: missingFeatures(library), nativeError: null };
   } catch (error) {
-    return { links: [], addresses: [], defaultRoutes: new Set(), nativeError: errorMessage(error) };
+    const nativeError = errorMessage(error);
+    return { links: [], addresses: [], defaultRoutes: new Set(), missingFeatures: null, nativeError };
   }
 }
 
