@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The commands that read a node, against a real agent's maps in a network namespace.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, rmdirSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { LAYOUT_VERSION } from "../../src/abi/abi-hash.gen.js";
@@ -266,13 +266,17 @@ test("portolan names both layouts when another version's maps are pinned", async
   }
 });
 
-test("portolan tells a user without the right to read maps to run it as root", async () => {
+test("portolan tells a user without the right to read maps to run it as root", async (t) => {
   const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"];
+  const [, main = ""] = CLI;
+  if (spawnSync("setpriv", [...nobody.slice(1), "test", "-r", main]).status !== 0) {
+    return t.skip(`only root may read ${main}: a repository elsewhere tries this`);
+  }
   const { code, stdout, stderr } = await cli(["services", "--bpf-root", cluster.bpfRoot(node)], {
     inside: nobody,
   });
   assert.deepEqual({ code, stdout }, { code: 3, stdout: "" });
-  assert.match(stderr, /root/i);
+  assert.match(stderr, /run .*as root/i);
   assert.doesNotMatch(stderr, /\bat .*\.js:\d+/, "no stack");
 });
 
