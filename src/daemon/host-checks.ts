@@ -186,7 +186,7 @@ function checkRpFilter({ rpFilter }: HostFacts): Check {
   const words: Readonly<Record<string, string>> = { "0": "off", "1": "strict", "2": "loose" };
   return ok(
     "rp_filter",
-    rpFilter === null ? "not readable" : `${words[rpFilter] ?? rpFilter}: all values work`,
+    rpFilter === null ? "not readable" : `${words[rpFilter] ?? rpFilter}: every setting works`,
   );
 }
 
