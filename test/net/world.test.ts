@@ -8,6 +8,7 @@ import {
   createWorld,
   type Host,
   type Pod,
+  removeStaleWorlds,
   type World,
   WorldError,
   worldNamespaces,
@@ -146,6 +147,23 @@ function startBuilder(end: "wait" | "throw"): ReturnType<typeof spawn> {
   });
 }
 
+describe("a world that cannot be built", () => {
+  it("a world that fails half way leaves nothing, and the error names what failed", async () => {
+    const before = worldNamespaces(process.pid);
+    await assert.rejects(createWorld({ underlayMtu: 20 }), (error) => {
+      assert.ok(error instanceof WorldError);
+      assert.equal(error.code, "E_WORLD_COMMAND");
+      assert.match(error.message, /mtu 20/);
+      return true;
+    });
+    assert.deepEqual(worldNamespaces(process.pid), before);
+  });
+
+  it("a number of nodes that cannot be is refused", async () => {
+    await assert.rejects(createWorld({ nodes: 0 }), { code: "E_WORLD_OPTION" });
+  });
+});
+
 describe("a world whose maker ends early", () => {
   for (const [how, end] of [
     ["SIGINT", "wait"],
@@ -169,6 +187,18 @@ describe("a world whose maker ends early", () => {
       await assertGone(pids[0] as number);
     });
   }
+
+  it("a maker ended by SIGKILL leaves a world that is found and removed later", async () => {
+    const child = startBuilder("wait");
+    const ended = once(child, "exit");
+    await once(child.stdout as NodeJS.ReadableStream, "data");
+    child.kill("SIGKILL");
+    await ended;
+    const left = worldNamespaces(child.pid);
+    assert.equal(left.length, 4, left.join(" ")); // switch, outside, node, pod
+    assert.deepEqual(removeStaleWorlds(child.pid).sort(), left.sort());
+    assert.deepEqual(worldNamespaces(child.pid), []);
+  });
 });
 
 /** SIGKILL was sent; the process table may lag behind by a moment. */

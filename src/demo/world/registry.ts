@@ -135,9 +135,16 @@ function kill0(pid: number): boolean {
   }
 }
 
-/** Removes what worlds of dead processes left; returns the names of the removed namespaces. */
-export function removeStaleWorlds(): string[] {
-  const names = staleNamespaces();
+/**
+ * Removes what worlds of dead processes left.
+ *
+ * @param ownerPid only those of this process
+ * @returns the names of the removed namespaces
+ */
+export function removeStaleWorlds(ownerPid?: number): string[] {
+  const names = staleNamespaces().filter(
+    (name) => ownerPid === undefined || name.startsWith(`ptl-${ownerPid}-`),
+  );
   if (names.length > 0) removeNow(names, []);
   return names;
 }
