@@ -23,6 +23,8 @@
 /* Go on with the next program. TC_ACT_OK would hide every program behind ours (measured). */
 #define PTL_PASS TC_ACT_UNSPEC
 #define PTL_DROP TC_ACT_SHOT
+/* No verdict yet: the packet is to be rewritten. */
+#define PTL_REWRITE (-2)
 
 /* Frames start with an Ethernet header: the loader refuses other devices. */
 #define PTL_L3_OFFSET ETH_HLEN
@@ -78,6 +80,13 @@ static __always_inline int ptl_drop(const struct __sk_buff *skb, enum ptl_reason
 {
 	ptl_count(skb, reason);
 	return PTL_DROP;
+}
+
+/* Does this packet open a connection? UDP has none: any packet may be its flow's first. */
+static __always_inline bool ptl_opens(__u8 protocol, __u8 tcp_flags)
+{
+	return protocol != IPPROTO_TCP ||
+	       (tcp_flags & (PTL_TCP_SYN | PTL_TCP_ACK | PTL_TCP_RST | PTL_TCP_FIN)) == PTL_TCP_SYN;
 }
 
 /* A number in [0, n) without a division. */

@@ -80,7 +80,7 @@ static __noinline int FAM(resolve)(const struct FAM(packet) *p, bool pod, struct
 	return class & PTL_CLASS_VIP ? PTL_REASON_REJECT_NO_PORT : PTL_NO_FRONTEND;
 }
 
-/* A packet that may start a flow; *value is room for its entry. Returns the verdict. */
+/* A packet that may start a flow: PTL_REWRITE with its entry in *value, or the verdict. */
 static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct FAM(packet) *p, bool pod,
 					     struct FAM(nat_value) *value)
 {
@@ -99,19 +99,17 @@ static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct
 		return ptl_drop(skb, r);
 	ptl_count(skb, value->flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_FLOW_NEW);
 	FAM(nat_account)(skb, value, 1);
-	return FAM(rewrite)(skb, p, value, false) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
+	return PTL_REWRITE;
 }
 
 /* Is a live entry's flow over for this packet, so that it selects anew? */
 static __always_inline bool FAM(selects_anew)(const struct FAM(packet) *p, const struct FAM(nat_value) *v)
 {
-	bool syn = p->key.protocol == IPPROTO_TCP && (p->tcp_flags & PTL_TCP_SYN) && !(p->tcp_flags & PTL_TCP_ACK);
-
 	if (v->flags & PTL_NAT_REPLY)
 		return false; /* simultaneous open and the like are the endpoints' affair */
-	if (p->key.protocol == IPPROTO_TCP && !syn)
+	if (!ptl_opens(p->key.protocol, p->tcp_flags))
 		return false; /* an established connection keeps its backend to the end (9.10) */
-	if (syn && !ptl_opening(v->state))
+	if (p->key.protocol == IPPROTO_TCP && !ptl_opening(v->state))
 		return true;
 	if (FAM(backend_current)(v->backend, v->generation))
 		return false;
@@ -119,15 +117,13 @@ static __always_inline bool FAM(selects_anew)(const struct FAM(packet) *p, const
 	return true;
 }
 
-/* Rewrites a packet of a live flow, notes it, counts it. Returns the verdict. */
-static __always_inline int FAM(translate)(struct __sk_buff *skb, const struct FAM(packet) *p,
-					  struct FAM(nat_value) *e, const struct FAM(nat_value) *v, __u32 now,
-					  bool source)
+/* A packet of a live flow: notes it and counts it. */
+static __always_inline void FAM(note)(const struct __sk_buff *skb, const struct FAM(packet) *p, struct FAM(nat_value) *e,
+				      const struct FAM(nat_value) *v, __u32 now, bool in)
 {
-	FAM(nat_touch)(&p->key, e, v, p->tcp_flags, now, !source);
+	FAM(nat_touch)(&p->key, e, v, p->tcp_flags, now, in);
 	ptl_count(skb, v->flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_TRANSLATED);
 	FAM(nat_account)(skb, v, 0);
-	return FAM(rewrite)(skb, p, v, source) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
 }
 
 /* Destination side. */
@@ -135,30 +131,31 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 {
 	struct FAM(packet) p = {};
 	struct FAM(nat_value) v = {}, *e;
-	__u32 now;
+	__u32 now = ptl_now();
 	int r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
 
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
-	p.key.direction = PTL_IN;
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
 		return FAM(icmp_in)(skb, &p);
-	now = ptl_now();
+	p.key.direction = PTL_IN;
 	e = FAM(nat_lookup)(&p.key, &v);
-	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(&p, &v))
-		return FAM(translate)(skb, &p, e, &v, now, false);
-	if (p.key.protocol == IPPROTO_TCP &&
-	    (p.tcp_flags & (PTL_TCP_SYN | PTL_TCP_ACK | PTL_TCP_RST | PTL_TCP_FIN)) != PTL_TCP_SYN)
-		return ptl_pass(skb, PTL_REASON_PASS_TCP_NO_ENTRY);
-	return FAM(first_packet)(skb, &p, pod, &v);
+	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(&p, &v)) {
+		FAM(note)(skb, &p, e, &v, now, true);
+	} else {
+		if (!ptl_opens(p.key.protocol, p.tcp_flags))
+			return ptl_pass(skb, PTL_REASON_PASS_TCP_NO_ENTRY);
+		r = FAM(first_packet)(skb, &p, pod, &v);
+		if (r != PTL_REWRITE)
+			return r;
+	}
+	return FAM(rewrite)(skb, &p, &v, false) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
 }
 
 /* A packet to a Service address that leaves the node as it is: no hook has seen its start. */
 static __always_inline bool FAM(untranslated)(const struct FAM(packet) *p)
 {
-	if (p->key.protocol == IPPROTO_TCP && (p->tcp_flags & (PTL_TCP_SYN | PTL_TCP_ACK)) != PTL_TCP_SYN)
-		return false;
-	return FAM(address_class)(&p->key.dst, 0, 0) & PTL_CLASS_VIP;
+	return ptl_opens(p->key.protocol, p->tcp_flags) && FAM(address_class)(&p->key.dst, 0, 0) & PTL_CLASS_VIP;
 }
 
 /* Source side. */
@@ -166,15 +163,14 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 {
 	struct FAM(packet) p = {};
 	struct FAM(nat_value) v = {}, *e;
-	__u32 now;
+	__u32 now = ptl_now();
 	int r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
 
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
-	p.key.direction = PTL_OUT;
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
 		return FAM(icmp_out)(skb, &p);
-	now = ptl_now();
+	p.key.direction = PTL_OUT;
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (!e || !ptl_nat_live(p.key.protocol, v.state, v.last_seen, now)) {
 		if (!pod && FAM(untranslated)(&p))
@@ -185,7 +181,8 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 		r = FAM(masquerade)(&p.key, &v, skb->ifindex);
 		if (r != PTL_CHOSEN)
 			return ptl_drop(skb, r);
-		return FAM(rewrite)(skb, &p, &v, true) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
+	} else {
+		FAM(note)(skb, &p, e, &v, now, false);
 	}
-	return FAM(translate)(skb, &p, e, &v, now, true);
+	return FAM(rewrite)(skb, &p, &v, true) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
 }
