@@ -20,7 +20,7 @@ import { isolate, ownBpffs } from "./support/isolate.js";
 import { Bench, type Lab, twins } from "./support/lab.js";
 import { dns, web } from "./support/scenario.js";
 import { TEST_CONFIG } from "./support/test-kernel.js";
-import { capture, FAR_MAC, ip, makeWire } from "./support/wire.js";
+import { capture, FAR_MAC, ip, makeWire, removeWire } from "./support/wire.js";
 
 isolate();
 const library = new NativeLibrary();
@@ -33,6 +33,7 @@ after(() => kernel.close());
 const bench = new Bench(kernel);
 
 const near = makeWire();
+after(removeWire);
 for (const family of [4, 6] as const) {
   const at = addressesOf(family);
   const bits = family === 4 ? 32 : 128;

@@ -5,15 +5,19 @@
  */
 import assert from "node:assert/strict";
 import {
+  buildIp,
+  bytes,
   echo,
   ICMP_ERROR_NAMES,
   icmpError,
   icmpRedirect,
+  join,
   type Packet,
   tcp,
   text,
   udp,
 } from "../support/packet.js";
+import { addressBytes } from "../support/packet-address.js";
 import { assertChecksums } from "../support/packet-diff.js";
 import { type Lab, openBench, type ProtocolName, twins } from "./support/lab.js";
 import { establish, web } from "./support/scenario.js";
@@ -292,3 +296,41 @@ twins(bench, "An error does not count as a sign of life", async (lab) => {
   if (sorted(now).join() !== sorted(before).join())
     throw new Error("an ICMP error changed the flow's entries");
 });
+
+twins(
+  bench,
+  "An IPv6 redirect that quotes no packet, or hides it behind broken options, passes untouched",
+  async (lab) => {
+    if (lab.family === 4) return;
+    await flow(lab, "tcp");
+    const addresses = join(addressBytes(lab.at.backend), addressBytes(lab.at.backend));
+    const quoted = buildIp(lab.packet("client", "backend", payload("tcp", 40000, 8080)));
+    const header = bytes(4, 1 + Math.ceil(quoted.length / 8), 0, 0, 0, 0, 0, 0);
+    const linkLayer = bytes(2, 1, 2, 0, 0, 0, 0, 9);
+    const bodies = {
+      "no option": addresses,
+      "only a link-layer address": join(addresses, linkLayer),
+      "an option without length": join(addresses, bytes(2, 0, 0, 0, 0, 0, 0, 0), header, quoted),
+      "an option that is cut": join(addresses, bytes(4)),
+      "an option beyond the packet": join(addresses, bytes(2, 255, 0, 0, 0, 0, 0, 0), header, quoted),
+      "a quote that is cut": join(addresses, header, quoted.subarray(0, 20)),
+    };
+    for (const [what, body] of Object.entries(bodies)) {
+      const redirect = lab.packet("router", "client", { kind: "icmp", type: 137, code: 0, body });
+      for (const program of ["ptl_pod_out", "ptl_net_out"] as const) {
+        const { verdict, reasons } = await lab.run(program, redirect);
+        assert.deepEqual({ verdict, reasons }, { verdict: "pass", reasons: { PASS_ICMP: 1 } }, what);
+      }
+    }
+    // The same parts in order are what is dropped: the cases above differ from it in what they say.
+    const whole = join(addresses, linkLayer, header, quoted);
+    await lab.expect(
+      "ptl_pod_out",
+      lab.packet("router", "client", { kind: "icmp", type: 137, code: 0, body: whole }),
+      {
+        verdict: "drop",
+        reasons: ["DROP_REDIRECT"],
+      },
+    );
+  },
+);
