@@ -81,8 +81,9 @@ export function readSlicePorts(field: Field): readonly SlicePort[] {
 /** 2.8: the first address counts; without one the endpoint is left out. 3.1: conditions and their defaults. */
 function readEndpoint(item: Field, family: Family): Endpoint | null {
   if (!item.requiredObject()) return null;
-  const addresses = item.get("addresses").items();
-  const read = addresses.map((field) => readEndpointAddress(field, family));
+  const addresses = item.get("addresses");
+  if (!addresses.present) addresses.warn("is missing, so this endpoint is left out");
+  const read = addresses.items().map((field) => readEndpointAddress(field, family));
   const conditions = item.get("conditions");
   conditions.object();
   const hints = item.get("hints");

@@ -76,6 +76,11 @@ export function projectObject(value: unknown, origin: Origin): Projected {
   const identity = name === null ? null : `${kindName} ${name}`;
   const label = identity ?? `${kindName} without a name`;
   const apiVersion = root.get("apiVersion").string();
+  const meant = kind === undefined ? otherSpelling(kindName, apiVersion) : null;
+  if (meant !== null) {
+    root.get("kind").error(`must be ${meant}, not ${describe(kindName)}`);
+    return broken(report, origin, label, name === null ? null : `${meant} ${name}`);
+  }
   if (kind === undefined || isOtherGroup(apiVersion, kind.apiVersion)) {
     const reason = kind === undefined ? "no kind that a proxy reads" : `apiVersion ${describe(apiVersion)}`;
     return { object: null, problems: [], ignored: { origin, object: label, reason }, identity: null };
@@ -107,10 +112,21 @@ function projectKnown(
   return { object: object === null ? null : Object.freeze(object), problems, ignored, identity };
 }
 
-/** A kind of the same name in somebody else's API group, such as serving.knative.dev's Service. */
+/**
+ * A kind of the same name in somebody else's API group, such as serving.knative.dev's Service. Groups that are not
+ * Kubernetes' own have a dot: "core/v1" is a mistake.
+ */
 function isOtherGroup(apiVersion: string, expected: string): boolean {
   const group = (text: string): string => (text.includes("/") ? text.slice(0, text.indexOf("/")) : "");
-  return group(apiVersion) !== "" && group(apiVersion) !== group(expected);
+  return group(apiVersion).includes(".") && group(apiVersion) !== group(expected);
+}
+
+/** The kind of ours that differs in capitals only: "service" is no other kind, it is a mistake. */
+function otherSpelling(kindName: string, apiVersion: string): string | null {
+  for (const [name, { apiVersion: expected }] of KINDS) {
+    if (name.toLowerCase() === kindName.toLowerCase() && !isOtherGroup(apiVersion, expected)) return name;
+  }
+  return null;
 }
 
 function nameless(root: Field): string {

@@ -391,6 +391,20 @@ const OBJECTS: readonly (readonly [
     "apiVersion",
     /must be v1 for kind Service, not "v2"/,
   ],
+  [
+    "apiVersion core/v1",
+    "apiVersion: core/v1\nkind: Service\nmetadata: {name: bad}\n",
+    SERVICE,
+    "apiVersion",
+    /must be v1/,
+  ],
+  [
+    "lower-case kind",
+    "apiVersion: v1\nkind: service\nmetadata: {name: bad}\n",
+    "service default/bad",
+    "kind",
+    /must be Service/,
+  ],
   ["no apiVersion", "kind: Service\nmetadata: {name: bad}\n", SERVICE, "apiVersion", /not nothing/],
   ["no kind", "apiVersion: v1\nmetadata: {name: bad}\n", "object default/bad", "kind", /must name a kind/],
   [
@@ -678,6 +692,27 @@ test("readManifests() warns of a Service without a clusterIP and of a slice with
     message: /is missing/,
     severity: "warning",
   });
+});
+
+test("readManifests() warns of an endpoint without the field addresses and keeps the others (2.8)", async () => {
+  const { set, path, all } = await read(
+    "bad.yaml",
+    slice(
+      "addressType: IPv4\nendpoints: [{address: 10.1.1.1}, {addresses: [10.1.1.2]}]",
+      "name: bad, labels: {kubernetes.io/service-name: good}",
+    ),
+  );
+  assertProblem(all, path, {
+    object: SLICE,
+    field: "endpoints[0].addresses",
+    message: /left out/,
+    severity: "warning",
+  });
+  const slices = set.snapshot.slices.get("default/good") ?? [];
+  assert.deepEqual(
+    slices.find(({ name }) => name === "bad")?.endpoints.map(({ address }) => address.text),
+    ["10.1.1.2"],
+  );
 });
 
 test("readManifests() leaves out an externalIP that is none, and no more (2.9)", async () => {
