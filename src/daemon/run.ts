@@ -150,7 +150,7 @@ async function runAlone(config: AgentConfig, pins: string, log: Logger, signal: 
     warnOfBridges(library, log).catch((error: unknown) =>
       log.warn({ reason: errorMessage(error) }, "host check"),
     );
-    source.on((snapshot) => services.publish(snapshot));
+    source.on((snapshot, _problems, lacking) => services.publish(snapshot, lacking));
     if (!signal.aborted) await source.start();
     await aborted(signal);
   } finally {

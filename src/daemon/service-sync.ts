@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From a snapshot to the kernel's maps: compile, reconcile, and say what happened. Single flight, and coalescing. */
+import { HoldBack } from "../dataplane/hold-back.js";
 import type { Reconciler, SyncResult } from "../dataplane/reconciler.js";
 import { type Compiler, createCompiler } from "../image/compile.js";
 import type { Image } from "../image/types.js";
@@ -33,6 +34,13 @@ export class ServiceSync {
   readonly #lane = new Lane(() => this.#run());
   /** What the source last said; null until its first complete read: nothing is written before. */
   #snapshot: Snapshot | null = null;
+  /** Files that the snapshot lacks something of. */
+  #lacking: readonly string[] = [];
+  /** The source has been whole once: from then on it has a last good state of everything. */
+  #whole = false;
+  /** What the predecessor left; null when nothing needs to be held back. */
+  #holdBack: HoldBack | null = null;
+  #heldBack: Readonly<Record<string, unknown>> | null = null;
   #image: Image | null = null;
   #logged: ReadonlySet<string> = new Set();
   #ready = false;
@@ -47,15 +55,20 @@ export class ServiceSync {
     this.#onReady = onReady;
   }
 
-  /** The newest state of the source. A newer one replaces one that still waits. */
-  publish(snapshot: Snapshot): void {
+  /**
+   * The newest state of the source. A newer one replaces one that still waits. `lacking`: files of which something is left
+   * out; until the source has been whole once, what the kernel holds and the snapshot does not name stays.
+   */
+  publish(snapshot: Snapshot, lacking: readonly string[] = []): void {
     this.#snapshot = snapshot;
+    this.#lacking = lacking;
     this.#request();
   }
 
   /** Compares the kernel with what was written, and repairs it. */
   async audit(): Promise<void> {
     if (this.#image === null || this.#stopped) return;
+    this.#warnOfHeldBack();
     const { repair, failure } = await this.#reconciler.audit();
     if (failure !== null) this.#log.warn({ ...failure }, "audit failed");
     if (repair !== null) this.#report(repair, this.#image, this.#clock.now());
@@ -71,19 +84,44 @@ export class ServiceSync {
   #request(): void {
     if (this.#stopped) return;
     this.#lane.request().catch((error: unknown) => {
-      this.#log.error({ err: error }, "cannot compile");
+      this.#log.error({ err: error }, "cannot sync");
       this.#retryIn(this.#backoff());
     });
   }
 
   async #run(): Promise<void> {
     const snapshot = this.#snapshot;
+    const lacking = this.#lacking;
     if (snapshot === null || this.#stopped) return;
     const start = this.#clock.now();
-    const image = await inSlices(this.#compiler.compileSliced(snapshot));
+    const compiled = await inSlices(this.#compiler.compileSliced(snapshot));
+    this.#logProblems(compiled.problems);
+    const image = await this.#withHeldBack(compiled, snapshot, lacking);
     this.#image = image;
-    this.#logProblems(image.problems);
     this.#report(await this.#reconciler.sync(image), image, start);
+  }
+
+  /** Nothing shrinks before the source has been whole once. */
+  async #withHeldBack(image: Image, snapshot: Snapshot, lacking: readonly string[]): Promise<Image> {
+    this.#whole ||= lacking.length === 0;
+    if (this.#whole) {
+      if (this.#heldBack !== null) this.#log.info({}, "manifests are whole, nothing is held back any more");
+      this.#holdBack = null;
+      this.#heldBack = null;
+      return image;
+    }
+    this.#holdBack ??= new HoldBack(await this.#reconciler.found());
+    const { image: merged, ...held } = await inSlices(this.#holdBack.merge(image, snapshot));
+    const some = held.servicePorts + held.backends > 0;
+    this.#heldBack = some ? { code: "held_back", files: lacking, ...held } : null;
+    this.#warnOfHeldBack();
+    return merged;
+  }
+
+  /** With every sync and audit, as long as it lasts: what runs on may be long gone. */
+  #warnOfHeldBack(): void {
+    if (this.#heldBack !== null)
+      this.#log.warn(this.#heldBack, "manifests are incomplete, what they do not name stays");
   }
 
   #report(result: SyncResult, image: Image, start: number): void {

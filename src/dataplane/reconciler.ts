@@ -12,6 +12,7 @@ import { errorMessage } from "../util/errors.js";
 import { type Logger, silentLogger } from "../util/log.js";
 import { inSlices, type SliceOptions } from "../util/slices.js";
 import type { Plan } from "./emit.js";
+import { foundImage } from "./found.js";
 import { FAMILIES } from "./keys.js";
 import { applyToMirror, compareMirrors, type Mirror, readMirror } from "./mirror.js";
 import { makePlan } from "./plan.js";
@@ -104,6 +105,18 @@ export class Reconciler {
       this.#image = image;
       return await this.#sync(image);
     });
+  }
+
+  /**
+   * What the kernel's maps hold, as an image: see found.ts. Reads the kernel (9 FFI calls) unless that has been done, and
+   * writes nothing.
+   *
+   * @throws when the kernel cannot be read
+   */
+  found(): Promise<Image> {
+    return this.#serially(async () =>
+      inSlices(foundImage(await this.#load(this.#clock.now())), this.#slices),
+    );
   }
 
   /** Reads the kernel again (9 FFI calls), compares it with what is believed, and repairs what differs by a sync. */

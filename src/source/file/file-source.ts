@@ -3,6 +3,7 @@
  * Manifests in files and directories, watched. Each change that holds still for a moment becomes a new Snapshot; a change
  * that looks half-written gets a little longer; whatever cannot be read or understood leaves its last good state in force.
  */
+import { Readable } from "node:stream";
 import type { Problem, Snapshot } from "../../model/types.js";
 import type { Clock } from "../../util/clock.js";
 import { UserError } from "../../util/errors.js";
@@ -39,7 +40,12 @@ export interface FileSourceDependencies {
   readonly clock: Clock;
 }
 
-export type SnapshotListener = (snapshot: Snapshot, problems: readonly Problem[]) => void;
+/** `lacking`: see FileSource.lacking. */
+export type SnapshotListener = (
+  snapshot: Snapshot,
+  problems: readonly Problem[],
+  lacking: readonly string[],
+) => void;
 
 /** What is in force of one file. */
 interface Held {
@@ -80,10 +86,13 @@ export class FileSource {
   readonly #seen = new Map<string, { fingerprint: string; since: number }>();
   #snapshot: Snapshot | null = null;
   #problems: readonly Problem[] = [];
+  #lacking: readonly string[] = [];
 
   #timer: NodeJS.Timeout | null = null;
   #dueAt = Number.POSITIVE_INFINITY;
   #scanning: Promise<void> | null = null;
+  /** Standard input as long as it is read: it may never end. */
+  #reading: Readable | null = null;
   #closed = false;
 
   constructor(options: FileSourceOptions, { logger, clock }: FileSourceDependencies) {
@@ -110,6 +119,14 @@ export class FileSource {
     return this.#problems;
   }
 
+  /**
+   * Files of which something is left out with no last good state to stand for it: the Snapshot may lack Services and
+   * endpoints that are meant to be there. Empty: it is whole.
+   */
+  get lacking(): readonly string[] {
+    return this.#lacking;
+  }
+
   /** Calls back with each new Snapshot, or new problems with the same one. Returns how to stop. */
   on(listener: SnapshotListener): () => void {
     this.#listeners.add(listener);
@@ -117,7 +134,8 @@ export class FileSource {
   }
 
   /**
-   * Reads everything once, calls the listeners, and watches until `signal` or close(). Resolves after the first Snapshot.
+   * Reads everything once, calls the listeners, and watches until `signal` or close(). Resolves after the first Snapshot, or
+   * without one when it was closed before.
    * @throws UserError when a path does not exist or cannot be looked at: at the start that is a mistake.
    */
   async start(signal?: AbortSignal): Promise<void> {
@@ -134,13 +152,16 @@ export class FileSource {
       });
     }
     if (this.#stdin !== null) await this.#readStdin(this.#stdin, context);
+    if (this.#closed) return;
     this.#watch.update(listing.directories);
     await this.#scanOnce();
     if (!this.#closed) this.#wake(this.#rescanMs);
   }
 
   async #readStdin(stream: AsyncIterable<Uint8Array | string>, context: ParseContext): Promise<void> {
+    this.#reading = stream instanceof Readable ? stream : null;
     const state = await readStream("stdin", stream, context);
+    this.#reading = null;
     this.#held.set(STDIN, { fingerprint: "", identity: "", state, problems: state.problems });
   }
 
@@ -151,6 +172,7 @@ export class FileSource {
     this.#timer = null;
     this.#watch.close();
     this.#listeners.clear();
+    this.#reading?.destroy();
     await this.#scanning?.catch(() => undefined);
   }
 
@@ -224,8 +246,9 @@ export class FileSource {
 
   #accept(file: ManifestFile, before: Held | null, state: FileState): Held {
     const { fingerprint, identity } = file;
-    if (before === null || !state.broken || before.state.broken)
-      return { fingerprint, identity, state, problems: state.problems };
+    // A file that was always half broken is followed as far as it goes; one of which nothing could be read says nothing.
+    const says = !state.broken || (before?.state.broken && state.documents.length > 0);
+    if (before === null || says) return { fingerprint, identity, state, problems: state.problems };
     const note = fileProblem(file.path, "keeps its last good state as long as it is broken", "warning");
     return { fingerprint, identity, state: before.state, problems: [...state.problems, note] };
   }
@@ -282,10 +305,13 @@ export class FileSource {
     const problems = [...listingProblems, ...held.flatMap((file) => file.problems), ...assembled.problems];
     this.#tell(problems, held);
     const same = this.#snapshot !== null && sameSnapshot(this.#snapshot, assembled.snapshot);
-    if (same && sameProblems(this.#problems, problems)) return;
+    const lacking = lackingFiles(next, listingProblems);
+    if (same && sameProblems(this.#problems, problems) && sameTexts(this.#lacking, lacking)) return;
     if (!same) this.#snapshot = assembled.snapshot;
     this.#problems = Object.freeze(problems);
-    for (const listener of this.#listeners) listener(this.#snapshot ?? assembled.snapshot, this.#problems);
+    this.#lacking = lacking;
+    for (const listener of this.#listeners)
+      listener(this.#snapshot ?? assembled.snapshot, this.#problems, this.#lacking);
   }
 
   /** Logs what is new; nothing is said twice. */
@@ -310,11 +336,26 @@ export class FileSource {
   }
 }
 
+/** A file that cannot even be looked at lacks everything, unless its last good state is in force. */
+function lackingFiles(held: ReadonlyMap<string, Held>, listingProblems: readonly Problem[]): string[] {
+  const files = new Set<string>();
+  for (const [path, { state }] of held) if (state.lacking) files.add(path === STDIN ? "stdin" : path);
+  for (const { severity, origin } of listingProblems) {
+    const file = origin?.file ?? "";
+    if (severity === "error" && !held.has(file)) files.add(file);
+  }
+  return Array.from(files);
+}
+
 /** Rewritten where it lies, and less than before: as a write looks that is not finished. */
 function shrankInPlace(before: Held | null, state: FileState, file: ManifestFile): boolean {
   return (
     before !== null && before.identity === file.identity && state.objects.length < before.state.objects.length
   );
+}
+
+function sameTexts(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, i) => text === b[i]);
 }
 
 function sameSnapshot(a: Snapshot, b: Snapshot): boolean {

@@ -36,6 +36,8 @@ export interface FileState {
   readonly ignored: readonly Ignored[];
   /** Something in it is no YAML or JSON: it may be half-written. */
   readonly broken: boolean;
+  /** Something in it is left out, and no earlier good version stands for it: more may be meant than `objects` says. */
+  readonly lacking: boolean;
 }
 
 export interface ParseContext {
@@ -95,7 +97,7 @@ export function refused(file: string, message: string): FileState {
     field: "",
     message,
   };
-  return { file, documents: [], objects: [], problems: [problem], ignored: [], broken: true };
+  return { file, documents: [], objects: [], problems: [problem], ignored: [], broken: true, lacking: true };
 }
 
 /** `%YAML` lines stand before the marker of the document that they belong to. */
@@ -416,13 +418,28 @@ function finish(file: string, documents: readonly DocumentState[], previous: Fil
     }
   }
   problems.push(...keepLastGood(file, objects, failed, previous));
+  const lacking = lacksAny(documents, objects, failed);
   if (problems.length > MOST_PROBLEMS) {
     const message = `has ${problems.length - MOST_PROBLEMS} more problems`;
     problems.length = MOST_PROBLEMS;
     problems.push({ severity: "error", origin: { file, line: null }, object: "", field: "", message });
   }
   const broken = documents.some((document) => document.broken);
-  return { file, documents, objects, problems, ignored, broken };
+  return { file, documents, objects, problems, ignored, broken, lacking };
+}
+
+/** An object with an error is left out whole; one that is there in another version is not missed. */
+function lacksAny(
+  documents: readonly DocumentState[],
+  objects: readonly SourceObject[],
+  failed: readonly string[],
+): boolean {
+  const nameless = ({ object, identity, problems }: Projected): boolean =>
+    object === null && identity === null && problems.some(({ severity }) => severity === "error");
+  if (documents.some(({ broken, results }) => broken || results.some(nameless))) return true;
+  if (failed.length === 0) return false;
+  const present = new Set(objects.map(identityOf));
+  return failed.some((identity) => !present.has(identity));
 }
 
 /** Adds the earlier version of each object that cannot be used any more, and says so. */

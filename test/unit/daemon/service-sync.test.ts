@@ -133,3 +133,48 @@ test("ServiceSync starts nothing after stop()", async () => {
   await sync.stop();
   assert.equal(kernel.stats.ffiCalls, 0);
 });
+
+test("ServiceSync takes nothing away after a restart until the manifests have been whole once, and warns as long", async () => {
+  const before = setUp();
+  const [a, b] = [service("a", "10.96.0.1"), service("b", "10.96.0.2")];
+  const ready = once(before.events, "ready");
+  before.sync.publish(snapshot(a, b));
+  await ready;
+  await before.sync.stop();
+
+  const { kernel, events, said, sync } = setUp(before.kernel);
+  const publish = async (lacking: readonly string[], ...services: readonly Service[]): Promise<void> => {
+    const synced = once(events, "synced");
+    sync.publish(snapshot(...services), lacking);
+    await synced;
+  };
+  const warnings = (): readonly Fields[] =>
+    said.filter(({ message }) => message.startsWith("manifests are incomplete")).map(({ fields }) => fields);
+  await publish(["b.yaml"], a);
+  assert.equal(kernel.size("frontends4"), 2);
+  assert.deepEqual(warnings(), [{ code: "held_back", files: ["b.yaml"], servicePorts: 1, backends: 0 }]);
+  await sync.audit();
+  assert.equal(warnings().length, 2, "again with the audit");
+  assert.equal(kernel.size("frontends4"), 2);
+  await publish([], a);
+  assert.equal(kernel.size("frontends4"), 1, "really gone");
+  await sync.audit();
+  assert.equal(warnings().length, 2);
+  await publish(["a.yaml"]);
+  assert.equal(kernel.size("frontends4"), 0, "a source that has been whole knows what is gone");
+  await sync.stop();
+});
+
+test("ServiceSync tries again when it cannot read what it is to hold back", async () => {
+  const { kernel, events, sync, messages } = setUp();
+  const dump = kernel.dump.bind(kernel);
+  kernel.dump = () => {
+    kernel.dump = dump;
+    return Promise.reject(new Error("no memory"));
+  };
+  const ready = once(events, "ready");
+  sync.publish(snapshot(service("a", "10.96.0.1")), ["b.yaml"]);
+  await ready;
+  await sync.stop();
+  assert.deepEqual(messages(), ["cannot sync", "synced", "ready"]);
+});

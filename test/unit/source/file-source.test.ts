@@ -363,6 +363,57 @@ test("FileSource reads standard input once, beside a directory that goes on chan
   assert.deepEqual(Array.from((await changed).services.keys()), ["default/s", "default/a", "default/b"]);
 });
 
+test("FileSource stops with its signal while standard input does not end, and watches nothing then", async () => {
+  const path = directory();
+  const controller = new AbortController();
+  const stdin = new Readable({ read() {} });
+  const source = new FileSource(
+    { paths: ["-", path], nodeName: "", stdin },
+    { logger: silentLogger, clock: systemClock },
+  );
+  open.add(source);
+  const waiting = new Promise<void>((resolve) => stdin.once("resume", resolve).once("readable", resolve));
+  const started = source.start(controller.signal);
+  stdin.push("apiVersion: v1\n");
+  await waiting;
+  controller.abort();
+  await started;
+  assert.deepEqual([source.snapshot, stdin.destroyed], [null, true]);
+});
+
+test("FileSource throws a UserError at the start for a path that is neither file nor directory", async () => {
+  const source = new FileSource(
+    { paths: ["/dev/null"], nodeName: "" },
+    { logger: silentLogger, clock: systemClock },
+  );
+  await assert.rejects(source.start(), { code: "E_USER", message: /\/dev\/null is no regular file/ });
+});
+
+test("FileSource warns of a directory without a manifest, until there is one", async () => {
+  const path = directory();
+  const { source, until } = await watch(path);
+  assert.deepEqual(
+    source.problems.map(({ severity, origin }) => [severity, origin?.file]),
+    [["warning", path]],
+  );
+  writeFileSync(join(path, "a.yaml"), service("a", "10.96.0.1"));
+  await until("told", (snapshot, problems) => has("a")(snapshot) && problems.length === 0);
+});
+
+test("FileSource keeps what a half broken file holds when nothing of it can be read any more", async () => {
+  const path = directory();
+  const file = join(path, "a.yaml");
+  writeFileSync(file, `${service("a", "10.96.0.1")}---\n[broken\n`);
+  const { until } = await watch(path);
+  writeFileSync(file, Buffer.concat([Buffer.from(service("b", "10.96.0.2")), Buffer.alloc(8)]));
+  const kept = await until("told", (_, problems) =>
+    problems.some(({ message }) => /last good state/.test(message)),
+  );
+  assert.deepEqual(Array.from(kept.services.keys()), ["default/a"]);
+  writeFileSync(file, `${service("b", "10.96.0.2")}---\n[broken still\n`);
+  await until("read again", (snapshot) => has("b")(snapshot) && !has("a")(snapshot));
+});
+
 test("FileSource stops with its signal, and close() may be called twice", async () => {
   const path = directory();
   writeFileSync(join(path, "a.yaml"), service("a", "10.96.0.1"));
@@ -380,4 +431,29 @@ test("FileSource stops with its signal, and close() may be called twice", async 
   await source.close();
   await source.close();
   assert.equal(calls, 1);
+});
+
+test("FileSource names the files that it lacks something of, until each has been good", async () => {
+  const path = directory();
+  const at = (name: string): string => join(path, name);
+  writeFileSync(at("a.yaml"), service("a", "10.96.0.1"));
+  writeFileSync(at("b.yaml"), "kind: Service\nmetadata: {name: b\n");
+  writeFileSync(at("c.yaml"), service("c", "10.96.0.300"));
+  symlinkSync(at("nowhere"), at("d.yaml"));
+  const { source, until } = await watch(path);
+  const lacking = (): string[] => source.lacking.map((file) => file.slice(path.length + 1));
+  assert.deepEqual(lacking().sort(), ["b.yaml", "c.yaml", "d.yaml"]);
+  writeFileSync(at("b.yaml"), service("b", "10.96.0.2"));
+  await until("b mended", has("b"));
+  unlinkSync(at("d.yaml"));
+  await until("d removed", (_, problems) => !problems.some(({ origin }) => origin?.file === at("d.yaml")));
+  assert.deepEqual(lacking(), ["c.yaml"]);
+  writeFileSync(at("c.yaml"), service("c", "10.96.0.3"));
+  await until("c mended", has("c"));
+  assert.deepEqual(lacking(), []);
+  // From here on there is a last good state of everything.
+  writeFileSync(at("b.yaml"), "kind: Service\nmetadata: {name: b\n");
+  writeFileSync(at("c.yaml"), service("c", "10.96.0.300"));
+  await until("both broken", (_, problems) => new Set(problems.map(({ origin }) => origin?.file)).size === 2);
+  assert.deepEqual(lacking(), []);
 });

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What the kernel's maps hold, in the form in which it is asked for: an image of what a predecessor wrote. Only what makes
+ * sense is in it: service ports with a name, frontends whose words are sound. A port's name is as `services` can hold it.
+ */
+import { BackendFlag, Empty } from "../abi/enums.gen.js";
+import { decodeChoice } from "../abi/hash.js";
+import { frontendCodec, serviceNameCodec } from "../abi/layout.gen.js";
+import type { BackendImage, ChoiceImage, FrontendImage, Image, ServicePortImage } from "../image/types.js";
+import { compareIp, type Family, type IpAddress, ipFromBytes, type Protocol } from "../net/ip.js";
+import type { Sliced } from "../util/slices.js";
+import { bytesOf, FAMILIES, LAYOUTS, PROTOCOL_NUMBERS } from "./keys.js";
+import type { FamilyPort, FamilyState, PortState, State } from "./state.js";
+
+const STRIDE = 32;
+
+export function* foundImage(state: State): Sliced<Image> {
+  const servicePorts = new Map<string, ServicePortImage>();
+  let seen = 0;
+  for (const port of state.ports.values()) {
+    seen += 1;
+    if (seen % STRIDE === 0) yield;
+    const image = portImage(state, port);
+    if (image !== null) servicePorts.set(image.key, image);
+  }
+  return { servicePorts, problems: [] };
+}
+
+/** Null: it has no name, or offers nothing. */
+function portImage(state: State, port: PortState): ServicePortImage | null {
+  if (port.name === null) return null;
+  const { namespaceName, name, portName, protocol } = serviceNameCodec.decode(bytesOf(port.name));
+  const protocolName = protocolOf(protocol);
+  if (protocolName === null) return null;
+  const backends: BackendImage[] = [];
+  const frontends: FrontendImage[] = [];
+  let affinitySeconds = 0;
+  for (const family of FAMILIES) {
+    const held = port.families[family];
+    if (held === null) continue;
+    const indexes = addBackends(backends, state.families[family], held);
+    for (const key of held.frontends) {
+      const frontend = readFrontend(state.families[family], key, indexes);
+      if (frontend === null) continue;
+      frontends.push(frontend.image);
+      ({ affinitySeconds } = frontend);
+    }
+  }
+  if (frontends.length === 0) return null;
+  const key = `${namespaceName}/${name}:${portName}/${protocolName}`;
+  return {
+    key,
+    namespace: namespaceName,
+    name,
+    portName,
+    protocol: protocolName,
+    backends,
+    frontends,
+    affinitySeconds,
+  };
+}
+
+function protocolOf(number: number): Protocol | null {
+  for (const [name, value] of Object.entries(PROTOCOL_NUMBERS)) if (value === number) return name as Protocol;
+  return null;
+}
+
+/** Returns the place of each cell among the backends. */
+function addBackends(
+  backends: BackendImage[],
+  { mirror }: FamilyState,
+  { cells }: FamilyPort,
+): ReadonlyMap<number, number> {
+  const { family } = mirror;
+  const found = Array.from(cells, ([key, cell]) => {
+    const flags = mirror.cells[cell * LAYOUTS[family].cell + LAYOUTS[family].flags] as number;
+    return { cell, ...addressAndPort(family, key), local: (flags & BackendFlag.BACKEND_LOCAL) !== 0 };
+  }).sort((a, b) => compareIp(a.address, b.address) || a.port - b.port);
+  const indexes = new Map<number, number>();
+  for (const { cell, address, port, local } of found) {
+    indexes.set(cell, backends.length);
+    backends.push({ address, port, local });
+  }
+  return indexes;
+}
+
+function addressAndPort(family: Family, key: string): { readonly address: IpAddress; readonly port: number } {
+  const bytes = bytesOf(key);
+  const end = LAYOUTS[family].address;
+  return { address: ipFromBytes(Uint8Array.from(bytes.subarray(0, end))), port: bytes.readUInt16BE(end) };
+}
+
+/** Null when its words make no sense. */
+function readFrontend(
+  { mirror, broken }: FamilyState,
+  key: string,
+  indexes: ReadonlyMap<number, number>,
+): { readonly image: FrontendImage; readonly affinitySeconds: number } | null {
+  const value = mirror.frontends.get(key);
+  if (value === undefined || broken.frontends.has(key)) return null;
+  const { internal, external, affinitySeconds } = frontendCodec.decode(bytesOf(value));
+  const choice = (word: bigint): ChoiceImage => {
+    const { base, count } = decodeChoice(word);
+    const cells = Array.from(mirror.slots.subarray(base, base + count));
+    const backends = cells.map((cell) => indexes.get(cell)).filter((index) => index !== undefined);
+    const whenEmpty = count === 0 && base === Empty.DROP ? "drop" : "reject";
+    return { backends: backends.sort((a, b) => a - b), whenEmpty };
+  };
+  const inside = choice(internal);
+  const image: FrontendImage = {
+    kind: "ClusterIP",
+    ...addressAndPort(mirror.family, key),
+    internal: inside,
+    external: internal === external ? inside : choice(external),
+  };
+  return { image, affinitySeconds };
+}
