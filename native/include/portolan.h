@@ -26,6 +26,7 @@
 #define PTL_E_NO_TCX "E_NATIVE_NO_TCX"            /* tcx was asked for and the kernel has none (Linux 6.6) */
 #define PTL_E_INGRESS_QDISC "E_NATIVE_INGRESS_QDISC" /* a qdisc `ingress` is where `clsact` must go */
 #define PTL_E_FOREIGN_FILTER "E_NATIVE_FOREIGN_FILTER" /* somebody else's filter has our preference and handle */
+#define PTL_E_FOREIGN_LINK "E_NATIVE_FOREIGN_LINK" /* the pin of the link serves an interface of another network namespace */
 
 /* What ptl_open may be told about a map: how many entries it shall have. */
 struct ptl_size {
@@ -228,9 +229,9 @@ int ptl_test_run(int handle, const char *program, const void *data_in, uint32_t 
 		 char *err, uint32_t err_size);
 
 /* Attaches both directions of each interface, replacing what this object's earlier life left there, without a gap. A failed
- * interface does not stop the others and is left with neither direction new: `results` has one entry a request, `err` the first
- * failure. Returns the number that
- * succeeded. tcx links are pinned below <pins>/links, so they outlive the process. */
+ * interface does not stop the others; what was at work there before stays, and it is not left with one direction alone:
+ * `results` has one entry a request, `err` the first failure. Returns the number that succeeded. tcx links are pinned below
+ * <pins>/links, so they outlive the process. */
 int ptl_attach(int handle, const void *requests, uint32_t count, void *results, char *err, uint32_t err_size);
 /* Takes our programs off these interfaces, with pins, and the clsact qdisc if we made it and nothing else uses it.
  * An interface that is gone is no error. Returns the number of hooks that were taken off. */
@@ -238,7 +239,7 @@ int ptl_detach(const char *pins, const void *ifindexes, uint32_t count, char *er
 /* Everything at the hooks of these interfaces, ours or not. Returns the number of entries, or -ENOSPC. */
 int ptl_attachments(const void *ifindexes, uint32_t count, void *attachments, uint32_t capacity, char *err,
 		    uint32_t err_size);
-/* Removes the leftovers of interfaces that are gone. Returns how many. */
+/* Removes the leftovers of interfaces that are gone. Links that serve an interface anywhere stay. Returns how many. */
 int ptl_sweep(const char *pins, char *err, uint32_t err_size);
 /* Detaches everything that <pins>/links knows, and removes every pin and the directory. Idempotent. Returns the number of
  * pins and hooks removed. */

@@ -61,34 +61,66 @@ static bool is_ours(uint32_t program_id)
 	return program_id && program_info(program_id, &info) == 0 && !strncmp(info.name, "ptl_", 4);
 }
 
-/* The pinned link of a hook when it is still at this interface of this namespace; otherwise the pin is dead and removed. */
-static int open_link(const char *path, uint32_t ifindex, bool out)
+/* The kernel's id of a link, and the interface it is at: 0 when that is gone. Returns 0 or -errno. */
+static int link_place(int link, uint32_t *id, uint32_t *ifindex)
 {
-	struct tcx_entry entries[MAX_AT_HOOK];
 	struct bpf_link_info info = {};
 	uint32_t size = sizeof(info);
-	int fd = bpf_obj_get(path);
 
-	if (fd < 0)
+	if (bpf_obj_get_info_by_fd(link, &info, &size) < 0)
 		return -errno;
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) == 0) {
-		int count = tcx_query(ifindex, out, entries, MAX_AT_HOOK);
-
-		for (int i = 0; i < count; i++)
-			if (entries[i].link_id == info.id)
-				return fd;
-	}
-	close(fd);
-	unlink(path);
-	return -ENOENT;
+	*id = info.id;
+	*ifindex = info.xdp.ifindex; /* of tcx it is at the same place, which older headers have no name for */
+	return 0;
 }
 
+/* 1: the link is at this hook of this namespace, 0: it is not, -errno: the kernel does not say. */
+static int is_at_hook(uint32_t link_id, uint32_t ifindex, bool out)
+{
+	struct tcx_entry entries[MAX_AT_HOOK];
+	int count = tcx_query(ifindex, out, entries, MAX_AT_HOOK);
+
+	for (int i = 0; i < count; i++)
+		if (entries[i].link_id == link_id)
+			return 1;
+	return count < 0 && count != -ENODEV ? count : 0;
+}
+
+/*
+ * The pinned link of a hook when it is at this interface of this namespace. -ENOENT: there is no pin, or its interface went
+ * and the dead pin was removed. Anything else keeps the pin, for with it a program would go that may be at work: -EXDEV
+ * means at an interface of another namespace.
+ */
+static int open_link(const char *path, uint32_t ifindex, bool out)
+{
+	uint32_t id = 0, place = 0;
+	int link = bpf_obj_get(path);
+
+	if (link < 0)
+		return -errno;
+	int result = link_place(link, &id, &place);
+
+	if (result == 0)
+		result = is_at_hook(id, ifindex, out);
+	if (result == 1)
+		return link;
+	if (result == 0) /* asked again: the interface may have gone since */
+		result = link_place(link, &id, &place);
+	close(link);
+	if (result < 0)
+		return result;
+	if (place)
+		return -EXDEV;
+	return unlink(path) < 0 ? -errno : -ENOENT;
+}
+
+/* `change` is left alone when nothing of ours is there, neither from before nor from now. */
 static int tcx_put(const char *pins, uint32_t ifindex, bool out, int program_fd, uint32_t *change)
 {
 	char path[512];
 
 	link_path(path, pins, ifindex, direction_name(out));
-	int link = pins[0] ? open_link(path, ifindex, out) : -ENOENT;
+	int link = open_link(path, ifindex, out);
 
 	if (link >= 0) {
 		int result = bpf_link_update(link, program_fd, NULL) < 0 ? -errno : 0;
@@ -97,14 +129,15 @@ static int tcx_put(const char *pins, uint32_t ifindex, bool out, int program_fd,
 		*change = PTL_CHANGE_REPLACED;
 		return result;
 	}
+	if (link != -ENOENT)
+		return link;
 	link = tcx_link_create(program_fd, ifindex, out);
 	if (link < 0)
 		return link;
-	int result = pins[0] && bpf_obj_pin(link, path) < 0 ? -errno : 0;
+	int result = bpf_obj_pin(link, path) < 0 ? -errno : 0;
 
-	/* Without a pin the link would vanish with its descriptor: the caller asked for no pins, so it may not have tcx. */
-	close(link);
-	if (*change == PTL_CHANGE_NONE)
+	close(link); /* without the pin the link goes with it */
+	if (result == 0)
 		*change = PTL_CHANGE_NEW;
 	return result;
 }
@@ -126,25 +159,19 @@ static int tcx_remove(const char *pins, uint32_t ifindex, bool out)
 
 /* ---- clsact ---- */
 
-static bool directory_exists(const char *path)
-{
-	struct stat info;
-
-	return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-/* Our filter's program: 0 none there, -EEXIST somebody else's. */
+/* 1: our filter is there, 0: it is not, -EEXIST: somebody else's is in its place, other -errno: the kernel does not say. */
 static int our_filter(uint32_t ifindex, bool out)
 {
 	struct filter list[MAX_AT_HOOK];
-	int count = filters(ifindex, out, list, MAX_AT_HOOK);
+	int count = filters(ifindex, out, FILTER_PRIORITY, list, MAX_AT_HOOK);
 
 	for (int i = 0; i < count; i++)
-		if (list[i].priority == FILTER_PRIORITY && list[i].handle == FILTER_HANDLE)
+		if (list[i].handle == FILTER_HANDLE)
 			return is_ours(list[i].program_id) ? 1 : -EEXIST;
 	return count < 0 ? count : 0;
 }
 
+/* `change` is left alone when nothing of ours is there, neither from before nor from now. */
 static int filter_put(uint32_t ifindex, bool out, int program_fd, uint32_t *change, const char **code)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = out ? BPF_TC_EGRESS : BPF_TC_INGRESS);
@@ -157,27 +184,59 @@ static int filter_put(uint32_t ifindex, bool out, int program_fd, uint32_t *chan
 			*code = PTL_E_FOREIGN_FILTER;
 		return there;
 	}
+	int result = bpf_tc_attach(&hook, &options);
+
 	if (there)
 		*change = PTL_CHANGE_REPLACED;
-	else if (*change == PTL_CHANGE_NONE)
+	else if (result == 0)
 		*change = PTL_CHANGE_NEW;
-	return bpf_tc_attach(&hook, &options);
+	return result;
 }
 
+/* 1: taken off, 0: there was none of ours, -errno: it may still be there. */
 static int filter_remove(uint32_t ifindex, bool out)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = out ? BPF_TC_EGRESS : BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, options, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+	int there = our_filter(ifindex, out);
 
-	if (our_filter(ifindex, out) != 1)
-		return 0;
-	return bpf_tc_detach(&hook, &options) == 0;
+	if (there <= 0)
+		return there == -EEXIST || there == -ENODEV ? 0 : there;
+	int result = bpf_tc_detach(&hook, &options);
+
+	return result < 0 ? result : 1;
 }
 
+static int remember(const char *pins, uint32_t ifindex, const char *suffix)
+{
+	char path[512];
+
+	link_path(path, pins, ifindex, suffix);
+	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static void forget(const char *pins, uint32_t ifindex, const char *suffix)
+{
+	char path[512];
+
+	link_path(path, pins, ifindex, suffix);
+	rmdir(path);
+}
+
+static bool remembers(const char *pins, uint32_t ifindex, const char *suffix)
+{
+	struct stat info;
+	char path[512];
+
+	link_path(path, pins, ifindex, suffix);
+	return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* Everything is noted before it is done: whoever is killed in between leaves a note too many and nothing that is forgotten. */
 static int clsact_ensure(const char *pins, uint32_t ifindex, const char **code)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	char kind[16], path[512];
+	char kind[16];
 	int result = qdisc_kind(ifindex, kind);
 
 	if (result < 0)
@@ -187,35 +246,39 @@ static int clsact_ensure(const char *pins, uint32_t ifindex, const char **code)
 		return -EBUSY;
 	}
 	if (!kind[0]) {
-		result = bpf_tc_hook_create(&hook);
-		if (result < 0 && result != -EEXIST)
+		result = remember(pins, ifindex, "clsact");
+		if (result == 0)
+			result = bpf_tc_hook_create(&hook);
+		if (result < 0)
+			forget(pins, ifindex, "clsact");
+		if (result < 0 && result != -EEXIST) /* -EEXIST: somebody was quicker, and it is theirs */
 			return result;
-		link_path(path, pins, ifindex, "clsact");
-		if (result == 0 && pins[0])
-			mkdir(path, 0700);
 	}
-	link_path(path, pins, ifindex, "filter");
-	if (pins[0])
-		mkdir(path, 0700);
-	return 0;
+	return remember(pins, ifindex, "filter");
 }
 
-static int clsact_remove(const char *pins, uint32_t ifindex)
+/* Of an interface without filters of ours: the notes, and the qdisc if it is ours. */
+static void clsact_forget(const char *pins, uint32_t ifindex)
 {
 	struct filter list[1];
-	char path[512];
-	int removed = filter_remove(ifindex, false) + filter_remove(ifindex, true);
 
-	link_path(path, pins, ifindex, "filter");
-	rmdir(path);
-	link_path(path, pins, ifindex, "clsact");
-	if (directory_exists(path)) {
-		/* Ours, but others may have moved in: a filter of anybody keeps it (-ENOSPC says there is one). */
-		if (filters(ifindex, false, list, 1) == 0 && filters(ifindex, true, list, 1) == 0)
-			qdisc_remove_clsact(ifindex);
-		rmdir(path);
-	}
-	return removed;
+	forget(pins, ifindex, "filter");
+	if (!remembers(pins, ifindex, "clsact"))
+		return;
+	/* Others may have moved in: a filter of anybody keeps it (-ENOSPC says there is more than one). */
+	if (filters(ifindex, false, 0, list, 1) == 0 && filters(ifindex, true, 0, list, 1) == 0)
+		qdisc_remove_clsact(ifindex);
+	forget(pins, ifindex, "clsact");
+}
+
+/* Returns how many filters were taken off. */
+static int clsact_remove(const char *pins, uint32_t ifindex)
+{
+	int in = filter_remove(ifindex, false), out = filter_remove(ifindex, true);
+
+	if (in >= 0 && out >= 0)
+		clsact_forget(pins, ifindex);
+	return (in > 0) + (out > 0);
 }
 
 /* ---- attach ---- */
@@ -231,43 +294,46 @@ static int program_fd(const struct handle *handle, uint32_t role, bool out)
 	return -ENOENT;
 }
 
-static int attach_tcx(const struct handle *handle, const int fds[2], struct ptl_attach_result *result, uint32_t ifindex)
+/*
+ * Both ways of attaching put egress first: a reply that passes an interface half attached must find its way back. When
+ * ingress then fails, an egress that is new goes again, for one direction without the other would translate and never
+ * translate back. What an earlier life left stays, whatever fails: it works.
+ */
+static int attach_tcx(const char *pins, uint32_t ifindex, const int fds[2], uint32_t *change)
 {
-	/* Egress first: a reply that passes an interface half attached must find its way back. */
-	int status = tcx_put(handle->pins, ifindex, true, fds[1], &result->change);
+	uint32_t in = PTL_CHANGE_NONE, out = PTL_CHANGE_NONE;
+	int status = tcx_put(pins, ifindex, true, fds[1], &out);
 
 	if (status == 0)
-		status = tcx_put(handle->pins, ifindex, false, fds[0], &result->change);
-	char marker[512];
-
-	link_path(marker, handle->pins, ifindex, "filter");
-	if (status == 0 && directory_exists(marker))
-		clsact_remove(handle->pins, ifindex); /* of an earlier life in the other mode */
+		status = tcx_put(pins, ifindex, false, fds[0], &in);
+	if (status < 0 && out == PTL_CHANGE_NEW && in == PTL_CHANGE_NONE)
+		tcx_remove(pins, ifindex, true);
+	if (status == 0 && remembers(pins, ifindex, "filter"))
+		clsact_remove(pins, ifindex); /* of an earlier life in the other mode */
+	*change = in > out ? in : out;
 	return status;
 }
 
-static int attach_clsact(const struct handle *handle, const int fds[2], struct ptl_attach_result *result, uint32_t ifindex,
-			 const char **code)
+static int attach_clsact(const char *pins, uint32_t ifindex, const int fds[2], uint32_t *change, const char **code)
 {
-	int status = clsact_ensure(handle->pins, ifindex, code);
+	uint32_t in = PTL_CHANGE_NONE, out = PTL_CHANGE_NONE;
+	bool known = remembers(pins, ifindex, "filter");
+	int status = clsact_ensure(pins, ifindex, code);
 
 	if (status == 0)
-		status = filter_put(ifindex, true, fds[1], &result->change, code);
+		status = filter_put(ifindex, true, fds[1], &out, code);
 	if (status == 0)
-		status = filter_put(ifindex, false, fds[0], &result->change, code);
-	if (status == 0 && handle->pins[0]) {
-		tcx_remove(handle->pins, ifindex, false);
-		tcx_remove(handle->pins, ifindex, true);
+		status = filter_put(ifindex, false, fds[0], &in, code);
+	if (status < 0 && out == PTL_CHANGE_NEW && in == PTL_CHANGE_NONE)
+		filter_remove(ifindex, true);
+	if (status < 0 && !known && out != PTL_CHANGE_REPLACED && in == PTL_CHANGE_NONE)
+		clsact_forget(pins, ifindex);
+	if (status == 0) { /* of an earlier life in the other mode */
+		tcx_remove(pins, ifindex, false);
+		tcx_remove(pins, ifindex, true);
 	}
+	*change = in > out ? in : out;
 	return status;
-}
-
-static bool has_tcx(void)
-{
-	struct tcx_entry entries[1];
-	int result = tcx_query(1, false, entries, 1); /* the loopback: every namespace has it */
-
-	return result >= 0 || result == -ENOSPC;
 }
 
 static int attach_one(const struct handle *handle, const struct ptl_attach_request *request, struct ptl_attach_result *result,
@@ -290,16 +356,12 @@ static int attach_one(const struct handle *handle, const struct ptl_attach_reque
 		return -EOPNOTSUPP;
 	}
 	result->mode = tcx && request->mode != PTL_MODE_CLSACT ? PTL_MODE_TCX : PTL_MODE_CLSACT;
-	int status = result->mode == PTL_MODE_TCX ? attach_tcx(handle, fds, result, request->ifindex) :
-						    attach_clsact(handle, fds, result, request->ifindex, code);
+	int status = result->mode == PTL_MODE_TCX ?
+			     attach_tcx(handle->pins, request->ifindex, fds, &result->change) :
+			     attach_clsact(handle->pins, request->ifindex, fds, &result->change, code);
 
-	/* One direction without the other would translate and never translate back. */
-	if (status < 0 && result->change != PTL_CHANGE_REPLACED) {
-		if (result->mode == PTL_MODE_CLSACT)
-			clsact_remove(handle->pins, request->ifindex);
-		else
-			(void)(tcx_remove(handle->pins, request->ifindex, false) + tcx_remove(handle->pins, request->ifindex, true));
-	}
+	if (status == -EXDEV)
+		*code = PTL_E_FOREIGN_LINK;
 	/* The interface may go while we are at it. */
 	if (status < 0 && !if_indextoname(request->ifindex, name)) {
 		*code = PTL_E_NO_DEVICE;
@@ -314,6 +376,8 @@ static const char *explain(const char *code, int status)
 		return "a qdisc `ingress` is in the way of clsact";
 	if (!strcmp(code, PTL_E_FOREIGN_FILTER))
 		return "another program's filter has our preference and handle";
+	if (!strcmp(code, PTL_E_FOREIGN_LINK))
+		return "the pin of its link serves an interface of another network namespace";
 	if (!strcmp(code, PTL_E_NO_DEVICE))
 		return "there is no such interface";
 	if (!strcmp(code, PTL_E_NO_TCX))
@@ -349,15 +413,20 @@ EXPORT int ptl_attach(int number, const void *requests, uint32_t count, void *re
 		handle_put(handle);
 		return status;
 	}
-	bool tcx = has_tcx();
+	int tcx = tcx_available();
 
+	/* Not to be guessed: clsact would then take the place of links that are at work. */
+	if (tcx < 0) {
+		handle_put(handle);
+		return fail(&err, tcx, PTL_E_KERNEL, "attach", "tcx", "Cannot find out whether the kernel has tcx: %s", strerror(-tcx));
+	}
 	for (uint32_t i = 0; i < count; i++) {
 		const char *code;
 		struct ptl_attach_request request;
 		struct ptl_attach_result result = {};
 
 		memcpy(&request, (const uint8_t *)requests + i * sizeof(request), sizeof(request));
-		status = attach_one(handle, &request, &result, tcx, &code);
+		status = attach_one(handle, &request, &result, tcx > 0, &code);
 		if (status < 0) {
 			char object[32];
 
@@ -393,6 +462,7 @@ EXPORT int ptl_detach(const char *pins, const void *ifindexes, uint32_t count, c
 
 struct list {
 	struct ptl_attachment *out;
+	struct filter *filters; /* of one hook; as many as `out` may have */
 	uint32_t capacity;
 	uint32_t count;
 };
@@ -415,9 +485,10 @@ static int add(struct list *list, struct ptl_attachment entry)
 static int list_hook(struct list *list, uint32_t ifindex, bool out)
 {
 	struct tcx_entry entries[MAX_AT_HOOK];
-	struct filter at_clsact[MAX_AT_HOOK];
 	int count = tcx_query(ifindex, out, entries, MAX_AT_HOOK);
 
+	if (count < 0 && count != -EINVAL && count != -ENODEV) /* -EINVAL: no tcx in this kernel */
+		return count;
 	for (int i = 0; i < count; i++) {
 		struct ptl_attachment entry = { .ifindex = ifindex, .out = out, .mode = PTL_MODE_TCX, .position = (uint32_t)i,
 						.program_id = entries[i].program_id, .link_id = entries[i].link_id };
@@ -425,13 +496,13 @@ static int list_hook(struct list *list, uint32_t ifindex, bool out)
 		if (add(list, entry) < 0)
 			return -ENOSPC;
 	}
-	count = filters(ifindex, out, at_clsact, MAX_AT_HOOK);
+	count = filters(ifindex, out, 0, list->filters, list->capacity);
 	for (int i = 0; i < count; i++) {
 		struct ptl_attachment entry = { .ifindex = ifindex, .out = out, .mode = PTL_MODE_CLSACT, .position = (uint32_t)i,
-						.program_id = at_clsact[i].program_id, .priority = at_clsact[i].priority,
-						.handle = at_clsact[i].handle };
+						.program_id = list->filters[i].program_id,
+						.priority = list->filters[i].priority, .handle = list->filters[i].handle };
 
-		memcpy(entry.name, at_clsact[i].kind, sizeof(entry.name));
+		memcpy(entry.name, list->filters[i].kind, sizeof(entry.name));
 		if (add(list, entry) < 0)
 			return -ENOSPC;
 	}
@@ -442,18 +513,18 @@ EXPORT int ptl_attachments(const void *ifindexes, uint32_t count, void *attachme
 			   uint32_t text_size)
 {
 	struct error err = error_begin(text, text_size);
-	struct list list = { .out = attachments, .capacity = capacity };
+	struct list list = { .out = attachments, .capacity = capacity, .filters = calloc(capacity, sizeof(*list.filters)) };
+	int result = list.filters || capacity == 0 ? 0 : -ENOMEM;
+	uint32_t ifindex = 0;
 
-	for (uint32_t i = 0; i < count * 2; i++) {
-		uint32_t ifindex;
-
+	for (uint32_t i = 0; i < count * 2 && result == 0; i++) {
 		memcpy(&ifindex, (const uint8_t *)ifindexes + i / 2 * 4, 4);
-		int result = list_hook(&list, ifindex, i % 2);
-
-		if (result < 0)
-			return fail(&err, result, PTL_E_KERNEL, "attachments", "hooks", "Cannot list the hooks of ifindex %u: %s",
-				    ifindex, strerror(-result));
+		result = list_hook(&list, ifindex, i % 2);
 	}
+	free(list.filters);
+	if (result < 0)
+		return fail(&err, result, PTL_E_KERNEL, "attachments", "hooks", "Cannot list the hooks of ifindex %u: %s", ifindex,
+			    strerror(-result));
 	return (int)list.count;
 }
 
@@ -466,6 +537,8 @@ static int for_each_link(const char *pins, int (*act)(const char *pins, uint32_t
 	int total = 0;
 
 	snprintf(path, sizeof(path), "%s/links", pins);
+	if (!on_bpffs(path)) /* not there, or ordinary files, which are none of ours */
+		return 0;
 	for (;;) {
 		DIR *directory = opendir(path);
 		struct dirent *entry;
@@ -526,18 +599,19 @@ EXPORT int ptl_cleanup(const char *pins, char *text, uint32_t text_size)
 {
 	struct error err = error_begin(text, text_size);
 	char path[512];
-	int removed = for_each_link(pins, cleanup_one);
 	DIR *directory = opendir(pins);
 	struct dirent *entry;
 
-	snprintf(path, sizeof(path), "%s/links", pins);
-	rmdir(path);
 	if (!directory)
-		return errno == ENOENT ? removed : fail(&err, errno, PTL_E_KERNEL, "cleanup", pins, "Cannot open the directory: %s", strerror(errno));
+		return errno == ENOENT ? 0 : fail(&err, errno, PTL_E_KERNEL, "cleanup", pins, "Cannot open the directory: %s", strerror(errno));
 	if (!on_bpffs(pins)) { /* never delete ordinary files */
 		closedir(directory);
 		return fail(&err, EINVAL, PTL_E_BPFFS, "cleanup", pins, "The directory is not on a bpf file system");
 	}
+	int removed = for_each_link(pins, cleanup_one);
+
+	snprintf(path, sizeof(path), "%s/links", pins);
+	rmdir(path);
 	while ((entry = readdir(directory))) {
 		if (entry->d_name[0] == '.')
 			continue;

@@ -55,7 +55,6 @@ struct program {
 
 struct handle {
 	unsigned int references;
-	bool closed;
 	uint32_t map_count;
 	uint32_t program_count;
 	char pins[256];
@@ -100,6 +99,8 @@ struct tcx_entry {
 };
 /* The programs at a hook in order. Returns the number or -errno (-EINVAL: no tcx in this kernel). */
 int tcx_query(uint32_t ifindex, bool out, struct tcx_entry *entries, uint32_t capacity);
+/* 1: the kernel has tcx, 0: it has none, -errno: it does not say. */
+int tcx_available(void);
 
 /* netlink.c */
 typedef int (*netlink_visit)(const void *message, void *context);
@@ -116,7 +117,8 @@ struct filter {
 	uint32_t program_id;
 	char kind[16];
 };
-/* The filters at a clsact hook in order. Returns the number or -errno. */
-int filters(uint32_t ifindex, bool out, struct filter *list, uint32_t capacity);
+/* The filters at a clsact hook in order, those of one priority or (0) all. Returns the number or -errno (-ENOSPC: there are
+ * more). */
+int filters(uint32_t ifindex, bool out, uint32_t priority, struct filter *list, uint32_t capacity);
 
 #endif

@@ -45,12 +45,12 @@ static int visit_all(uint8_t *buffer, ssize_t length, netlink_visit visit, void 
 	size_t left = (size_t)length;
 
 	for (struct nlmsghdr *message = (void *)buffer; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
-		if (message->nlmsg_type == NLMSG_DONE)
-			return 0;
 		if (message->nlmsg_type == NLMSG_ERROR)
 			return ((struct nlmsgerr *)NLMSG_DATA(message))->error;
-		if (message->nlmsg_flags & NLM_F_DUMP_INTR)
+		if (message->nlmsg_flags & NLM_F_DUMP_INTR) /* the last message may be the only one to say so */
 			return -EINTR;
+		if (message->nlmsg_type == NLMSG_DONE)
+			return 0;
 		int result = visit ? visit(message, context) : 0;
 
 		if (result < 0)
@@ -194,7 +194,7 @@ static int visit_filter(const void *data, void *context)
 	return 0;
 }
 
-int filters(uint32_t ifindex, bool out, struct filter *list, uint32_t capacity)
+int filters(uint32_t ifindex, bool out, uint32_t priority, struct filter *list, uint32_t capacity)
 {
 	struct tc_request request =
 		tc_request(RTM_GETTFILTER, NLM_F_DUMP, ifindex, out ? FILTER_EGRESS : FILTER_INGRESS);
@@ -202,6 +202,7 @@ int filters(uint32_t ifindex, bool out, struct filter *list, uint32_t capacity)
 	char kind[16];
 	int result = qdisc_kind(ifindex, kind);
 
+	request.tc.tcm_info = priority << 16; /* the kernel leaves out the others: there may be thousands */
 	if (result < 0)
 		return result;
 	if (strcmp(kind, "clsact"))
@@ -213,8 +214,6 @@ int filters(uint32_t ifindex, bool out, struct filter *list, uint32_t capacity)
 /* ---- links and addresses ---- */
 
 struct links {
-	uint8_t *bytes;
-	uint32_t size;
 	struct ptl_link *links;
 	uint32_t link_count, link_capacity;
 	struct ptl_address *addresses;

@@ -15,14 +15,6 @@
 
 #define CSUM_IPV6 (1 << 7) /* BPF_F_IPV6 */
 
-static int probe_tcx(void)
-{
-	struct tcx_entry entries[1];
-	int result = tcx_query(1, false, entries, 1);
-
-	return result >= 0 || result == -ENOSPC ? 1 : result == -EINVAL ? 0 : result;
-}
-
 /* A map of two entries: is its content readable by batch? */
 static int probe_batch(enum bpf_map_type type)
 {
@@ -102,7 +94,7 @@ static int probe_jit(void)
 EXPORT int ptl_probe(void *out, uint32_t capacity, char *text, uint32_t text_size)
 {
 	const struct { const char *name; int value; } found[] = {
-		{ "tcx", probe_tcx() },
+		{ "tcx", tcx_available() },
 		{ "batch_hash", probe_batch(BPF_MAP_TYPE_HASH) },
 		{ "batch_array", probe_batch(BPF_MAP_TYPE_ARRAY) },
 		{ "batch_percpu_array", probe_batch(BPF_MAP_TYPE_PERCPU_ARRAY) },

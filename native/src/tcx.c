@@ -61,3 +61,13 @@ int tcx_query(uint32_t ifindex, bool out, struct tcx_entry *entries, uint32_t ca
 		entries[i] = (struct tcx_entry){ programs[i], links[i] };
 	return (int)attr.count;
 }
+
+int tcx_available(void)
+{
+	struct tcx_entry entries[1];
+	int result = tcx_query(1, false, entries, 1); /* the loopback: every namespace has it */
+
+	if (result >= 0 || result == -ENOSPC)
+		return 1;
+	return result == -EINVAL ? 0 : result;
+}

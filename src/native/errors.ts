@@ -15,6 +15,7 @@ const C_CODES = [
   "E_NATIVE_NO_TCX",
   "E_NATIVE_INGRESS_QDISC",
   "E_NATIVE_FOREIGN_FILTER",
+  "E_NATIVE_FOREIGN_LINK",
 ] as const;
 
 /** E_NATIVE_LIBRARY: it cannot be loaded at all. The others are the PTL_E_* of portolan.h. */
@@ -33,6 +34,8 @@ const HINTS: Readonly<Partial<Record<NativeErrorCode, string>>> = {
     "clsact and `ingress` exclude each other: remove it (tc qdisc del dev NAME ingress), or use a kernel with tcx (Linux 6.6)",
   E_NATIVE_FOREIGN_FILTER:
     "See `tc filter show dev NAME ingress`; preference 10 with handle 0x50544c is ours",
+  E_NATIVE_FOREIGN_LINK:
+    "Run the agent in the network namespace of the one before it, or give it its own --bpf-root",
 };
 
 const ERRNO_HINTS: Readonly<Record<string, string>> = {
@@ -105,6 +108,7 @@ export function attachError(code: string, errno: number, ifindex: number): Nativ
   const reasons: Readonly<Partial<Record<NativeErrorCode, string>>> = {
     E_NATIVE_INGRESS_QDISC: "a qdisc `ingress` is in the way of clsact",
     E_NATIVE_FOREIGN_FILTER: "another program's filter has our preference and handle",
+    E_NATIVE_FOREIGN_LINK: "the pin of its link serves an interface of another network namespace",
     E_NATIVE_NO_DEVICE: "there is no such interface",
     E_NATIVE_NO_TCX: "this kernel has no tcx",
     E_NATIVE_OBJECT: "the object lacks the program for this role",

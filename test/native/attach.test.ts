@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -221,18 +221,28 @@ isolated(import.meta.url, () => {
     assert.equal(library.detach(pins, indexes), 14);
   });
 
+  /** What a process says that attaches from our pins and is killed then. */
+  async function attachInChild(
+    ifindex: number,
+    mode: HookMode,
+    ...prefix: readonly string[]
+  ): Promise<string> {
+    const file = fileURLToPath(new URL("support/attach-child.ts", import.meta.url));
+    const own = [process.execPath, "--import", "tsx", file, pins, `${ifindex}`, mode, JSON.stringify(SMALL)];
+    const [command = "", ...args] = [...prefix, ...own];
+    const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
+    children.push(child);
+    const [text] = (await once(child.stdout, "data")) as [Buffer];
+    await end(child);
+    return text.toString();
+  }
+
   for (const mode of ["tcx", "clsact"] as const)
     test(`Programs attached with ${mode} outlive a process that is killed, and the next one takes them over`, {
       skip: mode === "tcx" && skip,
     }, async () => {
       const ifindex = freshVeth();
-      const file = fileURLToPath(new URL("support/attach-child.ts", import.meta.url));
-      const argv = ["--import", "tsx", file, pins, `${ifindex}`, mode, JSON.stringify(SMALL)];
-      const child = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] });
-      children.push(child);
-      const [text] = (await once(child.stdout, "data")) as [Buffer];
-      assert.equal(text.toString(), "attached\n");
-      await end(child);
+      assert.equal(await attachInChild(ifindex, mode), "attached\n");
       const orphaned = ours(ifindex);
       assert.deepEqual(
         orphaned.map((entry) => `${entry.mode} ${entry.name}`),
@@ -246,6 +256,50 @@ isolated(import.meta.url, () => {
       );
       for (const [n, entry] of adopted.entries()) assert.notEqual(entry.programId, orphaned[n]?.programId);
     });
+
+  test("A process in another network namespace neither sweeps away nor takes over links that are at work", {
+    skip,
+  }, async () => {
+    const loopback = 1; // the one index that every namespace has
+    assert.deepEqual(await attach(loopback, "tcx"), { ifindex: 1, ok: true, mode: "tcx", change: "new" });
+    const before = ours(loopback);
+    assert.equal(before.length, 2);
+    assert.match(await attachInChild(loopback, "tcx", "unshare", "--net"), /another network namespace/);
+    assert.deepEqual(ours(loopback), before);
+    assert.equal(library.detach(pins, [loopback]), 2);
+  });
+
+  test("A failure in one direction leaves what an earlier life put there", async () => {
+    const ifindex = freshVeth();
+    const name = `v${counter}`;
+    assert.equal((await attach(ifindex, "clsact")).ok, true);
+    tc("filter", "del", "dev", name, "ingress", "pref", "10");
+    tc("filter", "add", "dev", name, "ingress", "pref", "10", "handle", "0x50544c", "bpf", ...CLASSIC);
+    const result = await attach(ifindex, "clsact");
+    assert.ok(!result.ok);
+    assert.equal(result.error.code, "E_NATIVE_FOREIGN_FILTER");
+    assert.deepEqual(hooks(ifindex), ["in clsact 0 bpf", "out clsact 0 ptl_pod_out"]);
+    assert.equal(library.detach(pins, [ifindex]), 1);
+    assert.deepEqual(hooks(ifindex), ["in clsact 0 bpf"]);
+  });
+
+  test("Hundreds of other people's filters at a hook are no obstacle, and are listed behind ours", async () => {
+    const ifindex = freshVeth();
+    const name = `v${counter}`;
+    const others = Array.from({ length: 150 }, (_, i) => 20 + i);
+    const file = join(scratch(), "filters");
+    const line = (pref: number): string =>
+      `filter add dev ${name} ingress pref ${pref} bpf ${CLASSIC.map((word) => `"${word}"`).join(" ")}`;
+    writeFileSync(file, [`qdisc add dev ${name} clsact`, ...others.map(line)].join("\n"));
+    tc("-batch", file);
+    assert.deepEqual(await attach(ifindex, "clsact"), { ifindex, ok: true, mode: "clsact", change: "new" });
+    const found = library.attachments([ifindex]).filter(({ direction }) => direction === "in");
+    assert.deepEqual(
+      found.map(({ priority }) => priority),
+      [10, ...others],
+    );
+    assert.equal(library.detach(pins, [ifindex]), 2);
+  });
 
   test("The pins of interfaces that are gone are swept away, and those of living ones stay", {
     skip,
