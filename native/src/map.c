@@ -9,6 +9,7 @@
 /* Below this many entries a batch call saves nothing. */
 #define BATCH_MIN 2
 #define BUSY_RETRIES 8
+#define TOKEN_SIZE sizeof(((struct ptl_cursor *)0)->token)
 
 static int element(int command, const struct map *map, const void *key, const void *value, uint64_t flags)
 {
@@ -169,7 +170,8 @@ EXPORT int ptl_apply(int number, const void *buffer, uint32_t size, uint32_t bat
 		if (handle->maps[i].value_size > largest)
 			largest = handle->maps[i].value_size;
 	t.per_cpu = malloc((size_t)(t.cpus > 0 ? t.cpus : 1) * round_up_8(largest));
-	int status = t.per_cpu && t.cpus > 0 ? walk(&t, buffer, size, true, &err) : -ENOMEM;
+	int status = t.per_cpu && t.cpus > 0 ? walk(&t, buffer, size, true, &err) :
+					       fail(&err, ENOMEM, PTL_E_KERNEL, "apply", "transaction", "Out of memory");
 
 	if (status == 0)
 		status = walk(&t, buffer, size, false, &err);
@@ -228,11 +230,9 @@ static int dump_keys(const struct map *map, struct ptl_cursor *cursor, uint8_t *
 	uint32_t count = 0;
 
 	while (count < capacity) {
-		uint8_t next[64];
+		uint8_t next[TOKEN_SIZE];
 		union bpf_attr attr = {};
 
-		if (map->key_size > sizeof(next))
-			return -E2BIG;
 		attr.map_fd = (uint32_t)map->fd;
 		attr.key = cursor->state == PTL_CURSOR_START ? 0 : (uintptr_t)cursor->token;
 		attr.next_key = (uintptr_t)next;
@@ -261,7 +261,7 @@ static int dump_keys(const struct map *map, struct ptl_cursor *cursor, uint8_t *
 /* One batch command; *count is what is wanted and what came. Returns 0, -ENOENT at the end, or -errno. */
 static int look_up_batch(const struct map *map, struct ptl_cursor *cursor, void *keys, void *values, uint32_t *count)
 {
-	uint8_t next[64] = {};
+	uint8_t next[TOKEN_SIZE] = {};
 	union bpf_attr attr = {};
 
 	attr.batch.in_batch = cursor->state == PTL_CURSOR_START ? 0 : (uintptr_t)cursor->token;
@@ -328,6 +328,9 @@ static int dump(struct map *map, uint32_t limit, bool batch, struct ptl_cursor *
 		uint32_t capacity)
 {
 	int cpus = possible_cpus();
+
+	if (map->key_size > TOKEN_SIZE) /* some map types hand out a key as the token of a batch */
+		return -E2BIG;
 	uint8_t *scratch = malloc((size_t)(cpus > 0 ? cpus : 1) * round_up_8(map->value_size));
 	int result = -KERNEL_ENOTSUPP;
 
@@ -348,7 +351,8 @@ static int dump(struct map *map, uint32_t limit, bool batch, struct ptl_cursor *
 		if (batch)
 			result = dump_hash_batch(map, cursor, keys, values, capacity);
 		if (is_unsupported(result)) {
-			map->no_batch = batch;
+			if (batch)
+				map->no_batch = true;
 			result = dump_keys(map, cursor, keys, values, capacity, scratch, cpus);
 		}
 	}

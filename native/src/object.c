@@ -25,6 +25,12 @@ static int keep_warning(enum libbpf_print_level level, const char *format, va_li
 	return 0;
 }
 
+/* From the start: otherwise libbpf writes to stderr, also when it only attaches or detaches. */
+__attribute__((constructor)) static void silence_libbpf(void)
+{
+	libbpf_set_print(keep_warning);
+}
+
 static bool is_statistics(const char *line)
 {
 	static const char *const starts[] = { "processed ", "verification time", "stack depth", "max_states", "-- " };
@@ -58,7 +64,6 @@ static struct bpf_object *open_file(struct error *err, const char *path, const c
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options);
 
-	libbpf_set_print(keep_warning);
 	warnings[0] = 0;
 	options.pin_root_path = pins[0] ? pins : NULL;
 	options.kernel_log_buf = log;
@@ -296,7 +301,8 @@ static void undo_pins(struct bpf_object *object, const char *pins, const struct 
 	snprintf(path, sizeof(path), "%s", pins);
 	for (char *slash = path + strlen(path); slash; slash = strrchr(path, '/')) {
 		*slash = 0;
-		if (rmdir(path) < 0 || !strcmp(path, state->first_made))
+		/* ENOENT: it was not even made, or the path has a slash too many. */
+		if ((rmdir(path) < 0 && errno != ENOENT) || !strcmp(path, state->first_made))
 			return;
 	}
 }
