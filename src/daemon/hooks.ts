@@ -63,15 +63,15 @@ export class NativeHooks implements Hooks {
     });
   }
 
-  present(ifindexes: readonly number[]): ReadonlySet<number> {
+  async present(ifindexes: readonly number[]): Promise<ReadonlySet<number>> {
     const directions = new Map<number, Set<string>>();
-    for (const { ifindex, ours, direction } of this.#library.attachments(ifindexes)) {
+    for (const { ifindex, ours, direction } of await this.#library.attachments(ifindexes)) {
       if (ours) directions.set(ifindex, (directions.get(ifindex) ?? new Set()).add(direction));
     }
     return new Set([...directions].filter(([, both]) => both.size === 2).map(([ifindex]) => ifindex));
   }
 
   async detach(ifindexes: readonly number[]): Promise<void> {
-    this.#library.detach(this.#pins, ifindexes);
+    await this.#library.detach(this.#pins, ifindexes);
   }
 }

@@ -44,7 +44,7 @@ export interface Hooks {
   /** Puts both programs on each interface; replaces them without a gap where they are. One outcome a request. */
   attach(requests: readonly AttachRequest[]): Promise<readonly AttachOutcome[]>;
   /** Those of these interfaces that carry both our programs now. */
-  present(ifindexes: readonly number[]): ReadonlySet<number>;
+  present(ifindexes: readonly number[]): Promise<ReadonlySet<number>>;
   /** Takes our programs off. Nothing there, or no such interface, is no error. */
   detach(ifindexes: readonly number[]): Promise<void>;
 }
@@ -137,7 +137,7 @@ export class InterfaceKeeper {
     if (audit || this.#entries === null) this.#entries = await this.#readEntries();
     await this.#writeEntries(plans, this.#entries);
     const served = plans.filter((plan) => plan.attach);
-    const removed = audit ? this.#findRemoved(served) : NONE;
+    const removed = audit ? await this.#findRemoved(served) : NONE;
     await this.#attach(
       served.filter((plan) => !this.#serves(plan) || removed.has(plan.ifindex)),
       removed,
@@ -206,9 +206,9 @@ export class InterfaceKeeper {
   }
 
   /** Interfaces that should carry our programs and do not: somebody else took them off, or the interface is just going. */
-  #findRemoved(plans: readonly InterfacePlan[]): ReadonlySet<number> {
+  async #findRemoved(plans: readonly InterfacePlan[]): Promise<ReadonlySet<number>> {
     const ours = plans.map(({ ifindex }) => ifindex).filter((ifindex) => this.#attached.has(ifindex));
-    const present = this.#hooks.present(ours);
+    const present = await this.#hooks.present(ours);
     return new Set(ours.filter((ifindex) => !present.has(ifindex)));
   }
 

@@ -133,19 +133,21 @@ export class NativeLibrary {
   }
 
   /** Takes our programs off these interfaces. Number of hooks. */
-  detach(pins: string, ifindexes: readonly number[]): number {
-    if (ifindexes.length === 0) return 0;
-    return this.#ffi.call("ptl_detach", pins, packIndexes(ifindexes), ifindexes.length);
+  async detach(pins: string, ifindexes: readonly number[]): Promise<number> {
+    const count = ifindexes.length;
+    if (count === 0) return 0;
+    return await this.#ffi.callFor(count, "ptl_detach", pins, packIndexes(ifindexes), count);
   }
 
   /** Everything at the hooks of these interfaces, ours or not, in the order in which it runs. */
-  attachments(ifindexes: readonly number[]): readonly Attachment[] {
-    if (ifindexes.length === 0) return [];
-    for (let capacity = Math.max(64, ifindexes.length * 4); ; capacity *= 4) {
+  async attachments(ifindexes: readonly number[]): Promise<readonly Attachment[]> {
+    const { length } = ifindexes;
+    if (length === 0) return [];
+    const indexes = packIndexes(ifindexes);
+    for (let capacity = Math.max(64, length * 4); ; capacity *= 4) {
       const out = Buffer.alloc(capacity * ptlAttachmentCodec.size);
       try {
-        const indexes = packIndexes(ifindexes);
-        const count = this.#ffi.call("ptl_attachments", indexes, ifindexes.length, out, capacity);
+        const count = await this.#ffi.callFor(length, "ptl_attachments", indexes, length, out, capacity);
         return decodeAttachments(out, count);
       } catch (error) {
         const full = error instanceof NativeError && error.errno === ENOSPC;

@@ -22,7 +22,6 @@ const SKB = {
 } as const;
 /** More than any kernel's struct __sk_buff (184 on Linux 5.10, 192 on 6.18): the rest must be zero, and a shorter one is ENOSPC. */
 const SKB_BYTES = 256;
-const ATTACH_SYNC = 4;
 const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
 
 export interface TestRunOptions {
@@ -71,9 +70,7 @@ export class LoadedObject extends NativeMaps {
     for (const [i, { ifindex, role, mode }] of requests.entries())
       ptlAttachRequestCodec.encodeInto(view, i * size, { ifindex, role, mode: HOOK_MODES[mode] });
     const out = Buffer.alloc(requests.length * ptlAttachResultCodec.size);
-    const args = [this.handle, input, requests.length, out] as const;
-    if (requests.length <= ATTACH_SYNC) this.ffi.call("ptl_attach", ...args);
-    else await this.ffi.callAsync("ptl_attach", ...args);
+    await this.ffi.callFor(requests.length, "ptl_attach", this.handle, input, requests.length, out);
     return requests.map(({ ifindex }, i) => decodeResult(ifindex, out, i));
   }
 

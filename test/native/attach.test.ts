@@ -47,14 +47,15 @@ isolated(import.meta.url, () => {
   }
 
   /** "in tcx 0 ptl_pod_in" … */
-  function hooks(ifindex: number): string[] {
-    return library
-      .attachments([ifindex])
-      .map(({ direction, mode, position, name }) => `${direction} ${mode} ${position} ${name}`);
+  async function hooks(ifindex: number): Promise<string[]> {
+    const found = await library.attachments([ifindex]);
+    return found.map(({ direction, mode, position, name }) => `${direction} ${mode} ${position} ${name}`);
   }
 
-  const ours = (ifindex: number): Attachment[] =>
-    library.attachments([ifindex]).filter((entry) => entry.ours);
+  async function ours(ifindex: number): Promise<Attachment[]> {
+    return (await library.attachments([ifindex])).filter((entry) => entry.ours);
+  }
+
   const qdiscs = (name: string): string => tc("qdisc", "show", "dev", name);
 
   async function neighbour(
@@ -77,8 +78,12 @@ isolated(import.meta.url, () => {
     await neighbour(ifindex, "in", "last");
     const result = await attach(ifindex, "tcx");
     assert.deepEqual(result, { ifindex, ok: true, mode: "tcx", change: "new" });
-    assert.deepEqual(hooks(ifindex), ["in tcx 0 ptl_pod_in", "in tcx 1 neighbour", "out tcx 0 ptl_pod_out"]);
-    const [entry] = ours(ifindex);
+    assert.deepEqual(await hooks(ifindex), [
+      "in tcx 0 ptl_pod_in",
+      "in tcx 1 neighbour",
+      "out tcx 0 ptl_pod_out",
+    ]);
+    const [entry] = await ours(ifindex);
     assert.ok(entry && entry.linkId > 0 && entry.programId > 0 && /^[0-9a-f]{16}$/.test(entry.tag));
   });
 
@@ -95,14 +100,14 @@ isolated(import.meta.url, () => {
       "in tcx 2 neighbour",
       "out tcx 0 ptl_net_out",
     ];
-    assert.deepEqual(hooks(ifindex), order);
-    const first = ours(ifindex);
+    assert.deepEqual(await hooks(ifindex), order);
+    const first = await ours(ifindex);
     const again = await library.open({ pins, maxEntries: SMALL });
     const [result] = await again.attach([{ ifindex, role: Role.UPLINK, mode: "auto" }]);
     await again.close();
     assert.deepEqual(result, { ifindex, ok: true, mode: "tcx", change: "replaced" });
-    assert.deepEqual(hooks(ifindex), order);
-    const second = ours(ifindex);
+    assert.deepEqual(await hooks(ifindex), order);
+    const second = await ours(ifindex);
     assert.deepEqual(
       second.map((entry) => entry.linkId),
       first.map((entry) => entry.linkId),
@@ -115,25 +120,25 @@ isolated(import.meta.url, () => {
     const name = `v${counter}`;
     assert.deepEqual(await attach(ifindex, "clsact"), { ifindex, ok: true, mode: "clsact", change: "new" });
     tc("filter", "add", "dev", name, "ingress", "pref", "20", "bpf", ...CLASSIC);
-    assert.deepEqual(hooks(ifindex), [
+    assert.deepEqual(await hooks(ifindex), [
       "in clsact 0 ptl_pod_in",
       "in clsact 1 bpf",
       "out clsact 0 ptl_pod_out",
     ]);
-    const first = ours(ifindex);
+    const first = await ours(ifindex);
     const again = await library.open({ pins, maxEntries: SMALL });
     const [result] = await again.attach([{ ifindex, role: Role.POD, mode: "clsact" }]);
     await again.close();
     assert.deepEqual(result, { ifindex, ok: true, mode: "clsact", change: "replaced" });
-    const second = ours(ifindex);
+    const second = await ours(ifindex);
     assert.equal(second.length, 2);
     assert.deepEqual(
       second.map((entry) => entry.priority),
       first.map((entry) => entry.priority),
     );
     for (const [i, entry] of second.entries()) assert.notEqual(entry.programId, first[i]?.programId);
-    assert.equal(library.detach(pins, [ifindex]), 2);
-    assert.deepEqual(hooks(ifindex), ["in clsact 0 bpf"]);
+    assert.equal(await library.detach(pins, [ifindex]), 2);
+    assert.deepEqual(await hooks(ifindex), ["in clsact 0 bpf"]);
     assert.match(qdiscs(name), /clsact/, "somebody else's filter keeps the qdisc");
   });
 
@@ -142,16 +147,20 @@ isolated(import.meta.url, () => {
     const mineName = `v${counter}`;
     await attach(mine, "clsact");
     assert.match(qdiscs(mineName), /clsact/);
-    assert.equal(library.detach(pins, [mine]), 2);
+    assert.equal(await library.detach(pins, [mine]), 2);
     assert.doesNotMatch(qdiscs(mineName), /clsact/);
     const theirs = freshVeth();
     const theirName = `v${counter}`;
     tc("qdisc", "add", "dev", theirName, "clsact");
     await attach(theirs, "clsact");
-    assert.equal(library.detach(pins, [theirs]), 2);
+    assert.equal(await library.detach(pins, [theirs]), 2);
     assert.match(qdiscs(theirName), /clsact/);
-    assert.deepEqual(hooks(theirs), []);
-    assert.equal(library.detach(pins, [theirs, 99_999]), 0, "nothing there, and no such interface: no error");
+    assert.deepEqual(await hooks(theirs), []);
+    assert.equal(
+      await library.detach(pins, [theirs, 99_999]),
+      0,
+      "nothing there, and no such interface: no error",
+    );
   });
 
   test("An ingress qdisc in the way of clsact is an error of its own, and no obstacle for tcx", async () => {
@@ -165,10 +174,10 @@ isolated(import.meta.url, () => {
     assert.match(qdiscs(name), /ingress/, "it is somebody's: it stays");
     if (tcx)
       assert.deepEqual(await attach(ifindex, "tcx"), { ifindex, ok: true, mode: "tcx", change: "new" });
-    library.detach(pins, [ifindex]);
+    await library.detach(pins, [ifindex]);
     tc("qdisc", "del", "dev", name, "ingress");
     assert.equal((await attach(ifindex, "clsact")).ok, true);
-    library.detach(pins, [ifindex]);
+    await library.detach(pins, [ifindex]);
   });
 
   test("A filter of somebody else with our preference and handle is not replaced", async () => {
@@ -179,10 +188,10 @@ isolated(import.meta.url, () => {
     const result = await attach(ifindex, "clsact");
     assert.ok(!result.ok);
     assert.equal(result.error.code, "E_NATIVE_FOREIGN_FILTER");
-    assert.deepEqual(hooks(ifindex), ["in clsact 0 bpf"], "the other direction was not left alone");
+    assert.deepEqual(await hooks(ifindex), ["in clsact 0 bpf"], "the other direction was not left alone");
     assert.ok(!readdirSync(join(pins, "links")).some((name) => name.startsWith(`${ifindex}-`)));
-    library.detach(pins, [ifindex]);
-    assert.deepEqual(hooks(ifindex), ["in clsact 0 bpf"]);
+    await library.detach(pins, [ifindex]);
+    assert.deepEqual(await hooks(ifindex), ["in clsact 0 bpf"]);
   });
 
   test("Changing the mode leaves one program of ours per direction, in the mode asked for last", {
@@ -192,7 +201,7 @@ isolated(import.meta.url, () => {
     for (const mode of ["tcx", "clsact", "tcx", "clsact", "auto"] as const) {
       const result = await attach(ifindex, mode);
       assert.ok(result.ok);
-      const entries = ours(ifindex);
+      const entries = await ours(ifindex);
       assert.deepEqual(entries.map((entry) => entry.direction).sort(), ["in", "out"]);
       assert.ok(
         entries.every((entry) => entry.mode === (mode === "clsact" ? "clsact" : "tcx")),
@@ -200,8 +209,8 @@ isolated(import.meta.url, () => {
       );
     }
     assert.doesNotMatch(qdiscs(`v${counter}`), /clsact/);
-    assert.equal(library.detach(pins, [ifindex]), 2);
-    assert.deepEqual(hooks(ifindex), []);
+    assert.equal(await library.detach(pins, [ifindex]), 2);
+    assert.deepEqual(await hooks(ifindex), []);
   });
 
   test("One interface that is not there does not stop the others", async () => {
@@ -217,8 +226,8 @@ isolated(import.meta.url, () => {
     assert.ok(missing && !missing.ok);
     assert.equal(missing.error.code, "E_NATIVE_NO_DEVICE");
     assert.equal(missing.error.object, "ifindex 99999");
-    assert.equal(ours(indexes[7] as number).length, 2);
-    assert.equal(library.detach(pins, indexes), 14);
+    assert.equal((await ours(indexes[7] as number)).length, 2);
+    assert.equal(await library.detach(pins, indexes), 14);
   });
 
   /** What a process says that attaches from our pins and is killed then. */
@@ -237,19 +246,42 @@ isolated(import.meta.url, () => {
     return text.toString();
   }
 
+  test("Listing and detaching a hundred interfaces does not hold up the event loop", async () => {
+    const file = join(scratch(), "links");
+    const names = Array.from({ length: 100 }, (_, i) => `crowd${i}`);
+    writeFileSync(file, names.map((name) => `link add ${name} type bridge`).join("\n"));
+    ip("-batch", file);
+    const crowd = library.interfaces().filter(({ name }) => name.startsWith("crowd"));
+    const indexes = crowd.map(({ ifindex }) => ifindex);
+    await loaded.attach(indexes.map((ifindex) => ({ ifindex, role: Role.POD, mode: "clsact" })));
+    /** Whether the event loop came round before the work was done: a synchronous call would be done first. */
+    const letsOthersIn = async (work: Promise<unknown>): Promise<boolean> => {
+      const turn = new Promise((resolve) => setImmediate(() => resolve("turn")));
+      return (await Promise.race([work.then(() => "work"), turn])) === "turn";
+    };
+    const listing = library.attachments(indexes);
+    assert.ok(await letsOthersIn(listing));
+    assert.equal((await listing).length, 200);
+    const detaching = library.detach(pins, indexes);
+    assert.ok(await letsOthersIn(detaching));
+    assert.equal(await detaching, 200);
+    writeFileSync(file, names.map((name) => `link del ${name}`).join("\n"));
+    ip("-batch", file);
+  });
+
   for (const mode of ["tcx", "clsact"] as const)
     test(`Programs attached with ${mode} outlive a process that is killed, and the next one takes them over`, {
       skip: mode === "tcx" && skip,
     }, async () => {
       const ifindex = freshVeth();
       assert.equal(await attachInChild(ifindex, mode), "attached\n");
-      const orphaned = ours(ifindex);
+      const orphaned = await ours(ifindex);
       assert.deepEqual(
         orphaned.map((entry) => `${entry.mode} ${entry.name}`),
         [`${mode} ptl_pod_in`, `${mode} ptl_pod_out`],
       );
       assert.deepEqual(await attach(ifindex, mode), { ifindex, ok: true, mode, change: "replaced" });
-      const adopted = ours(ifindex);
+      const adopted = await ours(ifindex);
       assert.deepEqual(
         adopted.map((entry) => [entry.linkId, entry.position]),
         orphaned.map((entry) => [entry.linkId, entry.position]),
@@ -262,11 +294,11 @@ isolated(import.meta.url, () => {
   }, async () => {
     const loopback = 1; // the one index that every namespace has
     assert.deepEqual(await attach(loopback, "tcx"), { ifindex: 1, ok: true, mode: "tcx", change: "new" });
-    const before = ours(loopback);
+    const before = await ours(loopback);
     assert.equal(before.length, 2);
     assert.match(await attachInChild(loopback, "tcx", "unshare", "--net"), /another network namespace/);
-    assert.deepEqual(ours(loopback), before);
-    assert.equal(library.detach(pins, [loopback]), 2);
+    assert.deepEqual(await ours(loopback), before);
+    assert.equal(await library.detach(pins, [loopback]), 2);
   });
 
   test("A failure in one direction leaves what an earlier life put there", async () => {
@@ -278,9 +310,9 @@ isolated(import.meta.url, () => {
     const result = await attach(ifindex, "clsact");
     assert.ok(!result.ok);
     assert.equal(result.error.code, "E_NATIVE_FOREIGN_FILTER");
-    assert.deepEqual(hooks(ifindex), ["in clsact 0 bpf", "out clsact 0 ptl_pod_out"]);
-    assert.equal(library.detach(pins, [ifindex]), 1);
-    assert.deepEqual(hooks(ifindex), ["in clsact 0 bpf"]);
+    assert.deepEqual(await hooks(ifindex), ["in clsact 0 bpf", "out clsact 0 ptl_pod_out"]);
+    assert.equal(await library.detach(pins, [ifindex]), 1);
+    assert.deepEqual(await hooks(ifindex), ["in clsact 0 bpf"]);
   });
 
   test("Hundreds of other people's filters at a hook are no obstacle, and are listed behind ours", async () => {
@@ -293,12 +325,13 @@ isolated(import.meta.url, () => {
     writeFileSync(file, [`qdisc add dev ${name} clsact`, ...others.map(line)].join("\n"));
     tc("-batch", file);
     assert.deepEqual(await attach(ifindex, "clsact"), { ifindex, ok: true, mode: "clsact", change: "new" });
-    const found = library.attachments([ifindex]).filter(({ direction }) => direction === "in");
+    const found = await library.attachments([ifindex]);
+    const incoming = found.filter(({ direction }) => direction === "in");
     assert.deepEqual(
-      found.map(({ priority }) => priority),
+      incoming.map(({ priority }) => priority),
       [10, ...others],
     );
-    assert.equal(library.detach(pins, [ifindex]), 2);
+    assert.equal(await library.detach(pins, [ifindex]), 2);
   });
 
   test("The pins of interfaces that are gone are swept away, and those of living ones stay", {
@@ -319,7 +352,7 @@ isolated(import.meta.url, () => {
     assert.equal(library.sweep(pins), 4);
     assert.ok(!names().some((name) => name.startsWith(`${gone}-`) || name.startsWith(`${goneClsact}-`)));
     assert.ok(names().includes(`${stays}-in`) && names().includes(`${stays}-out`));
-    assert.equal(ours(stays).length, 2);
+    assert.equal((await ours(stays)).length, 2);
     assert.equal(library.sweep(pins), 0);
   });
 
@@ -329,7 +362,7 @@ isolated(import.meta.url, () => {
     ip("link", "del", "again");
     ip("link", "add", "again", "index", "5000", "type", "veth", "peer", "name", "againp");
     assert.deepEqual(await attach(5000, "tcx"), { ifindex: 5000, ok: true, mode: "tcx", change: "new" });
-    assert.equal(ours(5000).length, 2);
+    assert.equal((await ours(5000)).length, 2);
   });
 
   test("Cleaning up takes everything off and away, whatever the mode, and leaves the rest alone", async () => {
@@ -343,13 +376,13 @@ isolated(import.meta.url, () => {
     );
     const other = await attach(freshVeth(), "auto");
     await object.close();
-    assert.equal(ours(a).length + ours(b).length, 4);
+    assert.equal((await ours(a)).length + (await ours(b)).length, 4);
     assert.ok(library.cleanup(own) >= 4);
-    assert.deepEqual([...hooks(a), ...hooks(b)], []);
+    assert.deepEqual([...(await hooks(a)), ...(await hooks(b))], []);
     assert.doesNotMatch(qdiscs(bName), /clsact/);
     assert.ok(!existsSync(own));
     assert.equal(library.cleanup(own), 0);
-    assert.equal(ours(other.ifindex).length, 2, "attached from other pins");
+    assert.equal((await ours(other.ifindex)).length, 2, "attached from other pins");
   });
 
   test("Attaching needs pins: without them nothing would outlive the process", async () => {
@@ -359,7 +392,7 @@ isolated(import.meta.url, () => {
       unpinned.attach([{ ifindex, role: Role.POD, mode: "auto" }]),
       /only from an object with pins/,
     );
-    assert.deepEqual(hooks(ifindex), []);
+    assert.deepEqual(await hooks(ifindex), []);
     await unpinned.close();
   });
 
@@ -367,9 +400,9 @@ isolated(import.meta.url, () => {
     const ifindex = freshVeth();
     const cycle = async (): Promise<void> => {
       for (const mode of ["auto", "clsact"] as const) await attach(ifindex, mode);
-      library.attachments([ifindex]);
+      await library.attachments([ifindex]);
       library.sweep(pins);
-      library.detach(pins, [ifindex]);
+      await library.detach(pins, [ifindex]);
       library.interfaces();
     };
     await cycle();

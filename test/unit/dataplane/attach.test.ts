@@ -43,7 +43,7 @@ class FakeHooks implements Hooks {
     });
   }
 
-  present(ifindexes: readonly number[]): ReadonlySet<number> {
+  async present(ifindexes: readonly number[]): Promise<ReadonlySet<number>> {
     return new Set(ifindexes.filter((ifindex) => this.on.has(ifindex)));
   }
 

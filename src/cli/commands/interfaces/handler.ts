@@ -55,7 +55,7 @@ async function readRows({ library, maps }: OpenMaps): Promise<InterfaceRow[]> {
   const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
   const ifindexes = Array.from({ length: count }, (_, i) => view.getUint32(4 * i, true));
   const names = new Map(library.interfaces().map(({ ifindex, name }) => [ifindex, name]));
-  const attachments = library.attachments(ifindexes.filter((ifindex) => names.has(ifindex)));
+  const attachments = await library.attachments(ifindexes.filter((ifindex) => names.has(ifindex)));
   return ifindexes
     .map((ifindex, i): InterfaceRow => {
       const { role, masquerade4, masquerade6 } = interfaceCodec.decode(values, i * interfaceCodec.size);
