@@ -82,6 +82,13 @@ export interface LoadResult {
   readonly errors: Readonly<Record<string, Tally>>;
 }
 
+/** How two flows that began at the same moment fared; `slow`: after more than 0.9 s, since a packet was lost. */
+export interface RaceResult {
+  readonly good: readonly [number, number];
+  readonly slow: readonly [number, number];
+  readonly failed: readonly [number, number];
+}
+
 /** One packet on the wire. */
 export interface SeenPacket {
   readonly dev: string;
@@ -218,6 +225,15 @@ export class HostAgent {
 
   loadStop(handle: string): Promise<LoadResult> {
     return this.#must("loadstop", { handle }) as Promise<LoadResult>;
+  }
+
+  /**
+   * Starts two flows from one port at the same moment, `rounds` times, each round from the next port.
+   * Pairs of counts: of the first goal and of the second.
+   */
+  race(first: Target, second: Target, options: { sport: number; rounds: number }): Promise<RaceResult> {
+    const goals = { ...first, dst2: second.dst, port2: second.port };
+    return this.#must("race", { timeout: 3000, ...goals, ...options }) as Promise<RaceResult>;
   }
 
   /** Sends one TCP segment without a socket behind it. */

@@ -118,6 +118,7 @@ void cmd_socket(struct command *cmd);
 void cmd_bulk(struct command *cmd);
 void cmd_load(struct command *cmd);
 void cmd_loadstop(struct command *cmd);
+void cmd_race(struct command *cmd);
 void cmd_rawtcp(struct command *cmd);
 void cmd_sniff(struct command *cmd);
 void cmd_sniffed(struct command *cmd);

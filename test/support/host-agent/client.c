@@ -23,7 +23,9 @@ int client_socket(const struct command *cmd, int proto, const union address *dst
 	int fd = socket(family, (proto == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	/* Only for a chosen port: else the kernel would give one UDP port to several sockets by itself. */
+	if (arg_num(cmd, "sport", 0))
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (proto == IPPROTO_TCP)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (arg_num(cmd, "nocheck", 0))

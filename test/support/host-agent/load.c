@@ -23,6 +23,7 @@ struct load {
 	int timeout_ms;
 	long limit; /* attempts in all; 0: until loadstop */
 	int gap_us;
+	bool reset;
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	bool stop;
@@ -95,6 +96,9 @@ static void attempt(struct load *l)
 	if (us > l->slowest_us)
 		l->slowest_us = us;
 	pthread_mutex_unlock(&l->lock);
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+	if (fd >= 0 && l->reset)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	if (fd >= 0)
 		close(fd);
 }
@@ -160,7 +164,7 @@ static void copy_command(struct command *to, const struct command *from)
 	}
 }
 
-/* load handle= proto= dst= port= threads= timeout= gap= [count=]: with count= it answers when all is done, else at once */
+/* load handle= proto= dst= port= threads= timeout= gap= rst= [count=]: with count= it answers when all is done, else at once */
 void cmd_load(struct command *cmd)
 {
 	struct load *l = calloc(1, sizeof(*l));
@@ -170,6 +174,7 @@ void cmd_load(struct command *cmd)
 	l->timeout_ms = (int)arg_num(cmd, "timeout", 10000);
 	l->limit = arg_num(cmd, "count", 0) / threads;
 	l->gap_us = (int)arg_num(cmd, "gap", 0);
+	l->reset = arg_num(cmd, "rst", 0);
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->ended, NULL);
 	if (!address_parse(&l->dst, arg(cmd, "dst", "?"), (int)arg_num(cmd, "port", 0), AF_UNSPEC)) {

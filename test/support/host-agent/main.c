@@ -49,7 +49,8 @@ static const struct {
 	{ "open", cmd_open },	    { "ask", cmd_ask },		  { "close", cmd_close },   { "connect", cmd_connect },
 	{ "socket", cmd_socket },   { "bulk", cmd_bulk },	  { "load", cmd_load },	    { "loadstop", cmd_loadstop },
 	{ "rawtcp", cmd_rawtcp },   { "sniff", cmd_sniff },	  { "sniffed", cmd_sniffed },
-	{ "tcx", cmd_tcx },	    { "tcxcount", cmd_tcxcount }, { "tcxdetach", cmd_tcxdetach },
+	{ "tcx", cmd_tcx },	    { "race", cmd_race },
+	{ "tcxcount", cmd_tcxcount }, { "tcxdetach", cmd_tcxdetach },
 };
 
 static void *run_command(void *argument)
