@@ -4,6 +4,7 @@
  * the writes (emit.ts). Making it changes the state as if it had been applied; whoever fails to apply it restores the state
  * from the mirror, which is changed by what has been applied only.
  */
+import { changedKeys } from "../image/changes.js";
 import type { Image, ServicePortImage } from "../image/types.js";
 import type { Family } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
@@ -34,7 +35,11 @@ const STRIDE = 4096;
 /** `sync` is a number that no earlier plan for this state had; `now` milliseconds of the clock. */
 export function* makePlan(state: State, image: Image, sync: number, now: number): Sliced<Plan> {
   settle(state, now);
-  const { changes, removed } = yield* findChanges(state, image, sync);
+  const hint = state.synced && changedKeys(state.synced, image.servicePorts);
+  state.synced = null;
+  const { changes, removed } = hint
+    ? yield* changesOf(state, image, hint)
+    : yield* findChanges(state, image, sync);
   const admission = new Admission(state, new Set(removed));
   for (const change of changes) yield* admission.admit(change);
   admission.refuseTaken();
@@ -47,6 +52,7 @@ export function* makePlan(state: State, image: Image, sync: number, now: number)
     yield* emission.put(port);
     yield;
   }
+  if (admission.refused.length === 0) state.synced = image.servicePorts;
   return yield* emission.plan(admission.refused);
 }
 
@@ -64,6 +70,7 @@ interface Changes {
   readonly removed: readonly PortState[];
 }
 
+/** Looks at every service port. */
 function* findChanges(state: State, image: Image, sync: number): Sliced<Changes> {
   const changes: Change[] = [];
   let seen = 0;
@@ -75,18 +82,44 @@ function* findChanges(state: State, image: Image, sync: number): Sliced<Changes>
       known.wantedBy = sync;
       continue;
     }
-    const name = nameText(wanted);
-    const port = known ?? state.ports.get(name) ?? adopt(state, wanted, name);
-    if (port) port.wantedBy = sync;
-    changes.push({ image: wanted, name, port });
+    const change = changeOf(state, wanted, known);
+    if (change.port) change.port.wantedBy = sync;
+    changes.push(change);
     if (changes.length % 64 === 0) yield;
   }
-  const removed = [...state.ports.values(), ...state.strays].filter((port) => port.wantedBy !== sync);
+  const removed: PortState[] = [];
+  for (const ports of [state.ports.values(), state.strays])
+    for (const port of ports) if (port.wantedBy !== sync) removed.push(port);
   yield;
+  return { changes: inOrder(changes), removed };
+}
+
+/** Looks at the ports with these keys: the state is that of an image which differs in no others. */
+function* changesOf(state: State, image: Image, keys: readonly string[]): Sliced<Changes> {
+  const changes: Change[] = [];
+  const removed: PortState[] = [];
+  for (const [i, key] of keys.entries()) {
+    const known = state.byKey.get(key);
+    const wanted = image.servicePorts.get(key);
+    if (wanted) changes.push(changeOf(state, wanted, known));
+    else if (known) removed.push(known);
+    if (i % 64 === 63) yield;
+  }
+  // A name that the map cannot hold whole may be found again under another key.
+  const kept = new Set(changes.map(({ port }) => port));
+  return { changes: inOrder(changes), removed: removed.filter((port) => !kept.has(port)) };
+}
+
+function changeOf(state: State, image: ServicePortImage, known: PortState | undefined): Change {
+  const name = nameText(image);
+  return { image, name, port: known ?? state.ports.get(name) ?? adopt(state, image, name) };
+}
+
+function inOrder(changes: readonly Change[]): readonly Change[] {
   const byKey = (a: Change, b: Change): number => (a.image.key < b.image.key ? -1 : 1);
   const known = changes.filter(({ port }) => port !== null).sort(byKey);
   const added = changes.filter(({ port }) => port === null).sort(byKey);
-  return { changes: [...known, ...added], removed };
+  return [...known, ...added];
 }
 
 /** The name of an index was lost: its frontends tell whose it is, and the cells keep serving the flows they have. */

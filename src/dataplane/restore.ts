@@ -57,6 +57,7 @@ export function* restore(mirror: Mirror, options: RestoreOptions): Sliced<State>
     ),
     families: { 4: four, 6: six },
     byKey: new Map(),
+    synced: null,
     ...byName(mirror, ports),
   };
 }

@@ -2,7 +2,7 @@
 /** What the kernel's contents mean: which service port owns which index, cells, slots and frontends, and what is free. */
 import type { IndexAllocator } from "../diff/index-allocator.js";
 import type { RangeAllocator, SlotRange } from "../diff/range-allocator.js";
-import type { ServicePortImage } from "../image/types.js";
+import type { Image, ServicePortImage } from "../image/types.js";
 import type { Family } from "../net/ip.js";
 import type { FamilyMirror, Mirror } from "./mirror.js";
 
@@ -56,6 +56,8 @@ export interface State {
   readonly ports: Map<string, PortState>;
   /** By ServicePortImage.key; only ports that an image has named. */
   readonly byKey: Map<string, PortState>;
+  /** What the ports are as of now: the service ports of the last image, when all of it could be planned; null otherwise. */
+  synced: Image["servicePorts"] | null;
   /** Ports of an index without a name, or with a name that another index has, too. */
   readonly strays: Set<PortState>;
 }

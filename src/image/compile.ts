@@ -8,6 +8,7 @@ import type { EndpointSlice, NodeInfo, Origin, Problem, Service, Snapshot } from
 import type { IpAddress } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
 import { atOnce } from "../util/slices.js";
+import { noteChanges } from "./changes.js";
 import { Claims, claimKey } from "./claims.js";
 import { compileServicePort, sameServicePort, servicePortKey } from "./service-port.js";
 import type { Image, ServicePortImage } from "./types.js";
@@ -34,10 +35,13 @@ interface Entry {
   /** The ports without the frontends that belong to somebody else, and why. */
   won: readonly ServicePortImage[];
   lostProblems: readonly Problem[];
+  /** Those of them that the last image has. */
+  published: readonly ServicePortImage[];
 }
 
 const NO_SLICES: readonly EndpointSlice[] = Object.freeze([]);
 const NO_PROBLEMS: readonly Problem[] = Object.freeze([]);
+const NO_PORTS: readonly ServicePortImage[] = Object.freeze([]);
 const SERVICES_PER_STEP = 32;
 
 /** Compiles from nothing. Pure. */
@@ -59,6 +63,8 @@ class CompilerState {
   #claims = new Claims();
   #node: NodeInfo | null = null;
   #sortedKeys: readonly string[] = [];
+  /** Keys of the Services that have problems. */
+  #troubled = new Set<string>();
   #image: Image | null = null;
   /** False while a run is under way: a run that was abandoned leaves the memory unusable. */
   #whole = true;
@@ -71,7 +77,7 @@ class CompilerState {
 
     const touched = new Set<string>();
     const dirty = new Set<string>();
-    let keysChanged = this.#dropMissing(snapshot, touched);
+    let keysChanged = false;
     let count = 0;
     for (const [key, service] of snapshot.services) {
       if (++count % 4096 === 0) yield;
@@ -83,6 +89,11 @@ class CompilerState {
       keysChanged ||= before === undefined;
       dirty.add(key);
       if (dirty.size % SERVICES_PER_STEP === 0) yield;
+    }
+    // Every Service of the snapshot has an entry now.
+    if (this.#entries.size > snapshot.services.size) {
+      this.#dropMissing(snapshot, touched);
+      keysChanged = true;
     }
     if (dirty.size === 0 && !keysChanged && this.#image !== null) {
       this.#whole = true;
@@ -96,12 +107,11 @@ class CompilerState {
     let resolved = 0;
     for (const key of dirty) {
       const entry = this.#entries.get(key);
-      if (entry !== undefined) this.#resolve(entry);
+      if (entry !== undefined) this.#resolve(key, entry);
       if (++resolved % 1024 === 0) yield;
     }
-    if (keysChanged) this.#sortedKeys = Array.from(this.#entries.keys()).sort();
     yield;
-    const image = this.#assemble(this.#image);
+    const image = yield* this.#assemble(dirty, keysChanged);
     this.#image = image;
     this.#whole = true;
     return image;
@@ -112,18 +122,17 @@ class CompilerState {
     this.#claims = new Claims();
     this.#node = null;
     this.#sortedKeys = [];
+    this.#troubled = new Set();
     this.#image = null;
   }
 
-  #dropMissing(snapshot: Snapshot, touched: Set<string>): boolean {
-    let dropped = false;
+  #dropMissing(snapshot: Snapshot, touched: Set<string>): void {
     for (const [key, entry] of this.#entries) {
       if (snapshot.services.has(key)) continue;
       this.#release(entry, touched);
       this.#entries.delete(key);
-      dropped = true;
+      this.#troubled.delete(key);
     }
-    return dropped;
   }
 
   #release(entry: Entry, touched: Set<string>): void {
@@ -143,7 +152,13 @@ class CompilerState {
   }
 
   /** Leaves out the frontends that a senior Service owns (2.22). */
-  #resolve(entry: Entry): void {
+  #resolve(key: string, entry: Entry): void {
+    this.#keepWon(entry);
+    if (entry.ownProblems.length + entry.lostProblems.length > 0) this.#troubled.add(key);
+    else this.#troubled.delete(key);
+  }
+
+  #keepWon(entry: Entry): void {
     const contested = entry.claims.filter((claim) => this.#claims.owner(claim) !== entry.service);
     const lost = new Map<string, Service>();
     for (const claim of contested) lost.set(claim, this.#claims.owner(claim) ?? entry.service);
@@ -159,32 +174,88 @@ class CompilerState {
     entry.lostProblems = Array.from(lost, ([claim, owner]) => conflictProblem(entry.service, claim, owner));
   }
 
-  #assemble(before: Image | null): Image {
-    const servicePorts = new Map<string, ServicePortImage>();
-    const problems: Problem[] = [];
-    for (const key of this.#sortedKeys) {
+  *#assemble(dirty: ReadonlySet<string>, keysChanged: boolean): Sliced<Image> {
+    const before = this.#image;
+    const problems = Object.freeze(this.#problems());
+    const changed = before === null || keysChanged ? null : this.#changedPorts(dirty);
+    const servicePorts =
+      before === null || changed === null
+        ? yield* this.#allPorts(before)
+        : withChanges(before.servicePorts, changed);
+    for (const key of dirty) {
       const entry = this.#entries.get(key);
-      if (entry === undefined) continue;
-      for (const port of entry.won) servicePorts.set(port.key, port);
-      problems.push(...entry.ownProblems, ...entry.lostProblems);
+      if (entry !== undefined) entry.published = entry.won;
     }
-    if (before !== null && samePorts(before.servicePorts, servicePorts)) {
-      if (sameProblems(before.problems, problems)) return before;
-      return Object.freeze({ servicePorts: before.servicePorts, problems: Object.freeze(problems) });
+    if (before?.servicePorts === servicePorts && sameProblems(before.problems, problems)) return before;
+    return Object.freeze({ servicePorts, problems });
+  }
+
+  #problems(): Problem[] {
+    return Array.from(this.#troubled)
+      .sort()
+      .flatMap((key) => {
+        const entry = this.#entries.get(key);
+        return entry === undefined ? [] : [...entry.ownProblems, ...entry.lostProblems];
+      });
+  }
+
+  /** Null when ports have come or gone: then the order is made anew. */
+  #changedPorts(dirty: ReadonlySet<string>): ServicePortImage[] | null {
+    const changed: ServicePortImage[] = [];
+    for (const key of dirty) {
+      const { won, published } = this.#entries.get(key) ?? { won: NO_PORTS, published: NO_PORTS };
+      if (won.length !== published.length) return null;
+      for (const [i, port] of won.entries()) {
+        if (published[i]?.key !== port.key) return null;
+        if (published[i] !== port) changed.push(port);
+      }
     }
-    return Object.freeze({ servicePorts, problems: Object.freeze(problems) });
+    return changed;
+  }
+
+  /** In the order of their keys; the map of `before` when it says the same. */
+  *#allPorts(before: Image | null): Sliced<Image["servicePorts"]> {
+    this.#sortedKeys = Array.from(this.#entries.keys()).sort();
+    yield;
+    const servicePorts = new Map<string, ServicePortImage>();
+    for (const key of this.#sortedKeys) {
+      for (const port of this.#entries.get(key)?.won ?? NO_PORTS) servicePorts.set(port.key, port);
+      if (servicePorts.size % 4096 === 0) yield;
+    }
+    if (before === null) return servicePorts;
+    const changed = differentKeys(before.servicePorts, servicePorts);
+    if (changed.length === 0) return before.servicePorts;
+    noteChanges(before.servicePorts, servicePorts, changed);
+    return servicePorts;
   }
 }
 
-function samePorts(
-  a: ReadonlyMap<string, ServicePortImage>,
-  b: ReadonlyMap<string, ServicePortImage>,
-): boolean {
-  if (a.size !== b.size) return false;
-  for (const [key, port] of b) {
-    if (a.get(key) !== port) return false;
+function withChanges(
+  before: Image["servicePorts"],
+  changed: readonly ServicePortImage[],
+): Image["servicePorts"] {
+  if (changed.length === 0) return before;
+  const servicePorts = new Map(before);
+  for (const port of changed) servicePorts.set(port.key, port);
+  noteChanges(
+    before,
+    servicePorts,
+    changed.map(({ key }) => key),
+  );
+  return servicePorts;
+}
+
+function differentKeys(before: Image["servicePorts"], now: Image["servicePorts"]): string[] {
+  const keys: string[] = [];
+  let inBoth = 0;
+  for (const [key, port] of now) {
+    const old = before.get(key);
+    if (old !== undefined) inBoth += 1;
+    if (old !== port) keys.push(key);
   }
-  return true;
+  if (inBoth === before.size) return keys;
+  for (const key of before.keys()) if (!now.has(key)) keys.push(key);
+  return keys;
 }
 
 function sameProblems(a: readonly Problem[], b: readonly Problem[]): boolean {
@@ -236,6 +307,7 @@ function compileService(
     ownProblems: problems.length === 0 ? NO_PROBLEMS : problems,
     won: before?.won ?? ports,
     lostProblems: NO_PROBLEMS,
+    published: before?.published ?? NO_PORTS,
   };
 }
 

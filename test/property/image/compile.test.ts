@@ -3,11 +3,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { Reconciler } from "../../../src/dataplane/reconciler.js";
+import { changedKeys } from "../../../src/image/changes.js";
 import { compile, createCompiler } from "../../../src/image/compile.js";
 import { describeImage, imageLines } from "../../../src/image/describe.js";
 import type { Image } from "../../../src/image/types.js";
 import type { EndpointSlice, NodeInfo, Service, Snapshot } from "../../../src/model/types.js";
+import { MemoryKernel } from "../../../src/native/memory.js";
 import { endpoint, ip, NODE, service, slice } from "../../fixtures/objects.js";
+import { assertExactly } from "../dataplane/rules.js";
 
 // Few names and few addresses, so that Services collide all the time.
 const NAMES = ["a", "b", "c", "d"];
@@ -102,6 +106,7 @@ const change: fc.Arbitrary<Change> = fc.constantFrom(...NAMES).chain((name) => {
   );
 });
 
+const SMALL_MAPS = { backends4: 200, backends6: 200, slots4: 400, slots6: 400 };
 const EMPTY: State = { services: new Map(), slices: new Map(), node: NODE };
 const changes = fc.array(change, { minLength: 1, maxLength: 14 });
 
@@ -165,6 +170,44 @@ test("createCompiler() keeps the identity of each service port that comes out eq
       assert.equal(after.servicePorts === before.servicePorts, unchanged);
     }),
     { numRuns: 1500 },
+  );
+});
+
+test("createCompiler() notes exactly the service ports that differ from those of its image before", () => {
+  fc.assert(
+    fc.property(changes, (list) => {
+      const compiler = createCompiler();
+      const state = list.reduce((before, one) => one(before), EMPTY);
+      const images = [EMPTY, state, ...list.map((one) => one(state))].map((each) => compiler.compile(each));
+      for (const [i, { servicePorts: now }] of images.entries()) {
+        const { servicePorts: before } = images[Math.max(0, i - 1)] as Image;
+        const different = [...new Set([...before.keys(), ...now.keys()])].filter(
+          (key) => before.get(key) !== now.get(key),
+        );
+        assert.deepEqual([...(changedKeys(before, now) ?? [])].sort(), different.sort());
+      }
+    }),
+    { numRuns: 800 },
+  );
+});
+
+test("Reconciler.sync() with what the compiler notes makes the maps what they should be", async () => {
+  await fc.assert(
+    fc.asyncProperty(changes, async (list) => {
+      const kernel = new MemoryKernel({ maxEntries: SMALL_MAPS });
+      let now = 0;
+      const reconciler = new Reconciler({ kernel, clock: { now: () => now } });
+      const compiler = createCompiler();
+      const base = list.reduce((before, one) => one(before), EMPTY);
+      for (const state of [base, ...list.map((one) => one(base)), EMPTY]) {
+        now += 2000;
+        const image = compiler.compile(state);
+        const { failure, refused } = await reconciler.sync(image);
+        assert.deepEqual([failure, refused], [null, []]);
+        assertExactly(kernel, image);
+      }
+    }),
+    { numRuns: 150 },
   );
 });
 
