@@ -151,7 +151,7 @@ export class FileSource {
         fields: { path: missing },
       });
     }
-    if (this.#stdin !== null) await this.#readStdin(this.#stdin, context);
+    if (this.#stdin !== null && !this.#closed) await this.#readStdin(this.#stdin, context);
     if (this.#closed) return;
     this.#watch.update(listing.directories);
     await this.#scanOnce();

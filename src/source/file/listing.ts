@@ -20,7 +20,7 @@ export interface ManifestFile {
 export interface Listing {
   readonly files: readonly ManifestFile[];
   readonly problems: readonly Problem[];
-  /** Paths that cannot be looked at just now, files or directories: nothing is known about what is below them. */
+  /** Paths that cannot be read just now, files or directories: nothing is known about what is in or below them. */
   readonly unknown: readonly string[];
   /** Directories in which a change may matter. */
   readonly directories: readonly string[];
@@ -59,7 +59,10 @@ export async function listManifests(paths: readonly string[]): Promise<Listing> 
   const directories = new Set<string>();
   const add = async (path: string, found: BigIntStats): Promise<void> => {
     if (found.isFile()) files.set(path, describeFile(path, found));
-    else problems.push(fileProblem(path, "is no regular file and is not read"));
+    else {
+      unknown.push(path);
+      problems.push(fileProblem(path, "is no regular file and is not read"));
+    }
     await addLinkTarget(path, directories);
   };
   for (const path of paths) {
@@ -97,6 +100,10 @@ async function listDirectory(
   unknown: string[],
 ): Promise<void> {
   const names = (await readdir(directory)).filter(isManifestName).sort();
+  if (names.length === 0) {
+    const message = "holds no manifest: no *.yaml, *.yml or *.json; directories below are not read";
+    problems.push(fileProblem(directory, message, "warning"));
+  }
   for (const name of names) {
     const path = join(directory, name);
     try {

@@ -366,16 +366,18 @@ test("FileSource reads standard input once, beside a directory that goes on chan
 test("FileSource stops with its signal while standard input does not end, and watches nothing then", async () => {
   const path = directory();
   const controller = new AbortController();
-  const stdin = new Readable({ read() {} });
+  let begin = (): void => {};
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const stdin = new Readable({ read: () => begin() });
   const source = new FileSource(
     { paths: ["-", path], nodeName: "", stdin },
     { logger: silentLogger, clock: systemClock },
   );
   open.add(source);
-  const waiting = new Promise<void>((resolve) => stdin.once("resume", resolve).once("readable", resolve));
   const started = source.start(controller.signal);
-  stdin.push("apiVersion: v1\n");
-  await waiting;
+  await begun;
   controller.abort();
   await started;
   assert.deepEqual([source.snapshot, stdin.destroyed], [null, true]);
