@@ -10,6 +10,9 @@ LANES := $(FREE_LANES) $(ROOT_LANES)
 # Real interfaces, hooks and pins: one file after the other. The rest may share the machine's cores.
 test_concurrency = $(if $(filter $(1),$(FREE_LANES)),2,1)
 
+# Nothing takes this long: a test that hangs fails, and says which it is.
+test_timeout_ms := 900000
+
 # `make test-unit FILES=test/unit/net/ip.test.ts TEST_ARGS=--test-name-pattern=…` narrows a lane down.
 TEST_ARGS ?=
 lane_files = $(or $(FILES),$(sort $(shell find test/$(1) -name '*.test.ts' 2>/dev/null)))
@@ -25,7 +28,7 @@ test-free: ## what needs no root: check, unit, property
 define lane_rule
 test-$(1): build bpf-tests $(if $(filter $(1),$(ROOT_LANES)),need-root)
 	@test -n "$$(call lane_files,$(1))" || { echo "make: test/$(1) holds no *.test.ts" >&2; exit 1; }
-	$$(NODE) --import tsx --test --test-reporter=spec --test-concurrency=$$(call test_concurrency,$(1)) $$(TEST_ARGS) $$(call lane_files,$(1))
+	$$(NODE) --import tsx --test --test-reporter=spec --test-timeout=$(test_timeout_ms) --test-concurrency=$$(call test_concurrency,$(1)) $$(TEST_ARGS) $$(call lane_files,$(1))
 endef
 $(foreach lane,$(LANES),$(eval $(call lane_rule,$(lane))))
 
