@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+import { createHash } from "node:crypto";
 import { createServer } from "node:net";
 import { AppError } from "../util/errors.js";
+
+/** A socket's name has room for this many bytes of ours; Node.js cuts off the rest without a word. */
+const LONGEST_NAME = 107;
+
+function socketName(pins: string): string {
+  const name = `portolan:${pins}`;
+  if (Buffer.byteLength(name) <= LONGEST_NAME) return name;
+  return `portolan:${createHash("sha256").update(pins).digest("hex")}`;
+}
 
 /**
  * Makes sure that one agent at a time writes below these pins: two would each take the other's cells for its own. The lock
@@ -21,7 +31,7 @@ export async function onlyOne(pins: string): Promise<() => Promise<void>> {
         }),
       );
     });
-    server.listen({ path: `\0portolan:${pins}` }, resolve);
+    server.listen({ path: `\0${socketName(pins)}` }, resolve);
   });
   server.unref();
   return () => new Promise((resolve) => server.close(() => resolve()));
