@@ -13,7 +13,7 @@ import { flowsCommand } from "./commands/flows/index.js";
 import { interfacesCommand } from "./commands/interfaces/index.js";
 import { mapsCommand } from "./commands/maps/index.js";
 import { servicesCommand } from "./commands/services/index.js";
-import { endQuietlyWhenClosed } from "./output.js";
+import { endWhenClosed } from "./output.js";
 
 const DESCRIPTION =
   "Portolan writes Kubernetes Services into eBPF maps, and translates their packets in the kernel.";
@@ -79,7 +79,7 @@ function throwInsteadOfExit(command: Command): void {
 }
 
 async function main(argv: readonly string[]): Promise<void> {
-  endQuietlyWhenClosed(process.stdout, process.stderr);
+  endWhenClosed(process.stdout, process.stderr);
   const program = buildProgram();
   throwInsteadOfExit(program);
   try {

@@ -4,6 +4,7 @@
  * `portolan … -o json | jq` never meets a stray line.
  */
 import pico from "picocolors";
+import { ExitCode } from "./exit-codes.js";
 
 export type OutputFormat = "table" | "json";
 
@@ -107,13 +108,15 @@ export class Printer {
 
 /**
  * A reader that has seen enough (`portolan flows | head`) closes the pipe. That is no failure: the program ends quietly,
- * with the status it has reached.
+ * with the status it has reached. Any other error of writing, such as a full disk, is one.
  */
-export function endQuietlyWhenClosed(...streams: readonly NodeJS.WriteStream[]): void {
+export function endWhenClosed(...streams: readonly NodeJS.WriteStream[]): void {
   for (const stream of streams) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
-      process.exit();
+      if (error.code === "EPIPE") process.exit();
+      if (stream !== process.stderr)
+        process.stderr.write(`portolan: cannot write the result: ${error.message}\n`);
+      process.exit(ExitCode.failure);
     });
   }
 }

@@ -82,6 +82,13 @@ test("portolan without a command explains itself on stderr with status 2", async
   assert.match(stderr, /^Usage: portolan/);
 });
 
+test("portolan says in a line that its result cannot be written, with the status of a failure", async () => {
+  const inside = ["sh", "-c", 'exec "$0" "$@" > /dev/full'];
+  const { code, stderr } = await cli(["--help"], { inside });
+  assert.deepEqual([code, stderr.trim().split("\n").length], [3, 1]);
+  assert.match(stderr, /^portolan: cannot write the result: .*no space left/);
+});
+
 test("portolan prints no colours into a pipe", async () => {
   const { stdout } = await cli(["--help"], { env: { FORCE_COLOR: "" } });
   assert.ok(!stdout.includes("\u001b["));
