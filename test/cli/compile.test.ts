@@ -54,6 +54,18 @@ test("portolan compile reads several files and stdin alike", async () => {
   assert.deepEqual(piped, named);
 });
 
+test("portolan compile refuses an empty --node, which an unset variable makes", async () => {
+  const { code, stdout, stderr } = await cli(["compile", "-f", "examples/redis", "--node", ""]);
+  assert.deepEqual({ code, stdout, stderr }, { code: 2, stdout: "", stderr: "portolan: --node is empty\n" });
+});
+
+test("portolan compile says how much it ignored when nothing is left to show", async () => {
+  const input = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n";
+  const { code, stderr } = await cli(["compile", "-f", "-"], { input });
+  assert.equal(code, 0);
+  assert.match(stderr, /^no Service with an address; left out: 1 \(other kinds/);
+});
+
 test("portolan compile exits 1 for an error in one object, names it on stderr, and prints the others", async () => {
   const path = file(
     "mixed.yaml",

@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { hostname } from "node:os";
 import type { MapName } from "../../../abi/maps.gen.js";
-import { UserError } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
+import { nodeName } from "../../node-name.js";
 import type { AgentOptions } from "./index.js";
-
-/** This node's name: trimmed and in lower case, as kube-proxy does with --hostname-override (12.8). */
-function nodeName(given: string | undefined): string {
-  if (given === undefined) return hostname().trim().toLowerCase();
-  const name = given.trim().toLowerCase();
-  if (name === "") throw new UserError("--hostname-override is empty");
-  return name;
-}
 
 /** Sizes by map: those of one family hold for both. */
 function maxEntries(options: AgentOptions, serviceBase: number): Partial<Record<MapName, number>> {
@@ -46,7 +37,7 @@ export const agent: Handler<AgentOptions> = async (options) => {
     ]);
   const config = {
     manifests: options.manifests,
-    nodeName: nodeName(options.hostnameOverride),
+    nodeName: nodeName(options.hostnameOverride, "--hostname-override"),
     bpfRoot: bpfRoot(options.bpfRoot),
     interfaces: { devices: options.devices ?? [], podInterfaces: options.podInterfaces ?? [] },
     attach: options.attach,

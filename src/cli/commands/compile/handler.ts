@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { hostname } from "node:os";
 import { compile as compileImage } from "../../../image/compile.js";
 import { type DescribedChoice, describeImage, problemLine } from "../../../image/describe.js";
 import type { Problem } from "../../../model/types.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
+import { nodeName } from "../../node-name.js";
 import type { Column } from "../../output.js";
 import type { CompileOptions } from "./index.js";
 
@@ -31,17 +31,21 @@ const COLUMNS: readonly Column<Row>[] = [
 const choiceText = ({ backends, whenEmpty }: DescribedChoice): string =>
   backends.length === 0 ? `none: ${whenEmpty}` : backends.join(",");
 
+/** Nothing to show is often the wrong file: say what was in it. */
+const ignoredText = (count: number): string =>
+  count === 0 ? "" : `; left out: ${count} (other kinds or another proxy's; -o json lists them)`;
+
 /** `portolan compile`. Errors among the problems are a finding. */
 export const compile: Handler<CompileOptions> = async (options, printer) => {
+  const node = nodeName(options.node, "--node");
   const { readManifests } = await import("../../../source/file/read-manifests.js");
-  const nodeName = (options.node ?? hostname()).trim().toLowerCase();
-  const read = await readManifests(options.file, { nodeName });
+  const read = await readManifests(options.file, { nodeName: node });
   const image = describeImage(compileImage(read.snapshot));
   const problems: readonly Problem[] = [...read.problems, ...image.problems];
   for (const problem of problems) printer.note(`${problem.severity}: ${problemLine(problem)}`);
   if (printer.format === "json") {
     const { ignored } = read;
-    printer.json({ node: nodeName, servicePorts: image.servicePorts, problems, ignored });
+    printer.json({ node, servicePorts: image.servicePorts, problems, ignored });
   } else {
     const rows = image.servicePorts.flatMap((port) =>
       port.frontends.map((frontend): Row => {
@@ -58,7 +62,7 @@ export const compile: Handler<CompileOptions> = async (options, printer) => {
     );
     rows.sort((a, b) => (a.service < b.service ? -1 : Number(a.service > b.service)));
     if (rows.length > 0) printer.table(COLUMNS, rows);
-    else printer.note("no Service with an address");
+    else printer.note(`no Service with an address${ignoredText(read.ignored.length)}`);
   }
   return problems.some(({ severity }) => severity === "error") ? ExitCode.finding : ExitCode.ok;
 };
