@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import { fileURLToPath } from "node:url";
-import { UserError } from "../../../util/errors.js";
+import { AppError } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import type { DemoOptions } from "./index.js";
 
 /** Runs the demonstration. Ctrl-C ends it in good order; a second one at once. */
 export const demo: Handler<DemoOptions> = async (options) => {
-  if (process.getuid?.() !== 0)
-    throw new UserError("the demo makes network namespaces, which needs root: sudo portolan demo");
+  if (process.getuid?.() !== 0) {
+    throw new AppError("E_PERMISSION", "the demo makes network namespaces, which needs root", {
+      hint: "Run it with sudo.",
+    });
+  }
   const { runDemo } = await import("../../../demo/demo.js");
   const controller = new AbortController();
   const stop = (): void => {
