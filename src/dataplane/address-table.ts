@@ -6,6 +6,7 @@
  */
 import { AddressClass } from "../abi/enums.gen.js";
 import type { Family } from "../net/ip.js";
+import { ShardedMap } from "../util/sharded-map.js";
 import type { Sliced } from "../util/slices.js";
 import { LAYOUTS } from "./keys.js";
 
@@ -17,14 +18,16 @@ const ONE_BACKEND = CLASSES;
 const ONE_VIP = CLASSES * 2 ** 24;
 
 export class AddressTable {
-  readonly #entries: Map<string, number> = new Map();
+  readonly #entries: ShardedMap<number>;
   readonly #protocolAt: number;
-  readonly #wrong: Set<string> = new Set();
+  readonly #wrong: ShardedMap<true>;
   #present = 0;
   #missing = 0;
 
   constructor(family: Family) {
     this.#protocolAt = LAYOUTS[family].protocol;
+    this.#entries = new ShardedMap(LAYOUTS[family].address - 1);
+    this.#wrong = new ShardedMap(LAYOUTS[family].address - 1);
   }
 
   /** Keys that the kernel holds. */
@@ -38,8 +41,8 @@ export class AddressTable {
   }
 
   /** Keys whose classes in the kernel are not those they should have. */
-  get wrong(): ReadonlySet<string> {
-    return this.#wrong;
+  *wrong(): IterableIterator<string> {
+    for (const [key] of this.#wrong) yield key;
   }
 
   /** Every key that the kernel holds, with its classes, in the form of rawClasses(). */
@@ -124,6 +127,6 @@ export class AddressTable {
     if (after === 0) this.#entries.delete(key);
     else this.#entries.set(key, after);
     if (has === wanted) this.#wrong.delete(key);
-    else this.#wrong.add(key);
+    else this.#wrong.set(key, true);
   }
 }

@@ -198,7 +198,7 @@ class FamilyEmission {
     const { addresses } = this.#state.mirror;
     const { addresses: adds, addressChanges, addressDeletes } = this.#runs;
     let seen = 0;
-    for (const key of addresses.wrong) {
+    for (const key of addresses.wrong()) {
       const held = addresses.classes(key);
       const wanted = addresses.wanted(key);
       if (wanted === 0) addressDeletes.add(key);

@@ -75,8 +75,8 @@ async function readFamily(kernel: KernelMaps, family: Family, options: SliceOpti
   );
   return {
     family,
-    cells: Buffer.from(cells.values),
-    slots: new Uint32Array(new Uint8Array(slots.values).buffer),
+    cells: Buffer.from(cells.values.buffer, cells.values.byteOffset, cells.values.byteLength),
+    slots: wordsOf(slots.values),
     frontends,
     addresses,
     capacity: {
@@ -85,6 +85,12 @@ async function readFamily(kernel: KernelMaps, family: Family, options: SliceOpti
       addresses: kernel.info(`addresses${family}`).maxEntries,
     },
   };
+}
+
+/** The dump's own bytes, where they lie as words must: tens of megabytes are not copied for nothing. */
+function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array {
+  if (byteOffset % 4 === 0) return new Uint32Array(buffer, byteOffset, byteLength / 4);
+  return new Uint32Array(buffer.slice(byteOffset, byteOffset + byteLength));
 }
 
 function* eachEntry(

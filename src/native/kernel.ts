@@ -7,7 +7,7 @@ import type { MapName } from "../abi/maps.gen.js";
 
 export type OpKind = "update" | "delete";
 
-/** Entries of one map, packed: key i is keys[i*keySize .. (i+1)*keySize). */
+/** Entries of one map, packed: key i is keys[i*keySize .. (i+1)*keySize). The buffers are the caller's own. */
 export interface MapDump {
   readonly count: number;
   readonly keys: Uint8Array;

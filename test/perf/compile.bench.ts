@@ -5,16 +5,17 @@
  * they are in memory; the result says which. Writes bench/results/compile.json.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { MapName } from "../../src/abi/maps.gen.js";
 import { Reconciler, type SyncResult } from "../../src/dataplane/reconciler.js";
 import { createCompiler } from "../../src/image/compile.js";
-import type { Image } from "../../src/image/types.js";
+import type { Snapshot } from "../../src/model/types.js";
 import type { KernelMaps } from "../../src/native/kernel.js";
 import { readManifests } from "../../src/source/file/read-manifests.js";
+import { loadYaml } from "../../src/source/file/yaml.js";
 import { inSlices } from "../../src/util/slices.js";
 import { manifests, type Shape } from "./manifests.js";
 
@@ -28,8 +29,10 @@ interface Stage {
   readonly cpuMs: number;
   /** The longest time between two turns of the event loop, by the wall clock: other processes' work counts, too. */
   readonly longestTurnMs: number;
-  /** The same by the CPU time of this process: what the limit is about. Its other threads (GC, FFI) count, too. */
+  /** The same by the CPU time of the thread that the event loop is on: what the limit is about. */
   readonly longestTurnCpuMs: number;
+  /** The same by the CPU time of the process: other threads that work beside the event loop (GC, FFI) count, too. */
+  readonly longestTurnProcessCpuMs: number;
 }
 
 interface ShapeResult extends Shape {
@@ -60,13 +63,20 @@ async function openKernel(shape: Shape): Promise<{ kernel: KernelMaps; maps: "ke
   return { kernel: await new NativeLibrary().open({ pins: "", maxEntries }), maps: "kernel" };
 }
 
+/** Milliseconds for which this thread has been on a CPU. */
+function threadCpuMs(): number {
+  return Number(readFileSync("/proc/thread-self/schedstat", "latin1").split(" ")[0]) / 1e6;
+}
+
 /** Wakes up in every turn of the event loop and looks how long ago the last one was. */
 class TurnMeter {
   readonly #timer: NodeJS.Timeout;
   #wall = performance.now();
-  #cpu = process.cpuUsage();
+  #thread = threadCpuMs();
+  #process = process.cpuUsage();
   longestTurnMs = 0;
   longestTurnCpuMs = 0;
+  longestTurnProcessCpuMs = 0;
 
   constructor() {
     this.#timer = setInterval(() => this.#look(), 1);
@@ -74,11 +84,14 @@ class TurnMeter {
 
   #look(): void {
     const wall = performance.now();
-    const { user, system } = process.cpuUsage(this.#cpu);
+    const thread = threadCpuMs();
+    const { user, system } = process.cpuUsage(this.#process);
     this.longestTurnMs = Math.max(this.longestTurnMs, wall - this.#wall);
-    this.longestTurnCpuMs = Math.max(this.longestTurnCpuMs, (user + system) / 1000);
+    this.longestTurnCpuMs = Math.max(this.longestTurnCpuMs, thread - this.#thread);
+    this.longestTurnProcessCpuMs = Math.max(this.longestTurnProcessCpuMs, (user + system) / 1000);
     this.#wall = wall;
-    this.#cpu = process.cpuUsage();
+    this.#thread = thread;
+    this.#process = process.cpuUsage();
   }
 
   stop(): void {
@@ -106,6 +119,7 @@ class Stopwatch {
       cpuMs: round((user + system) / 1000),
       longestTurnMs: round(meter.longestTurnMs),
       longestTurnCpuMs: round(meter.longestTurnCpuMs),
+      longestTurnProcessCpuMs: round(meter.longestTurnProcessCpuMs),
     };
     return result;
   }
@@ -141,18 +155,17 @@ async function measure(shape: Shape, directory: string): Promise<ShapeResult> {
   const read = (path: string) => readManifests([path], { nodeName: "node-0" });
   const compiler = createCompiler();
   const reconciler = new Reconciler({ kernel });
-  const compile = async (path: string): Promise<Image> => {
-    const { snapshot } = await read(path);
-    return await inSlices(compiler.compileSliced(snapshot));
-  };
+  await loadYaml(); // a module that an agent loads once, before it reads anything
 
   const { snapshot, problems } = await watch.time("parse", () => read(before));
   if (problems.length > 0) throw new Error(`manifests: ${problems[0]?.message}`);
   const image = await watch.time("compile", () => inSlices(compiler.compileSliced(snapshot)));
   const load = checked(await watch.time("load", () => reconciler.sync(image)));
   const restart = checked(await watch.time("restart", () => new Reconciler({ kernel }).sync(image)));
-  const changed = changeOne(image, await compile(after), shape);
-  const change = checked(await watch.time("change", () => reconciler.sync(changed)));
+  const changed = changeOne(snapshot, (await read(after)).snapshot, shape);
+  const change = checked(
+    await watch.time("change", async () => reconciler.sync(await inSlices(compiler.compileSliced(changed)))),
+  );
   return {
     ...shape,
     maps,
@@ -167,13 +180,13 @@ async function measure(shape: Shape, directory: string): Promise<ShapeResult> {
   };
 }
 
-/** The image with the one service port that the second set of manifests changes; the others keep their identity. */
-function changeOne(image: Image, after: Image, { services }: Shape): Image {
+/** The snapshot with the slices of the one Service that the second set of manifests changes; all else keeps its identity. */
+function changeOne(before: Snapshot, after: Snapshot, { services }: Shape): Snapshot {
   const i = Math.floor(services / 2);
-  const key = `team-${i % 100}/service-${i}:http/TCP`;
-  const port = after.servicePorts.get(key);
-  if (!port) throw new Error(`no service port ${key}`);
-  return { ...image, servicePorts: new Map(image.servicePorts).set(key, port) };
+  const key = `team-${i % 100}/service-${i}`;
+  const slices = after.slices.get(key);
+  if (!slices) throw new Error(`no slices for ${key}`);
+  return { ...before, slices: new Map(before.slices).set(key, slices) };
 }
 
 function writeManifests(path: string, text: string): number {
