@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isMainThread } from "node:worker_threads";
+import { errorMessage } from "../util/errors.js";
 import { NativeError, nativeError } from "./errors.js";
 import { type ArgumentType, SYMBOLS, type SymbolName } from "./symbols.js";
 
@@ -47,23 +48,19 @@ function cannotLoad(path: string, reason: string): NativeError {
 export class Ffi {
   /** Every call of this library by this process. */
   calls = 0;
-  readonly #functions: Record<string, ForeignFunction>;
+  readonly #path: string;
+  readonly #ffi: FfiModule;
+  readonly #functions: Partial<Record<SymbolName, ForeignFunction>> = {};
   readonly #errorBuffer = Buffer.alloc(ERROR_BYTES);
 
   constructor(path: string) {
     if (!isMainThread) throw cannotLoad(path, "ffi-napi crashes in worker threads; use the main thread");
     if (!existsSync(path)) throw cannotLoad(path, "there is no such file");
-    const functions = Object.fromEntries(
-      Object.entries(SYMBOLS).map(([name, args]): [string, readonly [string, readonly string[]]] => [
-        name,
-        ["int", args.map((type) => FFI_TYPES[type])],
-      ]),
-    );
+    this.#path = path;
     try {
-      const ffi = createRequire(import.meta.url)("ffi-napi") as FfiModule;
-      this.#functions = ffi.Library(path, functions);
+      this.#ffi = createRequire(import.meta.url)("ffi-napi") as FfiModule;
     } catch (error) {
-      throw cannotLoad(path, error instanceof Error ? error.message : String(error));
+      throw cannotLoad(path, errorMessage(error));
     }
   }
 
@@ -102,8 +99,18 @@ export class Ffi {
     return interfaces <= SYNC_INTERFACES ? this.call(symbol, ...args) : await this.callAsync(symbol, ...args);
   }
 
+  /** Bound when it is first called: binding all of them costs a quarter of a second, and a command needs a few. */
   #function(symbol: SymbolName): ForeignFunction {
-    return this.#functions[symbol] as ForeignFunction;
+    const known = this.#functions[symbol];
+    if (known) return known;
+    const types = SYMBOLS[symbol].map((type) => FFI_TYPES[type]);
+    try {
+      const bound = this.#ffi.Library(this.#path, { [symbol]: ["int", types] })[symbol] as ForeignFunction;
+      this.#functions[symbol] = bound;
+      return bound;
+    } catch (error) {
+      throw cannotLoad(this.#path, errorMessage(error));
+    }
   }
 }
 
