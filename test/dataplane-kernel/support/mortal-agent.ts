@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An agent that dies by SIGKILL in the middle of a transaction: mortal-agent.ts PINS OBJECT, then orders on stdin. */
 import { once } from "node:events";
+import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
+import { MAPS } from "../../../src/abi/maps.gen.js";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
 import type { ApplyResult, KernelMaps, MapWrite } from "../../../src/native/kernel.js";
 import { NativeLibrary } from "../../../src/native/lib.js";
@@ -10,7 +12,9 @@ import { imageNumber, type Orders, SIZES } from "./story.js";
 
 const [pins = "", object = ""] = process.argv.slice(2);
 const loaded = await new NativeLibrary().open({ pins, object, maxEntries: SIZES });
-let dieAt: number | null = null;
+let dieAt: number | "inside" | null = null;
+/** System calls behind each entry: what takes microseconds becomes milliseconds, which a signal can be aimed at. */
+const STRETCH = 200;
 
 /** The first part of the writes, as one transaction: what the kernel holds when the process dies in the middle. */
 function firstEntries(writes: readonly MapWrite[], entries: number): MapWrite[] {
@@ -25,6 +29,29 @@ function firstEntries(writes: readonly MapWrite[], entries: number): MapWrite[] 
   });
 }
 
+/** The same writes in the same order, with many to a map in between that nobody reads here. */
+function stretched(writes: readonly MapWrite[]): MapWrite[] {
+  const { keySize, valueSize } = MAPS.counters;
+  const padding: MapWrite = {
+    map: "counters",
+    kind: "update",
+    count: STRETCH,
+    keys: new Uint8Array(STRETCH * keySize),
+    values: new Uint8Array(STRETCH * valueSize),
+  };
+  return writes.flatMap((write) =>
+    Array.from({ length: write.count }, (_, i) => {
+      const keySize = write.keys.length / write.count;
+      const valueSize = write.values.length / write.count;
+      const keys = write.keys.subarray(i * keySize, (i + 1) * keySize);
+      return [
+        { ...write, count: 1, keys, values: write.values.subarray(i * valueSize, (i + 1) * valueSize) },
+        padding,
+      ];
+    }).flat(),
+  );
+}
+
 const kernel: KernelMaps = {
   stats: loaded.stats,
   info: (map) => loaded.info(map),
@@ -32,6 +59,11 @@ const kernel: KernelMaps = {
   async apply(writes): Promise<ApplyResult> {
     if (dieAt === null) return await loaded.apply(writes);
     const total = writes.reduce((sum, { count }) => sum + count, 0);
+    if (dieAt === "inside") {
+      writeSync(1, `${total}\n`);
+      await loaded.apply(stretched(writes));
+      return await new Promise<never>(() => {}); // the signal comes too late this time: wait for it
+    }
     await loaded.apply(firstEntries(writes, Math.floor(total * dieAt)));
     process.kill(process.pid, "SIGKILL");
     return await new Promise<never>(() => {});

@@ -34,7 +34,10 @@ export function imageNumber(i: number): Image {
 export interface Orders {
   /** Bring the kernel to this image first, and say how many writes that took. */
   readonly repair: number;
-  /** Then write this one, and die after this part (0 to 1) of the writes; null: end in peace. */
+  /**
+   * Then write this one, and die after this part (0 to 1) of the writes. "inside": say how many writes there are and make
+   * them in one long call, in which the parent kills. null: end in peace.
+   */
   readonly next: number;
-  readonly dieAt: number | null;
+  readonly dieAt: number | "inside" | null;
 }

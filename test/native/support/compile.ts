@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Small BPF objects and helpers, compiled for one test. */
 import { execFileSync } from "node:child_process";
-import { cpSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
@@ -36,6 +36,21 @@ export function compileBpf(
   // As the product's object: linking fills in the offsets of .rodata.
   execFileSync(process.env.BPFTOOL ?? "bpftool", ["gen", "object", linked, object]);
   return linked;
+}
+
+/** A TypeScript program as JavaScript: starting it costs a third of what it costs through tsx. Types are not checked. */
+export function compileScript(directory: string, source: string): string {
+  const out = join(directory, "out");
+  const compilerOptions = {
+    ...{ noEmit: false, noCheck: true, isolatedDeclarations: false, declaration: false },
+    ...{ rootDir: ROOT, outDir: out },
+  };
+  const config = { extends: join(ROOT, "tsconfig.json"), compilerOptions, files: [source], include: [] };
+  writeFileSync(join(directory, "tsconfig.json"), JSON.stringify(config));
+  writeFileSync(join(directory, "package.json"), JSON.stringify({ type: "module" }));
+  symlinkSync(join(ROOT, "node_modules"), join(directory, "node_modules"));
+  execFileSync(join(ROOT, "node_modules/.bin/tsc"), ["-p", directory]);
+  return join(out, relative(ROOT, source)).replace(/\.ts$/, ".js");
 }
 
 /** A C program for the host. */
