@@ -55,9 +55,9 @@ for (const attach of ["tcx", "clsact"]) {
         .filter((name) => name.startsWith("veth"));
     }
 
-    it("follows thirty pods that come and go, and forgets those that are gone", async () => {
+    it("follows twenty pods that come and go, and forgets those that are gone", async () => {
       const { world } = cluster;
-      for (let round = 0; round < 3; round++) {
+      for (let round = 0; round < 2; round++) {
         const names = Array.from({ length: 10 }, (_, i) => `burst-${round}-${i}`);
         const pods = await world.addPods(names.map((name) => ({ node: 1, name })));
         await eventually(

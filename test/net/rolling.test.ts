@@ -224,7 +224,7 @@ describe("2,000 endpoint changes while clients connect without pause", () => {
     const pick = random(65_65);
     const node = cluster.world.node(1);
     await underLoad(t, async () => {
-      for (let round = 0; round < 8; round++) {
+      for (let round = 0; round < 6; round++) {
         toggleSome(pick);
         cluster.write("slices.yaml", slices(cluster.world));
         // Anywhere between seeing the file and having written all of it.

@@ -172,7 +172,7 @@ describe("one source port and one backend", () => {
   ] as const) {
     it(`${name} at the very same moment: both answer, and nothing is lost`, () =>
       each(async (ways) => {
-        const rounds = 300;
+        const rounds = 150;
         const sport = nextRace;
         nextRace += rounds;
         const result = await agent.race(...goals(ways), { sport, rounds });
