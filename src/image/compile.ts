@@ -4,7 +4,8 @@
  * compiled before. The incremental compiler gives the same image as a full compile, and does work for what changed only.
  */
 import { inSliceOrder } from "../model/endpoints.js";
-import type { EndpointSlice, NodeInfo, Origin, Problem, Service, Snapshot } from "../model/types.js";
+import { originText } from "../model/origin.js";
+import type { EndpointSlice, NodeInfo, Problem, Service, Snapshot } from "../model/types.js";
 import type { IpAddress } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
 import { atOnce } from "../util/slices.js";
@@ -99,17 +100,7 @@ class CompilerState {
       this.#whole = true;
       return this.#image;
     }
-    for (const key of touched) {
-      for (const service of this.#claims.contestants(key)) dirty.add(nameOf(service));
-      const owner = this.#claims.owner(key);
-      if (owner !== undefined) dirty.add(nameOf(owner));
-    }
-    let resolved = 0;
-    for (const key of dirty) {
-      const entry = this.#entries.get(key);
-      if (entry !== undefined) this.#resolve(key, entry);
-      if (++resolved % 1024 === 0) yield;
-    }
+    yield* this.#resolveAll(dirty, touched);
     yield;
     const image = yield* this.#assemble(dirty, keysChanged);
     this.#image = image;
@@ -149,6 +140,21 @@ class CompilerState {
       if (this.#claims.contestants(claim).length > 0) touched.add(claim);
     }
     this.#entries.set(key, entry);
+  }
+
+  /** Settles whose each frontend is, for the Services that changed and for all who claim what those claim or claimed. */
+  *#resolveAll(dirty: Set<string>, touched: ReadonlySet<string>): Sliced<void> {
+    for (const claim of touched) {
+      for (const service of this.#claims.contestants(claim)) dirty.add(nameOf(service));
+      const owner = this.#claims.owner(claim);
+      if (owner !== undefined) dirty.add(nameOf(owner));
+    }
+    let resolved = 0;
+    for (const key of dirty) {
+      const entry = this.#entries.get(key);
+      if (entry !== undefined) this.#resolve(key, entry);
+      if (++resolved % 1024 === 0) yield;
+    }
   }
 
   /** Leaves out the frontends that a senior Service owns (2.22). */
@@ -335,10 +341,6 @@ function sameNode(a: NodeInfo, b: NodeInfo): boolean {
   );
 }
 
-function place(origin: Origin): string {
-  return origin.line === null ? origin.file : `${origin.file}:${origin.line}`;
-}
-
 function nodeAddressProblem(service: Service, address: IpAddress, node: NodeInfo): Problem {
   return {
     severity: "warning",
@@ -355,7 +357,7 @@ function conflictProblem(service: Service, claim: string, owner: Service): Probl
     origin: service.origin,
     object: `Service ${nameOf(service)}`,
     field: "spec.clusterIPs",
-    message: `${claim} belongs to Service ${nameOf(owner)} (${place(owner.origin)}), which is older or first by name; this frontend is left out`,
+    message: `${claim} belongs to Service ${nameOf(owner)} (${originText(owner.origin)}), which is older or first by name; this frontend is left out`,
   };
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An image as stable JSON and as text lines: the same image gives the same bytes. */
-
+import { originText } from "../model/origin.js";
 import type { Problem } from "../model/types.js";
 import { compareIp } from "../net/ip.js";
 import { formatAddressPort } from "../net/port.js";
@@ -118,6 +118,6 @@ function choiceText(port: ServicePortImage, choice: ChoiceImage): string {
 /** "web.yaml:12: Service default/web: spec.ports[0].port: must be …", the parts that are known. */
 export function problemLine(problem: Problem): string {
   const { origin } = problem;
-  const place = origin === null ? "" : origin.line === null ? origin.file : `${origin.file}:${origin.line}`;
+  const place = origin === null ? "" : originText(origin);
   return [place, problem.object, problem.field, problem.message].filter((part) => part !== "").join(": ");
 }

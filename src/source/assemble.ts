@@ -8,6 +8,7 @@
  *   it; with a selector only when the manifests hold neither a slice for the Service nor any Pod in its namespace.
  *   Duplicates among them fall under rule 3.4.
  */
+import { originText } from "../model/origin.js";
 import type { EndpointSlice, NodeInfo, Origin, Problem, Service, Snapshot } from "../model/types.js";
 import type { Sliced } from "../util/slices.js";
 import type { EndpointsObject, PodObject, ServiceObject, SourceObject } from "./objects.js";
@@ -168,12 +169,11 @@ function sameNode(a: NodeInfo | null, b: NodeInfo): a is NodeInfo {
 }
 
 function duplicateProblem(identity: string, origin: Origin, first: Origin): Problem {
-  const place = first.line === null ? first.file : `${first.file}:${first.line}`;
   return {
     severity: "error",
     origin,
     object: identity,
     field: "metadata.name",
-    message: `is defined already in ${place}; this one is left out`,
+    message: `is defined already in ${originText(first)}; this one is left out`,
   };
 }
