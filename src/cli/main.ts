@@ -67,9 +67,16 @@ export function buildProgram(): Command {
   return program;
 }
 
+/** As it is typed: "portolan maps dump". */
+function nameOf(command: Command): string {
+  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
+}
+
 /** commander copies settings to commands that it makes itself, not to those which are added. */
 function inherit(parent: Command): void {
-  for (const child of parent.commands) inherit(child.copyInheritedSettings(parent));
+  for (const child of parent.commands) {
+    inherit(child.copyInheritedSettings(parent).showHelpAfterError(`(${nameOf(child)} --help explains it)`));
+  }
 }
 
 /** `exitOverride` makes commander throw instead of ending the process; it is not inherited by added commands. */

@@ -75,6 +75,11 @@ for (const [args, says] of [
   });
 }
 
+test("portolan points from a wrong option to the help of that very command", async () => {
+  const { stderr } = await cli(["maps", "dump"]);
+  assert.match(stderr, /\(portolan maps dump --help explains it\)/);
+});
+
 test("portolan without a command explains itself on stderr with status 2", async () => {
   const { code, stdout, stderr } = await cli([]);
   assert.equal(code, 2);
