@@ -363,6 +363,22 @@ test("FileSource reads standard input once, beside a directory that goes on chan
   assert.deepEqual(Array.from((await changed).services.keys()), ["default/s", "default/a", "default/b"]);
 });
 
+test("FileSource lets a Service go that gets another proxy's label, and has it back without it (1.2)", async () => {
+  const path = directory();
+  const file = join(path, "a.yaml");
+  const both = `${service("a", "10.96.0.1")}---\n${service("b", "10.96.0.2")}`;
+  writeFileSync(file, both);
+  const { until } = await watch(path);
+  writeFileSync(
+    file,
+    both.replace("{name: a}", '{name: a, labels: {service.kubernetes.io/service-proxy-name: ""}}'),
+  );
+  const without = await until("given away", (snapshot) => !has("a")(snapshot));
+  assert.deepEqual(Array.from(without.services.keys()), ["default/b"]);
+  writeFileSync(file, both);
+  await until("ours again", has("a"));
+});
+
 test("FileSource stops with its signal while standard input does not end, and watches nothing then", async () => {
   const path = directory();
   const controller = new AbortController();
