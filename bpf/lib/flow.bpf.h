@@ -16,16 +16,19 @@ static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, cons
 }
 
 /*
- * Looks for a source port by which the replies can be told apart from every other flow's: sets value's port (`in`: the
- * one IN writes into the client's packets, peer_port; otherwise the one OUT does) and *reply_key. NAT_TAKEN: none found.
+ * Gives a flow a source port by which its replies can be told apart from every other flow's, and inserts the replies'
+ * entry: sets value's port (`in`: the one IN writes into the client's packets, peer_port; otherwise the one OUT does),
+ * *reply_key and *reply. A port that another CPU takes first is as good as taken.
+ *
+ * PTL_CHOSEN, or the reason why there is none.
  */
-static __always_inline enum FAM(nat_use) FAM(find_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
-						       struct FAM(nat_key) *reply_key, __u32 now, bool in)
+static __always_inline int FAM(claim_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
+					   struct FAM(nat_key) *reply_key, struct FAM(nat_value) *reply, __u32 now, bool in)
 {
 	__u32 h = ptl_choice_tag(key, sizeof(*key) / 4);
 
 	if (!ptl_snat_ports())
-		return FAM(NAT_TAKEN);
+		return PTL_REASON_DROP_NO_SOURCE_PORT;
 	for (__u32 i = 0; i < PTL_PORT_TRIES; i++) {
 		enum FAM(nat_use) use;
 		__be16 port = ptl_probe_port(h, i);
@@ -36,15 +39,19 @@ static __always_inline enum FAM(nat_use) FAM(find_port)(const struct FAM(nat_key
 			value->port = port;
 		FAM(nat_opposite_key)(key, value, reply_key, in);
 		use = FAM(nat_use)(reply_key, now);
-		if (use != FAM(NAT_TAKEN))
-			return use;
+		if (use == FAM(NAT_TAKEN))
+			continue;
+		FAM(nat_opposite_value)(key, value, reply_key, reply, in);
+		if (!FAM(nat_insert)(reply_key, reply, use == FAM(NAT_DEAD)))
+			return PTL_CHOSEN;
 	}
-	return FAM(NAT_TAKEN);
+	return PTL_REASON_DROP_NO_SOURCE_PORT;
 }
 
 /*
  * Claims the replies' key for a flow. Replies of two flows to one backend from one client port would be one tuple:
- * the second flow gets a source port of its own (value->peer_port), which IN writes into its packets.
+ * the second flow gets a source port of its own (value->peer_port), which IN writes into its packets. Second is also
+ * who looked at the same moment, on another CPU, and was slower.
  *
  * PTL_CHOSEN, or the reason why the flow cannot be kept apart from others.
  */
@@ -53,21 +60,26 @@ static __always_inline int FAM(claim_reply)(const struct FAM(nat_key) *key, stru
 {
 	enum FAM(nat_use) use;
 	bool mine;
+	int r;
 
 	FAM(nat_opposite_key)(key, value, reply_key, true);
 	use = FAM(nat_use)(reply_key, value->last_seen);
 	mine = use != FAM(NAT_ABSENT) && FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch);
-	if (use == FAM(NAT_TAKEN) && !mine) {
-		use = FAM(find_port)(key, value, reply_key, value->last_seen, true);
-		if (use == FAM(NAT_TAKEN))
-			return PTL_REASON_DROP_NO_SOURCE_PORT;
-		ptl_count_at(PTL_REASON_SOURCE_PORT_SHIFTED, 1, 0, 0);
+	if (mine) {
+		FAM(nat_opposite_value)(key, value, reply_key, scratch, true);
+		return bpf_map_update_elem(&FAM(nat), reply_key, scratch, BPF_ANY) ? PTL_REASON_DROP_MAP_FULL : PTL_CHOSEN;
 	}
-	FAM(nat_opposite_value)(key, value, reply_key, scratch, true);
-	if (mine ? bpf_map_update_elem(&FAM(nat), reply_key, scratch, BPF_ANY) :
-		   FAM(nat_insert)(reply_key, scratch, use == FAM(NAT_DEAD)))
-		return PTL_REASON_DROP_MAP_FULL;
-	return PTL_CHOSEN;
+	if (use != FAM(NAT_TAKEN)) {
+		FAM(nat_opposite_value)(key, value, reply_key, scratch, true);
+		if (!FAM(nat_insert)(reply_key, scratch, use == FAM(NAT_DEAD)))
+			return PTL_CHOSEN;
+		if (FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch))
+			return PTL_CHOSEN; /* the same flow's packet on another CPU: flow_open() finds its entry */
+	}
+	r = FAM(claim_port)(key, value, reply_key, scratch, value->last_seen, true);
+	if (r == PTL_CHOSEN)
+		ptl_count_at(PTL_REASON_SOURCE_PORT_SHIFTED, 1, 0, 0);
+	return r;
 }
 
 /*
@@ -157,20 +169,18 @@ static __noinline int FAM(masquerade)(const struct FAM(nat_key) *key, struct FAM
 	struct interface *iface = bpf_map_lookup_elem(&interfaces, &ifindex);
 	struct FAM(nat_key) reply_key = {};
 	struct FAM(nat_value) reply;
-	enum FAM(nat_use) use;
+	int r;
 
 	if (!iface || FAM(addr_zero)(&iface->FAM(masquerade)))
 		return PTL_REASON_DROP_NO_ADDRESS;
 	value->addr = iface->FAM(masquerade);
 	value->flags &= ~PTL_NAT_PENDING;
 	value->last_seen = ptl_now();
-	use = FAM(find_port)(key, value, &reply_key, value->last_seen, false);
-	if (use == FAM(NAT_TAKEN))
-		return PTL_REASON_DROP_NO_SOURCE_PORT;
-	FAM(nat_opposite_value)(key, value, &reply_key, &reply, false);
+	r = FAM(claim_port)(key, value, &reply_key, &reply, value->last_seen, false);
+	if (r != PTL_CHOSEN)
+		return r;
 	value->check = FAM(nat_check)(key, value);
-	if (FAM(nat_insert)(&reply_key, &reply, use == FAM(NAT_DEAD)) ||
-	    bpf_map_update_elem(&FAM(nat), key, value, BPF_ANY))
+	if (bpf_map_update_elem(&FAM(nat), key, value, BPF_ANY))
 		return PTL_REASON_DROP_MAP_FULL;
 	ptl_count_at(PTL_REASON_MASQUERADED, 1, 0, 0);
 	return PTL_CHOSEN;
