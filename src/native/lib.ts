@@ -105,7 +105,7 @@ export class NativeLibrary {
   /**
    * Loads the programs and opens or makes the maps. Throws NativeError: E_NATIVE_VERIFIER (with the log),
    * E_NATIVE_MAP_SPEC (a pin of another layout or size), E_NATIVE_BPFFS, E_NATIVE_OBJECT; AbiError. After a failure there
-   * are no pins that were not there before.
+   * are no pins that were not there before, except after E_ABI_MAP: an object that is none of ours has loaded by then.
    */
   async open(options: OpenOptions): Promise<LoadedObject> {
     const object = options.object ?? objectPath();
