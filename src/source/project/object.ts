@@ -76,6 +76,7 @@ export function projectObject(value: unknown, origin: Origin): Projected {
   const identity = name === null ? null : `${kindName} ${name}`;
   const label = identity ?? `${kindName} without a name`;
   const apiVersion = root.get("apiVersion").string();
+  if (kind === undefined && refuseBrokenList(root, kindName)) return broken(report, origin, label);
   const meant = kind === undefined ? otherSpelling(kindName, apiVersion) : null;
   if (meant !== null) {
     root.get("kind").error(`must be ${meant}, not ${describe(kindName)}`);
@@ -119,6 +120,19 @@ function projectKnown(
 function isOtherGroup(apiVersion: string, expected: string): boolean {
   const group = (text: string): string => (text.includes("/") ? text.slice(0, text.indexOf("/")) : "");
   return group(apiVersion).includes(".") && group(apiVersion) !== group(expected);
+}
+
+/** Lists are taken apart before; one that comes here cannot be, and every object in it would be missing without a word. */
+function refuseBrokenList(root: Field, kindName: string): boolean {
+  const meant = ["", ...KINDS.keys()]
+    .map((name) => `${name}List`)
+    .find((name) => name.toLowerCase() === kindName.toLowerCase());
+  if (meant === undefined) return false;
+  const items = root.get("items");
+  if (meant !== kindName) root.get("kind").error(`must be ${meant}, not ${describe(kindName)}`);
+  else if (Array.isArray(items.value)) root.error("is a list inside a list, which is not read");
+  else items.items();
+  return items.present;
 }
 
 /** The kind of ours that differs in capitals only: "service" is no other kind, it is a mistake. */

@@ -405,6 +405,27 @@ const OBJECTS: readonly (readonly [
     "kind",
     /must be Service/,
   ],
+  [
+    "lower-case list",
+    "apiVersion: v1\nkind: list\nmetadata: {name: bad}\nitems: []\n",
+    "list default/bad",
+    "kind",
+    /must be List/,
+  ],
+  [
+    "a List whose items are no list",
+    "apiVersion: v1\nkind: ServiceList\nmetadata: {name: bad}\nitems: {a: 1}\n",
+    "ServiceList default/bad",
+    "items",
+    /must be a list, not an object/,
+  ],
+  [
+    "a List in a List",
+    "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: List, metadata: {name: bad}, items: []}]\n",
+    "List default/bad",
+    "",
+    /list inside a list/,
+  ],
   ["no apiVersion", "kind: Service\nmetadata: {name: bad}\n", SERVICE, "apiVersion", /not nothing/],
   ["no kind", "apiVersion: v1\nmetadata: {name: bad}\n", "object default/bad", "kind", /must name a kind/],
   [
