@@ -97,6 +97,16 @@ isolated(import.meta.url, () => {
   });
   after(() => kernel.close());
 
+  // The first of this file: later on everything has been used.
+  test("No first use of a function makes V8 believe in another gigabyte, and collect at once", async () => {
+    const before = process.memoryUsage().external;
+    await kernel.apply([write("services", "update", [1])]);
+    await kernel.apply([write("services", "delete", [1])]);
+    await kernel.dump("services");
+    await kernel.dump("slots4", 10);
+    assert.ok(process.memoryUsage().external - before < 2 ** 27);
+  });
+
   test("A transaction is one FFI call, is applied in order, and is counted entry by entry", async () => {
     const start = { ...kernel.stats };
     const result = await kernel.apply([
