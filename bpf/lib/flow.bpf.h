@@ -16,19 +16,17 @@ static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, cons
 }
 
 /*
- * Gives a flow a source port by which its replies can be told apart from every other flow's, and inserts the replies'
- * entry: sets value's port (`in`: the one IN writes into the client's packets, peer_port; otherwise the one OUT does),
- * *reply_key and *reply. A port that another CPU takes first is as good as taken.
- *
- * PTL_CHOSEN, or the reason why there is none.
+ * Looks for a source port by which the replies can be told apart from every other flow's: sets value's port (`in`: the
+ * one IN writes into the client's packets, peer_port; otherwise the one OUT does) and *reply_key. NAT_TAKEN: none found.
+ * (Inserting would belong into the loop, but costs the verifiers of old kernels half of their steps.)
  */
-static __always_inline int FAM(claim_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
-					   struct FAM(nat_key) *reply_key, struct FAM(nat_value) *reply, __u32 now, bool in)
+static __always_inline enum FAM(nat_use) FAM(find_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
+						       struct FAM(nat_key) *reply_key, __u32 now, bool in)
 {
 	__u32 h = ptl_choice_tag(key, sizeof(*key) / 4);
 
 	if (!ptl_snat_ports())
-		return PTL_REASON_DROP_NO_SOURCE_PORT;
+		return FAM(NAT_TAKEN);
 	for (__u32 i = 0; i < PTL_PORT_TRIES; i++) {
 		enum FAM(nat_use) use;
 		__be16 port = ptl_probe_port(h, i);
@@ -39,13 +37,25 @@ static __always_inline int FAM(claim_port)(const struct FAM(nat_key) *key, struc
 			value->port = port;
 		FAM(nat_opposite_key)(key, value, reply_key, in);
 		use = FAM(nat_use)(reply_key, now);
-		if (use == FAM(NAT_TAKEN))
-			continue;
-		FAM(nat_opposite_value)(key, value, reply_key, reply, in);
-		if (!FAM(nat_insert)(reply_key, reply, use == FAM(NAT_DEAD)))
-			return PTL_CHOSEN;
+		if (use != FAM(NAT_TAKEN))
+			return use;
 	}
-	return PTL_REASON_DROP_NO_SOURCE_PORT;
+	return FAM(NAT_TAKEN);
+}
+
+/*
+ * Gives a flow a source port of its own, and inserts the replies' entry (*reply). PTL_CHOSEN, or the reason why not: no
+ * port is free, or another flow has taken the same one at this very moment.
+ */
+static __always_inline int FAM(claim_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
+					   struct FAM(nat_key) *reply_key, struct FAM(nat_value) *reply, bool in)
+{
+	enum FAM(nat_use) use = FAM(find_port)(key, value, reply_key, value->last_seen, in);
+
+	if (use == FAM(NAT_TAKEN))
+		return PTL_REASON_DROP_NO_SOURCE_PORT;
+	FAM(nat_opposite_value)(key, value, reply_key, reply, in);
+	return FAM(nat_insert)(reply_key, reply, use == FAM(NAT_DEAD)) ? PTL_REASON_DROP_MAP_FULL : PTL_CHOSEN;
 }
 
 /*
@@ -76,7 +86,7 @@ static __always_inline int FAM(claim_reply)(const struct FAM(nat_key) *key, stru
 		if (FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch))
 			return PTL_CHOSEN; /* the same flow's packet on another CPU: flow_open() finds its entry */
 	}
-	r = FAM(claim_port)(key, value, reply_key, scratch, value->last_seen, true);
+	r = FAM(claim_port)(key, value, reply_key, scratch, true);
 	if (r == PTL_CHOSEN)
 		ptl_count_at(PTL_REASON_SOURCE_PORT_SHIFTED, 1, 0, 0);
 	return r;
@@ -176,7 +186,7 @@ static __noinline int FAM(masquerade)(const struct FAM(nat_key) *key, struct FAM
 	value->addr = iface->FAM(masquerade);
 	value->flags &= ~PTL_NAT_PENDING;
 	value->last_seen = ptl_now();
-	r = FAM(claim_port)(key, value, &reply_key, &reply, value->last_seen, false);
+	r = FAM(claim_port)(key, value, &reply_key, &reply, false);
 	if (r != PTL_CHOSEN)
 		return r;
 	value->check = FAM(nat_check)(key, value);
