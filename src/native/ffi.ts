@@ -52,7 +52,6 @@ export class Ffi {
   readonly #ffi: FfiModule;
   readonly #functions: Partial<Record<SymbolName, ForeignFunction>> = {};
   readonly #errorBuffer = Buffer.alloc(ERROR_BYTES);
-  readonly #used: Set<SymbolName> = new Set();
 
   constructor(path: string) {
     if (!isMainThread) throw cannotLoad(path, "ffi-napi crashes in worker threads; use the main thread");
@@ -77,18 +76,6 @@ export class Ffi {
     this.calls++;
     this.#errorBuffer[0] = 0;
     return this.#function(symbol)(...prepare(symbol, args, this.#errorBuffer));
-  }
-
-  /**
-   * A call without a handle, which is refused before anything else is looked at. The first use of a function makes ref-napi tell V8 of a
-   * buffer of 1 GiB that is only an address, and V8 answers with a full collection at once: milliseconds for the heap of a
-   * program that starts, a tenth of a second and more for one that holds 10,000 Services. So it is better had early.
-   */
-  useOnce(symbol: "ptl_apply" | "ptl_dump"): void {
-    if (this.#used.has(symbol)) return;
-    this.#used.add(symbol);
-    const given = SYMBOLS[symbol].slice(0, -2); // callRaw() adds the error buffer
-    this.callRaw(symbol, ...given.map((type) => (type === "int" ? -1 : type === "u32" ? 0 : null)));
   }
 
   /** On a pool thread. The buffers are kept alive until it is done. */

@@ -74,7 +74,6 @@ export class NativeMaps implements KernelMaps {
       ffi.callRaw("ptl_close", handle);
       throw error;
     }
-    for (const symbol of ["ptl_apply", "ptl_dump"] as const) ffi.useOnce(symbol);
     this.stats.ffiCalls = 0;
   }
 
