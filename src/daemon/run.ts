@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The node agent: everything is built and wired here, and ends with one AbortSignal. */
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import type { MapName } from "../abi/maps.gen.js";
 import { InterfaceKeeper } from "../dataplane/attach.js";
 import type { InterfaceOptions } from "../dataplane/interfaces.js";
@@ -92,13 +92,16 @@ const aborted = (signal: AbortSignal): Promise<void> =>
 /** Before anything is touched: an agent that would end at once shall not attach its programs first. */
 function requireManifests(paths: readonly string[]): void {
   for (const path of paths.filter((each) => each !== "-")) {
+    let kind: Stats;
     try {
-      statSync(path);
+      kind = statSync(path);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       const reason = code === "ENOENT" ? "does not exist" : `cannot be read: ${errorMessage(error)}`;
       throw new UserError(`${path} ${reason}`, { fields: { path } });
     }
+    if (!kind.isFile() && !kind.isDirectory())
+      throw new UserError(`${path} is no regular file and no directory`, { fields: { path } });
   }
 }
 
@@ -151,7 +154,7 @@ async function runAlone(config: AgentConfig, pins: string, log: Logger, signal: 
       log.warn({ reason: errorMessage(error) }, "host check"),
     );
     source.on((snapshot, _problems, lacking) => services.publish(snapshot, lacking));
-    if (!signal.aborted) await source.start();
+    if (!signal.aborted) await source.start(signal);
     await aborted(signal);
   } finally {
     clearInterval(audit);

@@ -199,8 +199,23 @@ test("portolan agent beside a running one with the same maps does not start", as
 });
 
 // From here on no agent runs.
-test("portolan agent with other map sizes than those pinned does not start, and names the map", async () => {
+test("portolan agent stops on SIGTERM while it still reads standard input", async () => {
   await cluster.agent(node).end("SIGTERM");
+  const root = `${cluster.bpfRoot(node)}-open`;
+  const child = node.spawn([...CLI, "agent", "--manifests", "-", "--bpf-root", root], {
+    stdio: ["pipe", "ignore", "pipe"],
+  });
+  const exited = once(child, "exit");
+  for await (const chunk of child.stderr ?? []) if (String(chunk).includes('"msg":"starting"')) break;
+  child.stdin?.write("apiVersion: v1\n");
+  child.kill("SIGTERM");
+  const [code] = await exited;
+  child.stdin?.destroy();
+  await cli(["cleanup", "--bpf-root", root], { inside: node.inside([]) });
+  assert.equal(code, 0);
+});
+
+test("portolan agent with other map sizes than those pinned does not start, and names the map", async () => {
   const { code, stderr } = await refusedAgent(["--max-nat", "4096"]);
   assert.equal(code, 3);
   assert.match(stderr, /^portolan: .*nat4/m);
@@ -211,6 +226,7 @@ test("portolan agent with other map sizes than those pinned does not start, and 
 for (const [args, says] of [
   [["--snat-ports", "5-1"], /^portolan: --snat-ports: "5-1" is no range of ports/],
   [["--manifests", "/nonexistent/manifests"], /^portolan: \/nonexistent\/manifests does not exist\n$/m],
+  [["--manifests", "/dev/null"], /^portolan: \/dev\/null is no regular file and no directory\n$/m],
   [["--hostname-override", " "], /^portolan: --hostname-override is empty/],
 ] as const) {
   test(`portolan agent ${args.join(" ")} is wrong usage: status 2 and one line`, async () => {
