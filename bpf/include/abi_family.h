@@ -54,3 +54,12 @@ struct FAM(nat_value) {
 	__u16 flags;      /* enum ptl_nat_flag bits */
 	__u32 service;    /* index of the service port, or PTL_NO_SERVICE */
 };
+
+/* A fragmented datagram: what all its fragments have in common. */
+struct FAM(fragment_key) {
+	ADDR src;
+	ADDR dst;
+	__u32 id; /* as in the header, network order; IPv4's in the low half */
+	__u8 protocol;
+	__u8 pad[3];
+};
