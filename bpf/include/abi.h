@@ -123,6 +123,12 @@ struct service_name {
 	__u8 pad[7];
 };
 
+/* A value of `fragments4/6`: the ports, which only a datagram's first fragment carries. */
+struct fragment {
+	__be16 sport;
+	__be16 dport;
+};
+
 /* A value of `counters` (per CPU) and of `backend_stats4/6` (added to atomically). */
 struct traffic {
 	__u64 flows;

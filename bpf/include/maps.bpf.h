@@ -18,6 +18,7 @@ enum {
 	PTL_DEFAULT_ADDRESSES = 524288,
 	PTL_DEFAULT_NAT = 524288,
 	PTL_DEFAULT_INTERFACES = 4096,
+	PTL_DEFAULT_FRAGMENTS = 8192,
 };
 
 #define PTL_FAMILY_MAPS(F)                                          \
@@ -63,7 +64,14 @@ enum {
 		__type(key, struct addr_port##F);                   \
 		__type(value, __u32);                               \
 		__uint(pinning, LIBBPF_PIN_BY_NAME);                \
-	} addresses##F SEC(".maps");
+	} addresses##F SEC(".maps");                                \
+	struct {                                                    \
+		__uint(type, BPF_MAP_TYPE_LRU_HASH);                \
+		__uint(max_entries, PTL_DEFAULT_FRAGMENTS);         \
+		__type(key, struct fragment_key##F);                \
+		__type(value, struct fragment);                     \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                \
+	} fragments##F SEC(".maps");
 
 PTL_FAMILY_MAPS(4)
 PTL_FAMILY_MAPS(6)

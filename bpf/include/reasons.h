@@ -15,7 +15,7 @@
 	PTL_REASON(PASS_NOT_IP, "not_ip", "passed: neither IPv4 nor IPv6")                                  \
 	PTL_REASON(PASS_MALFORMED, "header_malformed", "passed: a header is cut short or contradicts itself") \
 	PTL_REASON(PASS_PROTOCOL, "protocol_other", "passed: not TCP, UDP or an ICMP error")                \
-	PTL_REASON(PASS_FRAGMENT, "fragment_unsupported", "passed: a fragment, whose ports are not known")  \
+	PTL_REASON(PASS_FRAGMENT, "fragment_unknown", "passed: a fragment whose first one was not seen")      \
 	PTL_REASON(PASS_NO_SERVICE, "no_service", "passed: the destination is no Service address")          \
 	PTL_REASON(PASS_TCP_NO_ENTRY, "tcp_no_entry", "passed: TCP that opens nothing and belongs to no flow of ours") \
 	PTL_REASON(PASS_EGRESS_MISS, "egress_miss", "passed at egress: no flow of ours")                    \

@@ -23,8 +23,10 @@
 #define PTL_IPV6_DSTOPTS 60
 #define PTL_ICMPV6 58
 
-#define PTL_IP_MF_OR_OFFSET 0x3fff /* more fragments, or an offset */
-#define PTL_IPV6_MF_OR_OFFSET 0xfff9
+#define PTL_IP_OFFSET 0x1fff
+#define PTL_IP_MORE 0x2000
+#define PTL_IPV6_OFFSET 0xfff8
+#define PTL_IPV6_MORE 0x0001
 #define PTL_IPV6_SEGMENTS_LEFT 0x00ff /* of a routing header, in the same place */
 
 /* The longest packet without BIG TCP. */
@@ -42,19 +44,31 @@ struct ptl_ports {
 	__be16 dport;
 };
 
+/* Which part of a datagram a packet is. */
+enum ptl_part { PTL_WHOLE, PTL_FIRST_FRAGMENT, PTL_LATER_FRAGMENT };
+
 struct packet4 {
 	struct nat_key4 key; /* direction is the caller's */
 	__u32 l3;
 	__u32 l4;
+	__u32 id;       /* of a fragmented datagram, network byte order; IPv4's are 16 bits */
 	__u8 tcp_flags;
+	__u8 part;      /* enum ptl_part; a later fragment has no transport header, and no ports here */
 };
 
 struct packet6 {
 	struct nat_key6 key;
 	__u32 l3;
 	__u32 l4;
+	__u32 id;
 	__u8 tcp_flags;
+	__u8 part;
 };
+
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
 
 /* Ports, and for TCP the flags. `inner`: of a packet quoted by ICMP, of which 8 bytes are enough. */
 static __always_inline int parse_ports(struct __sk_buff *skb, __u32 l4, __u8 protocol, bool inner,
@@ -130,9 +144,14 @@ static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, s
 	p->key.dst.w[0] = ip.daddr;
 	p->key.protocol = ip.protocol;
 	p->key.pad = 0;
-	if (ip.frag_off & bpf_htons(PTL_IP_MF_OR_OFFSET))
-		return PTL_REASON_PASS_FRAGMENT;
-	if (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP) {
+	p->id = ip.id;
+	p->part = ip.frag_off & bpf_htons(PTL_IP_OFFSET) ? PTL_LATER_FRAGMENT :
+		  ip.frag_off & bpf_htons(PTL_IP_MORE)	 ? PTL_FIRST_FRAGMENT :
+							   PTL_WHOLE;
+	if (p->part == PTL_LATER_FRAGMENT) {
+		if (inner || !has_ports(ip.protocol))
+			return PTL_REASON_PASS_FRAGMENT;
+	} else if (has_ports(ip.protocol)) {
 		if (!inner && length < header + parse_minimum(ip.protocol))
 			return PTL_REASON_PASS_MALFORMED;
 		r = parse_ports(skb, p->l4, ip.protocol, inner, &ports, &p->tcp_flags);
@@ -145,34 +164,41 @@ static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, s
 }
 
 /*
- * Follows extension headers from `next` at `offset`. Sets both to the transport header. AH, ESP and "no next header"
- * hide the transport: they come back as the protocol they are.
+ * Follows extension headers from `next` at p->l4. Sets both to the transport header (or to where it would be, in a later
+ * fragment). AH, ESP and "no next header" hide the transport: they come back as the protocol they are.
  */
-static __always_inline int parse_extensions6(struct __sk_buff *skb, __u8 *next, __u32 *offset)
+static __always_inline int parse_extensions6(struct __sk_buff *skb, __u8 *next, struct packet6 *p)
 {
 	for (int i = 0; i < PTL_MAX_EXTENSIONS; i++) {
 		struct {
 			__u8 next;
 			__u8 length;
 			__be16 fragment;
+			__be32 id;
 		} ext;
 
 		if (*next != PTL_IPV6_HOPOPTS && *next != PTL_IPV6_ROUTING && *next != PTL_IPV6_DSTOPTS &&
 		    *next != PTL_IPV6_FRAGMENT)
 			return PTL_PARSED;
-		if (bpf_skb_load_bytes(skb, *offset, &ext, sizeof(ext)))
+		if (bpf_skb_load_bytes(skb, p->l4, &ext, sizeof(ext)))
 			return PTL_REASON_PASS_MALFORMED;
 		if (*next == PTL_IPV6_FRAGMENT) {
 			/* an atomic fragment (neither offset nor more) is a whole packet */
-			if (ext.fragment & bpf_htons(PTL_IPV6_MF_OR_OFFSET))
-				return PTL_REASON_PASS_FRAGMENT;
-			*offset += 8;
-		} else if (*next == PTL_IPV6_ROUTING && ext.fragment & bpf_htons(PTL_IPV6_SEGMENTS_LEFT)) {
-			/* the header's destination is a stop on the way, and the checksum is made for the last one */
-			return PTL_REASON_PASS_PROTOCOL;
-		} else {
-			*offset += (ext.length + 1) * 8;
+			p->id = ext.id;
+			p->l4 += sizeof(ext);
+			*next = ext.next;
+			if (ext.fragment & bpf_htons(PTL_IPV6_OFFSET)) {
+				p->part = PTL_LATER_FRAGMENT;
+				return PTL_PARSED;
+			}
+			if (ext.fragment & bpf_htons(PTL_IPV6_MORE))
+				p->part = PTL_FIRST_FRAGMENT;
+			continue;
 		}
+		/* the header's destination is a stop on the way, and the checksum is made for the last one */
+		if (*next == PTL_IPV6_ROUTING && ext.fragment & bpf_htons(PTL_IPV6_SEGMENTS_LEFT))
+			return PTL_REASON_PASS_PROTOCOL;
+		p->l4 += (ext.length + 1) * 8;
 		*next = ext.next;
 	}
 	return PTL_REASON_PASS_MALFORMED;
@@ -197,11 +223,16 @@ static __always_inline int parse6(struct __sk_buff *skb, __u32 l3, bool inner, s
 	__builtin_memcpy(&p->key.dst, &ip.daddr, sizeof(p->key.dst));
 	p->key.pad = 0;
 	next = ip.nexthdr;
-	r = parse_extensions6(skb, &next, &p->l4);
+	p->id = 0;
+	p->part = PTL_WHOLE;
+	r = parse_extensions6(skb, &next, p);
 	p->key.protocol = next;
 	if (r != PTL_PARSED)
 		return r;
-	if (next == IPPROTO_TCP || next == IPPROTO_UDP) {
+	if (p->part == PTL_LATER_FRAGMENT) {
+		if (inner || !has_ports(next))
+			return PTL_REASON_PASS_FRAGMENT;
+	} else if (has_ports(next)) {
 		__u32 length = parse_length(skb, l3, bpf_ntohs(ip.payload_len), sizeof(ip));
 
 		if (!inner && length < p->l4 - l3 + parse_minimum(next))

@@ -50,9 +50,12 @@ static __always_inline long FAM(csum_address)(struct __sk_buff *skb, __u32 offse
 	return 0;
 }
 
-/* Writes one address into the IP header at l3 and mends the IPv4 header checksum. */
+/*
+ * Writes one address into the IP header at l3 and mends the IPv4 header checksum. `flags`, IPv6 only:
+ * BPF_F_RECOMPUTE_CSUM where no checksum in the packet cancels the change out (see csum_address).
+ */
 static __always_inline long FAM(store_address)(struct __sk_buff *skb, __u32 l3, bool source, const ADDR *from,
-					       const ADDR *to)
+					       const ADDR *to, __u64 flags)
 {
 	if (sizeof(ADDR) == 4) {
 		if (bpf_l3_csum_replace(skb, l3 + offsetof(struct iphdr, check), from->w[0], to->w[0], 4))
@@ -61,13 +64,14 @@ static __always_inline long FAM(store_address)(struct __sk_buff *skb, __u32 l3, 
 					   to, sizeof(*to), 0);
 	}
 	return bpf_skb_store_bytes(skb, l3 + (source ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr)),
-				   to, sizeof(*to), 0);
+				   to, sizeof(*to), flags);
 }
 
 /*
  * Rewrites a TCP or UDP packet as a nat entry says: OUT its source (`source`), IN its destination; and the other end's
- * port. `source` is a constant of the caller: the verifier knows no pointer that is one of two places on the stack.
- * 0, or an error with which the packet may be half written and must be dropped.
+ * port. A later fragment has only an address to rewrite. `source` is a constant of the caller: the verifier knows no
+ * pointer that is one of two places on the stack. 0, or an error with which the packet may be half written and must be
+ * dropped.
  */
 static __always_inline long FAM(rewrite)(struct __sk_buff *skb, const struct FAM(packet) *p,
 					 const struct FAM(nat_value) *v, bool source)
@@ -77,14 +81,15 @@ static __always_inline long FAM(rewrite)(struct __sk_buff *skb, const struct FAM
 	__u64 flags = ptl_l4_csum_flags(p->key.protocol);
 	struct ptl_ports before = { p->key.sport, p->key.dport };
 	struct ptl_ports after = { source ? v->port : v->peer_port, source ? v->peer_port : v->port };
+	bool headless = p->part == PTL_LATER_FRAGMENT;
 
 	if (!FAM(addr_equal)(from, &v->addr)) {
-		if (FAM(csum_address)(skb, csum, flags, from, &v->addr))
+		if (!headless && FAM(csum_address)(skb, csum, flags, from, &v->addr))
 			return -1;
-		if (FAM(store_address)(skb, p->l3, source, from, &v->addr))
+		if (FAM(store_address)(skb, p->l3, source, from, &v->addr, headless ? BPF_F_RECOMPUTE_CSUM : 0))
 			return -1;
 	}
-	if (before.sport != after.sport || before.dport != after.dport) {
+	if (!headless && (before.sport != after.sport || before.dport != after.dport)) {
 		__u32 old_word = before.sport | (__u32)before.dport << 16;
 		__u32 new_word = after.sport | (__u32)after.dport << 16;
 

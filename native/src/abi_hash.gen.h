@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define PTL_ABI_HASH 2265922601096644517ull
+#define PTL_ABI_HASH 1276402830206937774ull
 
 _Static_assert(sizeof(struct addr_port4) == 8, "run make abi");
 _Static_assert(offsetof(struct addr_port4, addr) == 0, "run make abi");
@@ -33,6 +33,23 @@ _Static_assert(offsetof(struct backend6, state) == 18, "run make abi");
 _Static_assert(offsetof(struct backend6, flags) == 19, "run make abi");
 _Static_assert(offsetof(struct backend6, generation) == 20, "run make abi");
 _Static_assert(offsetof(struct backend6, service) == 24, "run make abi");
+_Static_assert(sizeof(struct fragment) == 4, "run make abi");
+_Static_assert(offsetof(struct fragment, sport) == 0, "run make abi");
+_Static_assert(offsetof(struct fragment, dport) == 2, "run make abi");
+_Static_assert(sizeof(struct fragment_key4) == 16, "run make abi");
+_Static_assert(offsetof(struct fragment_key4, src) == 0, "run make abi");
+_Static_assert(offsetof(struct fragment_key4, dst) == 4, "run make abi");
+_Static_assert(offsetof(struct fragment_key4, id) == 8, "run make abi");
+_Static_assert(offsetof(struct fragment_key4, protocol) == 12, "run make abi");
+_Static_assert(offsetof(struct fragment_key4, direction) == 13, "run make abi");
+_Static_assert(offsetof(struct fragment_key4, pad) == 14, "run make abi");
+_Static_assert(sizeof(struct fragment_key6) == 40, "run make abi");
+_Static_assert(offsetof(struct fragment_key6, src) == 0, "run make abi");
+_Static_assert(offsetof(struct fragment_key6, dst) == 16, "run make abi");
+_Static_assert(offsetof(struct fragment_key6, id) == 32, "run make abi");
+_Static_assert(offsetof(struct fragment_key6, protocol) == 36, "run make abi");
+_Static_assert(offsetof(struct fragment_key6, direction) == 37, "run make abi");
+_Static_assert(offsetof(struct fragment_key6, pad) == 38, "run make abi");
 _Static_assert(sizeof(struct frontend) == 32, "run make abi");
 _Static_assert(offsetof(struct frontend, internal) == 0, "run make abi");
 _Static_assert(offsetof(struct frontend, external) == 8, "run make abi");

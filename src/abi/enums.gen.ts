@@ -130,7 +130,7 @@ export const NO_BACKEND = 4294967295;
 export const NO_SERVICE = 4294967295;
 export const TICK_SHIFT = 30;
 
-export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unsupported" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried";
+export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unknown" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried";
 
 export interface ReasonInfo {
   /** Index into `counters`. */
@@ -148,7 +148,7 @@ export const REASONS: readonly ReasonInfo[] = [
   { id: 2, key: "PASS_NOT_IP", name: "not_ip", text: "passed: neither IPv4 nor IPv6" },
   { id: 3, key: "PASS_MALFORMED", name: "header_malformed", text: "passed: a header is cut short or contradicts itself" },
   { id: 4, key: "PASS_PROTOCOL", name: "protocol_other", text: "passed: not TCP, UDP or an ICMP error" },
-  { id: 5, key: "PASS_FRAGMENT", name: "fragment_unsupported", text: "passed: a fragment, whose ports are not known" },
+  { id: 5, key: "PASS_FRAGMENT", name: "fragment_unknown", text: "passed: a fragment whose first one was not seen" },
   { id: 6, key: "PASS_NO_SERVICE", name: "no_service", text: "passed: the destination is no Service address" },
   { id: 7, key: "PASS_TCP_NO_ENTRY", name: "tcp_no_entry", text: "passed: TCP that opens nothing and belongs to no flow of ours" },
   { id: 8, key: "PASS_EGRESS_MISS", name: "egress_miss", text: "passed at egress: no flow of ours" },

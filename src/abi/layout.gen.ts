@@ -112,6 +112,84 @@ export const backend6Codec: Codec<Backend6> = codec<Backend6>({
   }),
 });
 
+/** struct fragment, 4 bytes. */
+export interface Fragment {
+  readonly sport: number;
+  readonly dport: number;
+}
+
+export const fragmentCodec: Codec<Fragment> = codec<Fragment>({
+  name: "fragment",
+  size: 4,
+  offsets: { sport: 0, dport: 2 },
+  encodeInto(view, offset, fields) {
+    view.setUint16(offset, fields.sport, false);
+    view.setUint16(offset + 2, fields.dport, false);
+  },
+  decodeFrom: (view, offset) => ({
+    sport: view.getUint16(offset, false),
+    dport: view.getUint16(offset + 2, false),
+  }),
+});
+
+/** struct fragment_key4, 16 bytes. */
+export interface FragmentKey4 {
+  readonly src: Uint8Array;
+  readonly dst: Uint8Array;
+  readonly id: number;
+  readonly protocol: number;
+  readonly direction: number;
+}
+
+export const fragmentKey4Codec: Codec<FragmentKey4> = codec<FragmentKey4>({
+  name: "fragment_key4",
+  size: 16,
+  offsets: { src: 0, dst: 4, id: 8, protocol: 12, direction: 13, pad: 14 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 4, fields.src, "fragment_key4.src");
+    putBytes(view, offset + 4, 4, fields.dst, "fragment_key4.dst");
+    view.setUint32(offset + 8, fields.id, true);
+    view.setUint8(offset + 12, fields.protocol);
+    view.setUint8(offset + 13, fields.direction);
+  },
+  decodeFrom: (view, offset) => ({
+    src: getBytes(view, offset, 4),
+    dst: getBytes(view, offset + 4, 4),
+    id: view.getUint32(offset + 8, true),
+    protocol: view.getUint8(offset + 12),
+    direction: view.getUint8(offset + 13),
+  }),
+});
+
+/** struct fragment_key6, 40 bytes. */
+export interface FragmentKey6 {
+  readonly src: Uint8Array;
+  readonly dst: Uint8Array;
+  readonly id: number;
+  readonly protocol: number;
+  readonly direction: number;
+}
+
+export const fragmentKey6Codec: Codec<FragmentKey6> = codec<FragmentKey6>({
+  name: "fragment_key6",
+  size: 40,
+  offsets: { src: 0, dst: 16, id: 32, protocol: 36, direction: 37, pad: 38 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.src, "fragment_key6.src");
+    putBytes(view, offset + 16, 16, fields.dst, "fragment_key6.dst");
+    view.setUint32(offset + 32, fields.id, true);
+    view.setUint8(offset + 36, fields.protocol);
+    view.setUint8(offset + 37, fields.direction);
+  },
+  decodeFrom: (view, offset) => ({
+    src: getBytes(view, offset, 16),
+    dst: getBytes(view, offset + 16, 16),
+    id: view.getUint32(offset + 32, true),
+    protocol: view.getUint8(offset + 36),
+    direction: view.getUint8(offset + 37),
+  }),
+});
+
 /** struct frontend, 32 bytes. */
 export interface Frontend {
   readonly internal: bigint;
@@ -409,13 +487,14 @@ export const trafficCodec: Codec<Traffic> = codec<Traffic>({
 export interface FamilyCodecs {
   readonly addrPort: Codec<AddrPort4>;
   readonly backend: Codec<Backend4>;
+  readonly fragmentKey: Codec<FragmentKey4>;
   readonly natKey: Codec<NatKey4>;
   readonly natValue: Codec<NatValue4>;
 }
 
 export const FAMILY_CODECS: Readonly<Record<4 | 6, FamilyCodecs>> = {
-  4: { addrPort: addrPort4Codec, backend: backend4Codec, natKey: natKey4Codec, natValue: natValue4Codec },
-  6: { addrPort: addrPort6Codec, backend: backend6Codec, natKey: natKey6Codec, natValue: natValue6Codec },
+  4: { addrPort: addrPort4Codec, backend: backend4Codec, fragmentKey: fragmentKey4Codec, natKey: natKey4Codec, natValue: natValue4Codec },
+  6: { addrPort: addrPort6Codec, backend: backend6Codec, fragmentKey: fragmentKey6Codec, natKey: natKey6Codec, natValue: natValue6Codec },
 };
 
 export interface StructLayout {
@@ -431,6 +510,9 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "addr_port6", size: 20, fields: [["addr", 0, 16], ["port", 16, 2], ["protocol", 18, 1], ["pad", 19, 1]] },
   { name: "backend4", size: 16, fields: [["addr", 0, 4], ["port", 4, 2], ["state", 6, 1], ["flags", 7, 1], ["generation", 8, 4], ["service", 12, 4]] },
   { name: "backend6", size: 28, fields: [["addr", 0, 16], ["port", 16, 2], ["state", 18, 1], ["flags", 19, 1], ["generation", 20, 4], ["service", 24, 4]] },
+  { name: "fragment", size: 4, fields: [["sport", 0, 2], ["dport", 2, 2]] },
+  { name: "fragment_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["id", 8, 4], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
+  { name: "fragment_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["id", 32, 4], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
   { name: "frontend", size: 32, fields: [["internal", 0, 8], ["external", 8, 8], ["service", 16, 4], ["affinity_seconds", 20, 4], ["flags", 24, 4], ["pad", 28, 4]] },
   { name: "interface", size: 24, fields: [["role", 0, 4], ["masquerade4", 4, 4], ["masquerade6", 8, 16]] },
   { name: "nat_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["sport", 8, 2], ["dport", 10, 2], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
