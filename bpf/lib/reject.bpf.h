@@ -52,8 +52,8 @@ static __always_inline bool ptl_partial(__u16 check, __u16 pseudo)
 }
 
 /*
- * Sum of the quote as it will be on the wire; `pseudo` is the folded sum of the original packet's pseudo header. A
- * partial checksum is finished here, over the bytes that remain.
+ * Sum of the quote as it will be on the wire; `pseudo` is the folded sum of the original packet's pseudo header, 0 for a
+ * protocol without one. A partial checksum is finished here, over the bytes that remain.
  */
 static __always_inline __u64 ptl_quote_sum(struct ptl_quote *q, bool tcp, __u16 pseudo)
 {

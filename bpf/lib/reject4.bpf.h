@@ -17,14 +17,16 @@ static __noinline int reject_icmp4(struct __sk_buff *skb, const struct packet4 *
 	struct reject4_headers h = {};
 	struct ptl_quote q = {};
 	struct iphdr original;
+	__u16 pseudo = 0;
 	__u64 sum;
 
 	if (bpf_skb_load_bytes(skb, p->l3, &original, sizeof(original)))
 		return -1;
 	if (tcp ? bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_TCP) : bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_UDP))
 		return -1;
-	sum = ptl_quote_sum(&q, tcp, pseudo_sum4(&p->key.src, &p->key.dst, p->key.protocol,
-						 bpf_ntohs(original.tot_len) - header));
+	if (p->key.protocol != IPPROTO_SCTP)
+		pseudo = pseudo_sum4(&p->key.src, &p->key.dst, p->key.protocol, bpf_ntohs(original.tot_len) - header);
+	sum = ptl_quote_sum(&q, tcp, pseudo);
 	if (bpf_skb_change_tail(skb, p->l4 + quoted, 0))
 		return -1;
 	if (tcp ? bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_TCP, 0) : bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_UDP, 0))

@@ -84,6 +84,7 @@ static __noinline int reject_icmp6(struct __sk_buff *skb, const struct packet6 *
 	struct reject6_headers h = {};
 	struct ptl_quote q = {};
 	struct ipv6hdr original;
+	__u16 pseudo = 0;
 	__u64 sum;
 
 	if (header > PTL_REJECT6_UNITS * 8)
@@ -92,8 +93,9 @@ static __noinline int reject_icmp6(struct __sk_buff *skb, const struct packet6 *
 		return -1;
 	if (tcp ? bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_TCP) : bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_UDP))
 		return -1;
-	sum = ptl_quote_sum(&q, tcp, pseudo_sum6(&p->key.src, &p->key.dst, p->key.protocol,
-						 bpf_ntohs(original.payload_len) + PTL_IPV6_MIN_HEADER - header));
+	if (p->key.protocol != IPPROTO_SCTP)
+		pseudo = pseudo_sum6(&p->key.src, &p->key.dst, p->key.protocol, bpf_ntohs(original.payload_len) + PTL_IPV6_MIN_HEADER - header);
+	sum = ptl_quote_sum(&q, tcp, pseudo);
 	sum += reject_header_sum6(skb, p->l3, p->l4);
 	if (bpf_skb_change_tail(skb, p->l4 + quoted, 0))
 		return -1;

@@ -147,7 +147,7 @@ export const REASONS: readonly ReasonInfo[] = [
   { id: 1, key: "FLOW_NEW", name: "flow_new", text: "a backend was chosen for a new flow" },
   { id: 2, key: "PASS_NOT_IP", name: "not_ip", text: "passed: neither IPv4 nor IPv6" },
   { id: 3, key: "PASS_MALFORMED", name: "header_malformed", text: "passed: a header is cut short or contradicts itself" },
-  { id: 4, key: "PASS_PROTOCOL", name: "protocol_other", text: "passed: not TCP, UDP or an ICMP error" },
+  { id: 4, key: "PASS_PROTOCOL", name: "protocol_other", text: "passed: not TCP, UDP, SCTP or an ICMP error" },
   { id: 5, key: "PASS_FRAGMENT", name: "fragment_unknown", text: "passed: a fragment whose first one was not seen" },
   { id: 6, key: "PASS_NO_SERVICE", name: "no_service", text: "passed: the destination is no Service address" },
   { id: 7, key: "PASS_TCP_NO_ENTRY", name: "tcp_no_entry", text: "passed: TCP that opens nothing and belongs to no flow of ours" },
