@@ -45,7 +45,10 @@ static __always_inline __u32 ptl_crc32c_zeros(__u32 word, __u32 zeros)
 
 /*
  * Writes new ports into an SCTP packet and mends its checksum. `length`: bytes from the SCTP header to the end of the
- * packet (padding of the frame not included). A checksum that the kernel is still to fill in is overwritten by it later.
+ * packet (padding of the frame not included).
+ *
+ * A checksum of 0 stays: the kernel is still to fill it in (CHECKSUM_PARTIAL, csum_not_inet), and takes the CRC over the
+ * field as it stands. One packet in 2^32 has that sum of its own; it is lost if its ports change.
  */
 static __always_inline long ptl_sctp_ports(struct __sk_buff *skb, __u32 l4, __u32 length, struct ptl_ports before,
 					   struct ptl_ports after)
@@ -57,10 +60,13 @@ static __always_inline long ptl_sctp_ports(struct __sk_buff *skb, __u32 l4, __u3
 	    bpf_skb_load_bytes(skb, l4 + offsetof(struct ptl_sctp, checksum), &checksum, sizeof(checksum)))
 		return -1;
 	/* four bytes went into the register: x^32 ahead of the zeros that follow them */
-	checksum ^= ptl_crc32c_zeros(difference, length);
-	if (bpf_skb_store_bytes(skb, l4 + offsetof(struct ptl_sctp, checksum), &checksum, sizeof(checksum), 0))
+	if (checksum)
+		checksum ^= ptl_crc32c_zeros(difference, length);
+	/* nothing cancels these changes out of a CHECKSUM_COMPLETE */
+	if (bpf_skb_store_bytes(skb, l4 + offsetof(struct ptl_sctp, checksum), &checksum, sizeof(checksum),
+				BPF_F_RECOMPUTE_CSUM))
 		return -1;
-	return bpf_skb_store_bytes(skb, l4, &after, sizeof(after), 0);
+	return bpf_skb_store_bytes(skb, l4, &after, sizeof(after), BPF_F_RECOMPUTE_CSUM);
 }
 
 #endif /* PTL_SCTP_BPF_H */
