@@ -45,6 +45,7 @@ struct ptl_quote {
 		__u32 words[PTL_QUOTE_LONG / 4];
 		struct tcphdr tcp;
 		struct udphdr udp;
+		struct ptl_sctp sctp;
 	};
 };
 
@@ -56,7 +57,9 @@ static __always_inline bool ptl_partial(__u16 check, __u16 pseudo)
 
 /*
  * Sum of the quote as it will be on the wire; `pseudo` is the folded sum of the original packet's pseudo header, 0 for a
- * protocol without one. A partial checksum is finished here, over the bytes that remain.
+ * protocol without one. A partial checksum is finished here, over the bytes that remain; SCTP's (0) is only summed as the
+ * kernel will finish it, since that takes the CRC over the field as it stands. A receiver that sees it unfinished checks
+ * no sum.
  */
 static __always_inline __u64 ptl_quote_sum(struct ptl_quote *q, __u8 protocol, __u16 pseudo)
 {
@@ -66,6 +69,8 @@ static __always_inline __u64 ptl_quote_sum(struct ptl_quote *q, __u8 protocol, _
 	sum = (__u64)q->words[0] + q->words[1];
 	if (protocol != IPPROTO_UDP)
 		sum += (__u64)q->words[2] + q->words[3] + q->words[4];
+	if (protocol == IPPROTO_SCTP && !q->sctp.checksum)
+		sum += ptl_crc32c_words(q->words, PTL_QUOTE_LONG / 4);
 	if (ptl_partial(*check, pseudo)) {
 		__u16 final = ~ptl_csum_fold(sum);
 

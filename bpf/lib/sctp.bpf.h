@@ -25,6 +25,16 @@ static __noinline __u32 ptl_crc32c_multiply(__u32 a, __u32 b)
 	return product;
 }
 
+/* The CRC32c of words as they lie in a packet. */
+static __always_inline __u32 ptl_crc32c_words(const __u32 *words, __u32 count)
+{
+	__u32 crc = ~0u;
+
+	for (__u32 i = 0; i < count; i++)
+		crc = ptl_crc32c_multiply(PTL_CRC32C_POLY, crc ^ words[i]); /* the polynomial is x^32 modulo itself */
+	return ~crc;
+}
+
 /* x^(8 * 2^k) modulo the polynomial: each is the square of the one before it, and the first is x^8. */
 static const volatile __u32 ptl_crc32c_power[PTL_SCTP_LENGTH_BITS] = {
 	0x00800000u, 0x00008000u, 0x82f63b78u, 0x6ea2d55cu, 0x18b8ea18u, 0x510ac59au, 0xb82be955u, 0xb8fdb1e7u,
