@@ -55,11 +55,12 @@ struct FAM(nat_value) {
 	__u32 service;    /* index of the service port, or PTL_NO_SERVICE */
 };
 
-/* A fragmented datagram: what all its fragments have in common. */
+/* A fragmented datagram as one hook sees it: what all its fragments have in common there. */
 struct FAM(fragment_key) {
 	ADDR src;
 	ADDR dst;
-	__u32 id; /* as in the header, network order; IPv4's in the low half */
+	__u32 id; /* of the header, host byte order */
 	__u8 protocol;
-	__u8 pad[3];
+	__u8 direction; /* enum ptl_direction: between the hooks the ports may change and the addresses stay */
+	__u16 pad;
 };

@@ -8,7 +8,8 @@
 static __noinline bool FAM(fragment_ports)(struct FAM(packet) *p)
 {
 	struct FAM(fragment_key) key = {
-		.src = p->key.src, .dst = p->key.dst, .id = p->id, .protocol = p->key.protocol
+		.src = p->key.src, .dst = p->key.dst, .id = p->id, .protocol = p->key.protocol,
+		.direction = p->key.direction,
 	};
 	struct fragment ports = { p->key.sport, p->key.dport }, *known;
 

@@ -135,13 +135,13 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 	__u32 now = ptl_now();
 	int r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
 
+	p.key.direction = PTL_IN;
 	if (r == PTL_PARSED && p.part != PTL_WHOLE && has_ports(p.key.protocol) && !FAM(fragment_ports)(&p))
 		r = PTL_REASON_PASS_FRAGMENT;
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
 		return FAM(icmp_in)(skb, &p);
-	p.key.direction = PTL_IN;
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(&p, &v)) {
 		FAM(note)(skb, &p, e, &v, now, true);
@@ -169,13 +169,13 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 	__u32 now = ptl_now();
 	int r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
 
+	p.key.direction = PTL_OUT;
 	if (r == PTL_PARSED && p.part != PTL_WHOLE && has_ports(p.key.protocol) && !FAM(fragment_ports)(&p))
 		r = PTL_REASON_PASS_FRAGMENT;
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
 		return FAM(icmp_out)(skb, &p);
-	p.key.direction = PTL_OUT;
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (!e || !ptl_nat_live(p.key.protocol, v.state, v.last_seen, now)) {
 		if (!pod && p.part != PTL_LATER_FRAGMENT && FAM(untranslated)(&p))

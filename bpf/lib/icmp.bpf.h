@@ -73,7 +73,7 @@ static __always_inline long FAM(icmp_outer_address)(struct __sk_buff *skb, const
 
 	if (sizeof(ADDR) != 4 && FAM(csum_address)(skb, outer->l4 + PTL_ICMP_CHECK, 0, from, to))
 		return -1;
-	return FAM(store_address)(skb, outer->l3, source, from, to);
+	return FAM(store_address)(skb, outer->l3, source, from, to, 0);
 }
 
 /*
@@ -90,7 +90,7 @@ static __always_inline long FAM(icmp_inner_address)(struct __sk_buff *skb, __u32
 		if (diff < 0 || bpf_l4_csum_replace(skb, icmp_check, 0, diff, 0))
 			return -1;
 	}
-	return FAM(store_address)(skb, inner->l3, source, from, to);
+	return FAM(store_address)(skb, inner->l3, source, from, to, 0);
 }
 
 /* Replaces the quoted ports, and the quoted transport checksum for the ports and the address, where it is there. */

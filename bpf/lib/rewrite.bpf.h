@@ -50,9 +50,12 @@ static __always_inline long FAM(csum_address)(struct __sk_buff *skb, __u32 offse
 	return 0;
 }
 
-/* Writes one address into the IP header at l3 and mends the IPv4 header checksum. */
+/*
+ * Writes one address into the IP header at l3 and mends the IPv4 header checksum. `flags`, IPv6 only:
+ * BPF_F_RECOMPUTE_CSUM where no checksum in the packet cancels the change out (see csum_address).
+ */
 static __always_inline long FAM(store_address)(struct __sk_buff *skb, __u32 l3, bool source, const ADDR *from,
-					       const ADDR *to)
+					       const ADDR *to, __u64 flags)
 {
 	if (sizeof(ADDR) == 4) {
 		if (bpf_l3_csum_replace(skb, l3 + offsetof(struct iphdr, check), from->w[0], to->w[0], 4))
@@ -61,7 +64,7 @@ static __always_inline long FAM(store_address)(struct __sk_buff *skb, __u32 l3, 
 					   to, sizeof(*to), 0);
 	}
 	return bpf_skb_store_bytes(skb, l3 + (source ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr)),
-				   to, sizeof(*to), 0);
+				   to, sizeof(*to), flags);
 }
 
 /*
@@ -84,8 +87,9 @@ static __noinline long FAM(rewrite_sctp)(struct __sk_buff *skb, const struct FAM
 
 /*
  * Rewrites a packet as a nat entry says: OUT its source (`source`), IN its destination; and the other end's
- * port. A later fragment has only an address to rewrite. `source` is a constant of the caller: the verifier knows no pointer that is one of two places on the stack.
- * 0, or an error with which the packet may be half written and must be dropped.
+ * port. A later fragment has only an address to rewrite. `source` is a constant of the caller: the verifier knows no
+ * pointer that is one of two places on the stack. 0, or an error with which the packet may be half written and must be
+ * dropped.
  */
 static __always_inline long FAM(rewrite)(struct __sk_buff *skb, const struct FAM(packet) *p,
 					 const struct FAM(nat_value) *v, bool source)
@@ -98,11 +102,12 @@ static __always_inline long FAM(rewrite)(struct __sk_buff *skb, const struct FAM
 	bool headless = p->part == PTL_LATER_FRAGMENT;
 
 	if (p->key.protocol == IPPROTO_SCTP)
-		return FAM(rewrite_sctp)(skb, p, before, after) || FAM(store_address)(skb, p->l3, source, from, &v->addr);
+		return FAM(rewrite_sctp)(skb, p, before, after) ||
+		       FAM(store_address)(skb, p->l3, source, from, &v->addr, BPF_F_RECOMPUTE_CSUM);
 	if (!FAM(addr_equal)(from, &v->addr)) {
 		if (!headless && FAM(csum_address)(skb, csum, flags, from, &v->addr))
 			return -1;
-		if (FAM(store_address)(skb, p->l3, source, from, &v->addr))
+		if (FAM(store_address)(skb, p->l3, source, from, &v->addr, headless ? BPF_F_RECOMPUTE_CSUM : 0))
 			return -1;
 	}
 	if (!headless && (before.sport != after.sport || before.dport != after.dport)) {

@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define PTL_ABI_HASH 8616488535877516780ull
+#define PTL_ABI_HASH 1276402830206937774ull
 
 _Static_assert(sizeof(struct addr_port4) == 8, "run make abi");
 _Static_assert(offsetof(struct addr_port4, addr) == 0, "run make abi");
@@ -41,13 +41,15 @@ _Static_assert(offsetof(struct fragment_key4, src) == 0, "run make abi");
 _Static_assert(offsetof(struct fragment_key4, dst) == 4, "run make abi");
 _Static_assert(offsetof(struct fragment_key4, id) == 8, "run make abi");
 _Static_assert(offsetof(struct fragment_key4, protocol) == 12, "run make abi");
-_Static_assert(offsetof(struct fragment_key4, pad) == 13, "run make abi");
+_Static_assert(offsetof(struct fragment_key4, direction) == 13, "run make abi");
+_Static_assert(offsetof(struct fragment_key4, pad) == 14, "run make abi");
 _Static_assert(sizeof(struct fragment_key6) == 40, "run make abi");
 _Static_assert(offsetof(struct fragment_key6, src) == 0, "run make abi");
 _Static_assert(offsetof(struct fragment_key6, dst) == 16, "run make abi");
 _Static_assert(offsetof(struct fragment_key6, id) == 32, "run make abi");
 _Static_assert(offsetof(struct fragment_key6, protocol) == 36, "run make abi");
-_Static_assert(offsetof(struct fragment_key6, pad) == 37, "run make abi");
+_Static_assert(offsetof(struct fragment_key6, direction) == 37, "run make abi");
+_Static_assert(offsetof(struct fragment_key6, pad) == 38, "run make abi");
 _Static_assert(sizeof(struct frontend) == 32, "run make abi");
 _Static_assert(offsetof(struct frontend, internal) == 0, "run make abi");
 _Static_assert(offsetof(struct frontend, external) == 8, "run make abi");

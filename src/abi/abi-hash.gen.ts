@@ -5,4 +5,4 @@
 export const LAYOUT_VERSION = 1;
 
 /** Of every struct, enum and map (their default sizes left out): library, object and this code must agree on it. */
-export const ABI_HASH = 8616488535877516780n;
+export const ABI_HASH = 1276402830206937774n;

@@ -150,7 +150,7 @@ export const REASONS: readonly ReasonInfo[] = [
   { id: 4, key: "PASS_PROTOCOL", name: "protocol_other", text: "passed: not TCP, UDP, SCTP or an ICMP error" },
   { id: 5, key: "PASS_FRAGMENT", name: "fragment_unknown", text: "passed: a fragment whose first one was not seen" },
   { id: 6, key: "PASS_NO_SERVICE", name: "no_service", text: "passed: the destination is no Service address" },
-  { id: 7, key: "PASS_TCP_NO_ENTRY", name: "tcp_no_entry", text: "passed: TCP that opens nothing and belongs to no flow of ours" },
+  { id: 7, key: "PASS_TCP_NO_ENTRY", name: "tcp_no_entry", text: "passed: TCP or SCTP that opens nothing and belongs to no flow of ours" },
   { id: 8, key: "PASS_EGRESS_MISS", name: "egress_miss", text: "passed at egress: no flow of ours" },
   { id: 9, key: "PASS_DIRECT", name: "flow_direct", text: "passed: a client uses a backend's own address" },
   { id: 10, key: "PASS_ICMP", name: "icmp_no_flow", text: "passed: ICMP, or an ICMP error about no flow of ours" },

@@ -138,23 +138,26 @@ export interface FragmentKey4 {
   readonly dst: Uint8Array;
   readonly id: number;
   readonly protocol: number;
+  readonly direction: number;
 }
 
 export const fragmentKey4Codec: Codec<FragmentKey4> = codec<FragmentKey4>({
   name: "fragment_key4",
   size: 16,
-  offsets: { src: 0, dst: 4, id: 8, protocol: 12, pad: 13 },
+  offsets: { src: 0, dst: 4, id: 8, protocol: 12, direction: 13, pad: 14 },
   encodeInto(view, offset, fields) {
     putBytes(view, offset, 4, fields.src, "fragment_key4.src");
     putBytes(view, offset + 4, 4, fields.dst, "fragment_key4.dst");
     view.setUint32(offset + 8, fields.id, true);
     view.setUint8(offset + 12, fields.protocol);
+    view.setUint8(offset + 13, fields.direction);
   },
   decodeFrom: (view, offset) => ({
     src: getBytes(view, offset, 4),
     dst: getBytes(view, offset + 4, 4),
     id: view.getUint32(offset + 8, true),
     protocol: view.getUint8(offset + 12),
+    direction: view.getUint8(offset + 13),
   }),
 });
 
@@ -164,23 +167,26 @@ export interface FragmentKey6 {
   readonly dst: Uint8Array;
   readonly id: number;
   readonly protocol: number;
+  readonly direction: number;
 }
 
 export const fragmentKey6Codec: Codec<FragmentKey6> = codec<FragmentKey6>({
   name: "fragment_key6",
   size: 40,
-  offsets: { src: 0, dst: 16, id: 32, protocol: 36, pad: 37 },
+  offsets: { src: 0, dst: 16, id: 32, protocol: 36, direction: 37, pad: 38 },
   encodeInto(view, offset, fields) {
     putBytes(view, offset, 16, fields.src, "fragment_key6.src");
     putBytes(view, offset + 16, 16, fields.dst, "fragment_key6.dst");
     view.setUint32(offset + 32, fields.id, true);
     view.setUint8(offset + 36, fields.protocol);
+    view.setUint8(offset + 37, fields.direction);
   },
   decodeFrom: (view, offset) => ({
     src: getBytes(view, offset, 16),
     dst: getBytes(view, offset + 16, 16),
     id: view.getUint32(offset + 32, true),
     protocol: view.getUint8(offset + 36),
+    direction: view.getUint8(offset + 37),
   }),
 });
 
@@ -505,8 +511,8 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "backend4", size: 16, fields: [["addr", 0, 4], ["port", 4, 2], ["state", 6, 1], ["flags", 7, 1], ["generation", 8, 4], ["service", 12, 4]] },
   { name: "backend6", size: 28, fields: [["addr", 0, 16], ["port", 16, 2], ["state", 18, 1], ["flags", 19, 1], ["generation", 20, 4], ["service", 24, 4]] },
   { name: "fragment", size: 4, fields: [["sport", 0, 2], ["dport", 2, 2]] },
-  { name: "fragment_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["id", 8, 4], ["protocol", 12, 1], ["pad", 13, 3]] },
-  { name: "fragment_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["id", 32, 4], ["protocol", 36, 1], ["pad", 37, 3]] },
+  { name: "fragment_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["id", 8, 4], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
+  { name: "fragment_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["id", 32, 4], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
   { name: "frontend", size: 32, fields: [["internal", 0, 8], ["external", 8, 8], ["service", 16, 4], ["affinity_seconds", 20, 4], ["flags", 24, 4], ["pad", 28, 4]] },
   { name: "interface", size: 24, fields: [["role", 0, 4], ["masquerade4", 4, 4], ["masquerade6", 8, 16]] },
   { name: "nat_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["sport", 8, 2], ["dport", 10, 2], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },

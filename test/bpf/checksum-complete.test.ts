@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { icmpError, type Packet, tcp, text, udp } from "../support/packet.js";
+import { pieces } from "./support/fragments.js";
 import { type Lab, openBench, twins } from "./support/lab.js";
 import { dns, web } from "./support/scenario.js";
 
@@ -70,6 +71,31 @@ for (const [kernel, bench] of KERNELS) {
         lab.packet("backend", "client", udp(5353, peer)),
         lab.packet("vip", "client", udp(53, 40000)),
       );
+    });
+
+    // A later fragment has no transport checksum which an IPv6 address's change would cancel out.
+    twins(bench, `Translating fragments${shifted} keeps a network card's sum, on ${kernel}`, async (lab) => {
+      await flows(lab, peer);
+      for (const [payload, port, backendPort] of [
+        [udp, 53, 5353],
+        [
+          (sport: number, dport: number, data: string) => tcp(sport, dport, "PA", { data: text(data) }),
+          80,
+          8080,
+        ],
+      ] as const) {
+        const long = "x".repeat(900);
+        const before = pieces(lab, "client", "vip", payload(40000, port, long));
+        const after = pieces(lab, "client", "backend", payload(peer, backendPort, long));
+        const answer = pieces(lab, "backend", "client", payload(backendPort, peer, long), { id: 2 });
+        const heard = pieces(lab, "vip", "client", payload(port, 40000, long), { id: 2 });
+        for (const [i, packet] of before.entries()) {
+          await keepsTheSum(lab, "ptl_pod_in", packet, after[i] as Packet);
+        }
+        for (const [i, packet] of answer.entries()) {
+          await keepsTheSum(lab, "ptl_pod_out", packet, heard[i] as Packet);
+        }
+      }
     });
 
     twins(

@@ -21,6 +21,7 @@ import {
 import { assertSameFrame, describeFrame } from "../support/packet-diff.js";
 import { checksumProblems } from "../support/packet-dissect.js";
 import type { Host } from "./support/addresses.js";
+import { pieces } from "./support/fragments.js";
 import { Lab, type Outcome, openBench, type ReasonName } from "./support/lab.js";
 import { random } from "./support/random.js";
 import { dns, web } from "./support/scenario.js";
@@ -86,6 +87,8 @@ function corpus(lab: Lab): Uint8Array[] {
     const redirected = lab.packet(dst, src, tcp(80, 40000, "A"));
     out.push(buildFrame(lab.packet("router", src, icmpRedirect(lab.at[dst], redirected))));
     out.push(buildFrame(lab.packet(src, dst, echo(lab.family))));
+    const long = pieces(lab, src, dst, udp(40000, 53, "x".repeat(900)), { id: out.length });
+    out.push(...long.map((piece) => buildFrame(piece)));
     out.push(
       buildFrame(lab.packet(src, dst, udp(1, 2), { truncate: 14 + (lab.family === 4 ? 20 : 40) + 4 })),
     );

@@ -1,16 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is none of our business passes with every byte as it was, and is counted under the right reason. */
-import {
-  buildFrame,
-  buildIp,
-  bytes,
-  icmpError,
-  join,
-  type Packet,
-  tcp,
-  text,
-  udp,
-} from "../support/packet.js";
+import { buildFrame, buildIp, bytes, icmpError, join, type Packet, tcp, udp } from "../support/packet.js";
 import { type Expectation, type Lab, openBench, twins } from "./support/lab.js";
 import { establish, web } from "./support/scenario.js";
 
@@ -55,7 +45,7 @@ twins(bench, "A tagged frame on an interface without that VLAN passes untouched"
 });
 
 for (const [name, protocol] of [
-  ["SCTP", 132],
+  ["DCCP", 33],
   ["GRE", 47],
   ["IPIP", 4],
   ["ESP", 50],
@@ -68,30 +58,6 @@ for (const [name, protocol] of [
     await passes(lab, toVip(lab, {}, { kind: "raw", protocol, data }), "PASS_PROTOCOL");
   });
 }
-
-twins(bench, "The first fragment of a datagram passes untouched", async (lab) => {
-  await ready(lab);
-  const more: Partial<Packet> =
-    lab.family === 4
-      ? { fragment: { offset: 0, more: true } }
-      : { extensions: [{ kind: "fragment", offset: 0, more: true }] };
-  await passes(lab, toVip(lab, more, udp(40000, 80, "x".repeat(1000))), "PASS_FRAGMENT");
-});
-
-twins(bench, "A later fragment passes untouched, even if its data look like a flow of ours", async (lab) => {
-  await ready(lab);
-  for (const more of [true, false]) {
-    const piece: Partial<Packet> =
-      lab.family === 4
-        ? { fragment: { offset: 185, more } }
-        : { extensions: [{ kind: "fragment", offset: 185, more }] };
-    await passes(
-      lab,
-      toVip(lab, piece, tcp(40000, 80, "PA", { data: text("x".repeat(64)) })),
-      "PASS_FRAGMENT",
-    );
-  }
-});
 
 twins(bench, "A frame that is cut anywhere inside a header passes untouched", async (lab) => {
   await ready(lab);

@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { MAP_NAMES } from "../../src/abi/maps.gen.js";
 import { objectPath } from "../../src/native/paths.js";
 import { isolated, ROOT, scratch } from "./support/isolate.js";
 
@@ -20,7 +21,7 @@ isolated(import.meta.url, () => {
     execFileSync("gcc", [
       ...["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"],
       ...["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
-      ...[`-I${native}/include`, `-I${ROOT}/bpf/include`],
+      ...[`-I${native}/include`, `-I${ROOT}/bpf/include`, `-DMAPS=${MAP_NAMES.length}`],
       join(native, "test/sanitize.c"),
       ...sources.map((name) => join(native, "src", name)),
       ...[libbpf, "-lelf", "-lz", "-lpthread", "-o", program],

@@ -39,7 +39,7 @@ export interface Target {
   readonly timeout?: number;
   /** UDP: connect the socket, so that errors and only this peer's answers reach it. */
   readonly connected?: boolean;
-  /** UDP: size of datagram and answer, in bytes. */
+  /** UDP: size of datagram and answer, in bytes; their contents are compared (stage `content` when they differ). */
   readonly payload?: number;
   /** Send UDP over IPv4 without a checksum. */
   readonly nocheck?: boolean;

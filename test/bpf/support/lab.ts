@@ -148,7 +148,9 @@ export class Lab {
   }
 
   /** `frontends` becomes `frontends4` or `frontends6`. */
-  map(name: "frontends" | "slots" | "backends" | "backend_stats" | "nat" | "addresses"): MapName {
+  map(
+    name: "frontends" | "slots" | "backends" | "backend_stats" | "nat" | "addresses" | "fragments",
+  ): MapName {
     return `${name}${this.family}`;
   }
 
@@ -159,7 +161,7 @@ export class Lab {
 
   /** Empties the maps that tests fill. Cells, slots and service indexes are never used twice. */
   async reset(): Promise<void> {
-    for (const name of ["nat", "frontends", "addresses"] as const) {
+    for (const name of ["nat", "frontends", "addresses", "fragments"] as const) {
       const dump = await this.kernel.dump(this.map(name));
       await this.write([
         { map: this.map(name), kind: "delete", count: dump.count, keys: dump.keys, values: none },

@@ -26,6 +26,8 @@ const MAX_ENTRIES = {
   addresses6: 1024,
   frontends4: 1024,
   frontends6: 1024,
+  fragments4: 1024,
+  fragments6: 1024,
 };
 
 let library: NativeLibrary | undefined;

@@ -88,22 +88,35 @@ void exchange_tcp(int fd, int timeout_ms, struct exchange *x)
 	free(r);
 }
 
-/* Sends one datagram and waits for the answer to exactly this one. `dst` is NULL for a connected socket. */
+/* Whether an answer has the size of what was sent, and behind its own words (`head` bytes) the same content. */
+static bool same_content(const char *sent, size_t len, const char *got, size_t got_len, size_t head)
+{
+	return got_len == (len > head ? len : head) && (len <= head || memcmp(sent + head, got + head, len - head) == 0);
+}
+
+/*
+ * Sends one datagram and waits for the answer to exactly this one. `dst` is NULL for a connected socket. With `payload`
+ * the datagram has so many bytes, and the answer must be the same.
+ */
 void exchange_udp(int fd, const union address *dst, long payload, int timeout_ms, struct exchange *x)
 {
 	static int counter;
-	char *buf = calloc(1, 65536), token[64], got_token[64];
-	int err, len = snprintf(token, sizeof(token), "%c%x.%x", payload ? 'E' : 'T', getpid(),
+	char *buf = calloc(1, 65536), *sent = malloc(65536), token[64], got_token[64];
+	int err, head, len = snprintf(token, sizeof(token), "%c%x.%x", payload ? 'E' : 'T', getpid(),
 				__atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED));
-	long long end = now_us() + (long long)timeout_ms * 1000;
+	long long start = now_us(), end = start + (long long)timeout_ms * 1000;
 	x->stage = NULL;
-	memset(buf, ' ', 65535);
-	memcpy(buf, token, (size_t)len);
+	uint64_t seed = (uint64_t)start;
+	if (payload > 0)
+		content_fill(&seed, sent, (size_t)payload < 65536 ? (size_t)payload : 65536);
+	memcpy(sent, token, (size_t)len);
+	sent[len] = ' ';
 	if (payload > len)
 		len = (int)payload;
-	if (sendto(fd, buf, (size_t)len, 0, dst ? &dst->sa : NULL, dst ? address_len(dst) : 0) < 0) {
+	if (sendto(fd, sent, (size_t)len, 0, dst ? &dst->sa : NULL, dst ? address_len(dst) : 0) < 0) {
 		failed(x, "send", errno);
 		free(buf);
+		free(sent);
 		return;
 	}
 	for (;;) {
@@ -121,13 +134,16 @@ void exchange_udp(int fd, const union address *dst, long payload, int timeout_ms
 			break;
 		}
 		buf[got] = 0;
-		if (sscanf(buf, "%63s %63s %45s %d", got_token, x->who, x->seen, &x->seen_port) == 4 &&
+		if (sscanf(buf, "%63s %63s %45s %d%n", got_token, x->who, x->seen, &x->seen_port, &head) == 4 &&
 		    strcmp(token, got_token) == 0) {
+			if (payload && !same_content(sent, (size_t)len, buf, (size_t)got, (size_t)head + 1))
+				failed(x, "content", EBADMSG);
 			address_show(&from, x->from, &x->from_port);
 			break;
 		}
 	}
 	free(buf);
+	free(sent);
 }
 
 static void reply_exchange(const struct command *cmd, const struct exchange *x, int fd)

@@ -4,8 +4,8 @@
  *   id                  -> NAME CLIENT-IP CLIENT-PORT
  *   sink BYTES          then so many bytes -> their checksum in hex
  *   source BYTES SEED   -> so many bytes of content from that seed
- * Over UDP it answers each datagram `TOKEN padding` with `TOKEN NAME CLIENT-IP CLIENT-PORT`, and one that begins with `E`
- * with as many bytes as it had.
+ * Over UDP it answers each datagram `TOKEN content` with `TOKEN NAME CLIENT-IP CLIENT-PORT`, and one that begins with `E`
+ * with as many bytes as it had: its own content from there on.
  */
 #include "agent.h"
 #include <errno.h>
@@ -134,7 +134,7 @@ static void *answer_datagrams(void *argument)
 			continue;
 		int len = snprintf(out, 65536, "%s %s %s %d ", token, server->name, ip, port);
 		if (token[0] == 'E' && len < got) {
-			memset(out + len, '.', (size_t)(got - len));
+			memcpy(out + len, in + len, (size_t)(got - len));
 			len = (int)got;
 		}
 		sendto(server->fd, out, (size_t)len, 0, &peer.sa, peer_len);

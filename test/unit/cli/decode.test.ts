@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addrPort6Codec, backend4Codec, frontendCodec } from "../../../src/abi/layout.gen.js";
+import {
+  addrPort6Codec,
+  backend4Codec,
+  fragmentCodec,
+  fragmentKey4Codec,
+  frontendCodec,
+} from "../../../src/abi/layout.gen.js";
 import { MAP_NAMES, MAPS } from "../../../src/abi/maps.gen.js";
 import { decodeEntries, decoderOf, plainText } from "../../../src/cli/commands/maps/decode.js";
 
@@ -39,6 +45,19 @@ test("decodeEntries() writes addresses, words and choice words as people read th
         },
       },
     ],
+  );
+});
+
+test("decodeEntries() writes a fragment's id as its header has it, and the hook as a word", () => {
+  const [src, dst] = [Uint8Array.of(10, 0, 0, 1), Uint8Array.of(10, 96, 0, 1)];
+  const keys = fragmentKey4Codec.encode({ src, dst, id: 0x1234, protocol: 17, direction: 1 });
+  const values = fragmentCodec.encode({ sport: 40000, dport: 53 });
+  assert.deepEqual(
+    [...decodeEntries(MAPS.fragments4, { count: 1, keys, values })].map((e) => [
+      plainText(e.key),
+      plainText(e.value),
+    ]),
+    [["src=10.0.0.1 dst=10.96.0.1 id=4660 protocol=17 direction=out", "sport=40000 dport=53"]],
   );
 });
 
