@@ -64,7 +64,7 @@ struct packet4 {
 	struct nat_key4 key; /* direction is the caller's */
 	__u32 l3;
 	__u32 l4;
-	__u32 id;       /* of a fragmented datagram, host byte order */
+	__u32 id;       /* of a fragmented datagram, network byte order; IPv4's are 16 bits */
 	__u8 tcp_flags; /* SCTP's chunks are told in TCP's words: sctp_flags() */
 	__u8 part;      /* enum ptl_part; a later fragment has no transport header, and no ports here */
 };
@@ -177,7 +177,7 @@ static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, s
 	p->key.dst.w[0] = ip.daddr;
 	p->key.protocol = ip.protocol;
 	p->key.pad = 0;
-	p->id = bpf_ntohs(ip.id);
+	p->id = ip.id;
 	p->part = ip.frag_off & bpf_htons(PTL_IP_OFFSET) ? PTL_LATER_FRAGMENT :
 		  ip.frag_off & bpf_htons(PTL_IP_MORE)	 ? PTL_FIRST_FRAGMENT :
 							   PTL_WHOLE;
@@ -217,7 +217,7 @@ static __always_inline int parse_extensions6(struct __sk_buff *skb, __u8 *next, 
 			return PTL_REASON_PASS_MALFORMED;
 		if (*next == PTL_IPV6_FRAGMENT) {
 			/* an atomic fragment (neither offset nor more) is a whole packet */
-			p->id = bpf_ntohl(ext.id);
+			p->id = ext.id;
 			p->l4 += sizeof(ext);
 			*next = ext.next;
 			if (ext.fragment & bpf_htons(PTL_IPV6_OFFSET)) {

@@ -4,7 +4,10 @@
  * all of them; those behind it get the address alone.
  */
 import assert from "node:assert/strict";
+import { Direction } from "../../src/abi/enums.gen.js";
+import { fragmentCodec, fragmentKey4Codec, fragmentKey6Codec } from "../../src/abi/layout.gen.js";
 import { bytes, echo, icmpError, type Packet, type Tcp, tcp, type Udp, udp } from "../support/packet.js";
+import { addressBytes } from "../support/packet-address.js";
 import { dissectFrame, fieldText } from "../support/packet-dissect.js";
 import { likePorts, PIECE, pieces, place } from "./support/fragments.js";
 import { type Lab, openBench, type ProtocolName, type ReasonName, twins } from "./support/lab.js";
@@ -210,6 +213,28 @@ twins(bench, "A later fragment of another datagram is not taken for one that is 
     reasons: ["TRANSLATED"],
   });
 });
+
+twins(
+  bench,
+  "A first fragment leaves its ports under its id, addresses, protocol and hook, a later one nothing",
+  async (lab) => {
+    await web(lab, { protocol: "udp" });
+    const id = 0x1234abcd;
+    for (const packet of pieces(lab, "client", "vip", datagram(40000, 80), { id })) {
+      await lab.run("ptl_pod_in", packet);
+      const { count, keys, values } = await lab.kernel.dump(lab.map("fragments"));
+      assert.equal(count, 1);
+      assert.deepEqual((lab.family === 4 ? fragmentKey4Codec : fragmentKey6Codec).decode(keys), {
+        src: addressBytes(lab.at.client),
+        dst: addressBytes(lab.at.vip),
+        id: lab.family === 4 ? 0xabcd : id,
+        protocol: 17,
+        direction: Direction.IN,
+      });
+      assert.deepEqual(fragmentCodec.decode(values), { sport: 40000, dport: 80 });
+    }
+  },
+);
 
 twins(bench, "Two datagrams whose fragments are mixed go each to its own backend", async (lab) => {
   await web(lab, { protocol: "udp" });
