@@ -5,6 +5,7 @@
  */
 #include "common.bpf.h"
 #include "parse.bpf.h"
+#include "sctp.bpf.h"
 
 #define ADDR struct addr4
 #define FAM(name) name##4

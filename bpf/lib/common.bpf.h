@@ -85,7 +85,7 @@ static __always_inline int ptl_drop(const struct __sk_buff *skb, enum ptl_reason
 /* Does this packet open a connection? UDP has none: any packet may be its flow's first. */
 static __always_inline bool ptl_opens(__u8 protocol, __u8 tcp_flags)
 {
-	return protocol != IPPROTO_TCP ||
+	return protocol == IPPROTO_UDP ||
 	       (tcp_flags & (PTL_TCP_SYN | PTL_TCP_ACK | PTL_TCP_RST | PTL_TCP_FIN)) == PTL_TCP_SYN;
 }
 
@@ -119,7 +119,7 @@ static __always_inline __be16 ptl_probe_port(__u32 h, __u32 i)
 	return ptl_snat_port(ptl_scale(ptl_mix(h, i * 0x9e3779b1u), total));
 }
 
-/* Which of config's timeouts a TCP state has: an index from timeout_tcp_opening on. */
+/* Which of config's timeouts a TCP or SCTP state has: an index from timeout_tcp_opening on. */
 enum ptl_tcp_age { PTL_AGE_OPENING, PTL_AGE_ESTABLISHED, PTL_AGE_HALF_CLOSED, PTL_AGE_CLOSED };
 
 _Static_assert(offsetof(struct ptl_config, timeout_tcp_closed) ==
@@ -154,7 +154,7 @@ static __always_inline bool ptl_nat_live(__u8 protocol, __u16 state, __u32 last_
 {
 	__u32 limit;
 
-	if (protocol == IPPROTO_TCP)
+	if (protocol != IPPROTO_UDP)
 		limit = (&config.timeout_tcp_opening)[ptl_tcp_age[state & (PTL_TCP_STATES - 1)] & PTL_AGE_CLOSED];
 	else
 		limit = (&config.timeout_udp_unreplied)[(state & PTL_SEEN_REPLY) / PTL_SEEN_REPLY];
@@ -175,7 +175,7 @@ static __always_inline __u16 ptl_next_state(__u16 state, bool reply, __u8 protoc
 {
 	__u16 rst = reply ? PTL_RST_REPLY : PTL_RST_FORWARD;
 
-	if (protocol == IPPROTO_TCP) {
+	if (protocol != IPPROTO_UDP) {
 		if (tcp_flags & PTL_TCP_RST)
 			state |= rst;
 		else

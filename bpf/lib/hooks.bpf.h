@@ -110,7 +110,7 @@ static __always_inline bool FAM(selects_anew)(const struct FAM(packet) *p, const
 		return false; /* simultaneous open and the like are the endpoints' affair */
 	if (!ptl_opens(p->key.protocol, p->tcp_flags))
 		return false; /* an established connection keeps its backend to the end (9.10) */
-	if (p->key.protocol == IPPROTO_TCP && !ptl_opening(v->state))
+	if (p->key.protocol != IPPROTO_UDP && !ptl_opening(v->state))
 		return true;
 	if (FAM(backend_current)(v->backend, v->generation))
 		return false;

@@ -108,6 +108,8 @@ static __always_inline long FAM(icmp_inner_ports)(struct __sk_buff *skb, __u32 i
 		return -1;
 	if (bpf_skb_store_bytes(skb, inner->l4, &to, sizeof(to), 0))
 		return -1;
+	if (inner->key.protocol == IPPROTO_SCTP)
+		return 0; /* a CRC over the whole packet, of which this is the beginning */
 	if (bpf_skb_load_bytes(skb, at, &before, sizeof(before)))
 		return 0; /* a short quote */
 	if (!before && inner->key.protocol == IPPROTO_UDP)

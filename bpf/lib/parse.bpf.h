@@ -44,6 +44,19 @@ struct ptl_ports {
 	__be16 dport;
 };
 
+/* linux/sctp.h is not for the kernel's users: the common header, and the type of the first chunk behind it. */
+struct ptl_sctp {
+	__be16 sport;
+	__be16 dport;
+	__be32 tag;
+	__le32 checksum;
+	__u8 chunk;
+};
+#define PTL_SCTP_HEADER 12
+#define PTL_SCTP_INIT 1
+#define PTL_SCTP_ABORT 6
+#define PTL_SCTP_SHUTDOWN_COMPLETE 14
+
 /* Which part of a datagram a packet is. */
 enum ptl_part { PTL_WHOLE, PTL_FIRST_FRAGMENT, PTL_LATER_FRAGMENT };
 
@@ -52,7 +65,7 @@ struct packet4 {
 	__u32 l3;
 	__u32 l4;
 	__u32 id;       /* of a fragmented datagram, network byte order; IPv4's are 16 bits */
-	__u8 tcp_flags;
+	__u8 tcp_flags; /* SCTP's chunks are told in TCP's words: sctp_flags() */
 	__u8 part;      /* enum ptl_part; a later fragment has no transport header, and no ports here */
 };
 
@@ -67,10 +80,18 @@ struct packet6 {
 
 static __always_inline bool has_ports(__u8 protocol)
 {
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
-/* Ports, and for TCP the flags. `inner`: of a packet quoted by ICMP, of which 8 bytes are enough. */
+/* What an SCTP packet's first chunk does to its association, as TCP flags: opens it, ends it, goes on. */
+static __always_inline __u8 sctp_flags(__u8 chunk)
+{
+	if (chunk == PTL_SCTP_INIT)
+		return PTL_TCP_SYN;
+	return chunk == PTL_SCTP_ABORT || chunk == PTL_SCTP_SHUTDOWN_COMPLETE ? PTL_TCP_RST : PTL_TCP_ACK;
+}
+
+/* Ports, and for TCP and SCTP the flags. `inner`: of a packet quoted by ICMP, of which 8 bytes are enough. */
 static __always_inline int parse_ports(struct __sk_buff *skb, __u32 l4, __u8 protocol, bool inner,
 				       struct ptl_ports *ports, __u8 *tcp_flags)
 {
@@ -90,6 +111,16 @@ static __always_inline int parse_ports(struct __sk_buff *skb, __u32 l4, __u8 pro
 		if (bpf_skb_load_bytes(skb, l4, first, sizeof(first)))
 			return PTL_REASON_PASS_MALFORMED;
 		__builtin_memcpy(ports, first, sizeof(*ports));
+		return PTL_PARSED;
+	}
+	if (protocol == IPPROTO_SCTP) {
+		struct ptl_sctp sctp;
+
+		if (bpf_skb_load_bytes(skb, l4, &sctp, PTL_SCTP_HEADER + 1))
+			return PTL_REASON_PASS_MALFORMED;
+		ports->sport = sctp.sport;
+		ports->dport = sctp.dport;
+		*tcp_flags = sctp_flags(sctp.chunk);
 		return PTL_PARSED;
 	}
 	struct udphdr udp;
@@ -118,7 +149,9 @@ static __always_inline __u32 parse_length(const struct __sk_buff *skb, __u32 l3,
 /* What the transport header needs at least, by protocol. Padding behind a short packet is not read as ports. */
 static __always_inline __u32 parse_minimum(__u8 protocol)
 {
-	return protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	if (protocol == IPPROTO_TCP)
+		return sizeof(struct tcphdr);
+	return protocol == IPPROTO_SCTP ? PTL_SCTP_HEADER + 1 : sizeof(struct udphdr);
 }
 
 /* An IPv4 packet whose header is at l3. ICMP: ports stay 0. */

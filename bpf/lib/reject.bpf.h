@@ -21,8 +21,11 @@
 /* The longest network header that is quoted: IPv6 with extension headers, in units of 8 bytes. */
 #define PTL_REJECT6_UNITS 32
 
-/* How much of the transport header is quoted: all of TCP's fixed part (its checksum lies in it), all of UDP's. */
-#define PTL_QUOTE_TCP sizeof(struct tcphdr)
+/*
+ * How much of the transport header is quoted: all of TCP's fixed part (its checksum lies in it), all of UDP's, and of
+ * SCTP as much as TCP's: the INIT's tag ends there, by which its sender knows the error for its own (RFC 9260 section 10).
+ */
+#define PTL_QUOTE_LONG sizeof(struct tcphdr)
 #define PTL_QUOTE_UDP sizeof(struct udphdr)
 
 static __always_inline __u16 ptl_csum_fold(__u64 sum)
@@ -38,10 +41,11 @@ static __always_inline __u16 ptl_csum_fold(__u64 sum)
 /* The quoted start of a transport header, and where its checksum is. */
 struct ptl_quote {
 	union {
-		__u8 bytes[PTL_QUOTE_TCP];
-		__u32 words[PTL_QUOTE_TCP / 4];
+		__u8 bytes[PTL_QUOTE_LONG];
+		__u32 words[PTL_QUOTE_LONG / 4];
 		struct tcphdr tcp;
 		struct udphdr udp;
+		struct ptl_sctp sctp;
 	};
 };
 
@@ -52,17 +56,21 @@ static __always_inline bool ptl_partial(__u16 check, __u16 pseudo)
 }
 
 /*
- * Sum of the quote as it will be on the wire; `pseudo` is the folded sum of the original packet's pseudo header. A
- * partial checksum is finished here, over the bytes that remain.
+ * Sum of the quote as it will be on the wire; `pseudo` is the folded sum of the original packet's pseudo header, 0 for a
+ * protocol without one. A partial checksum is finished here, over the bytes that remain; SCTP's (0) is only summed as the
+ * kernel will finish it, since that takes the CRC over the field as it stands. A receiver that sees it unfinished checks
+ * no sum.
  */
-static __always_inline __u64 ptl_quote_sum(struct ptl_quote *q, bool tcp, __u16 pseudo)
+static __always_inline __u64 ptl_quote_sum(struct ptl_quote *q, __u8 protocol, __u16 pseudo)
 {
 	__u64 sum = 0;
-	__u16 *check = tcp ? &q->tcp.check : &q->udp.check;
+	__u16 *check = protocol == IPPROTO_TCP ? &q->tcp.check : &q->udp.check;
 
 	sum = (__u64)q->words[0] + q->words[1];
-	if (tcp)
+	if (protocol != IPPROTO_UDP)
 		sum += (__u64)q->words[2] + q->words[3] + q->words[4];
+	if (protocol == IPPROTO_SCTP && !q->sctp.checksum)
+		sum += ptl_crc32c_words(q->words, PTL_QUOTE_LONG / 4);
 	if (ptl_partial(*check, pseudo)) {
 		__u16 final = ~ptl_csum_fold(sum);
 

@@ -11,23 +11,25 @@ struct reject4_headers {
 /* 0: the packet is the answer now. Anything else: it is spoilt. */
 static __noinline int reject_icmp4(struct __sk_buff *skb, const struct packet4 *p)
 {
-	bool tcp = p->key.protocol == IPPROTO_TCP;
-	__u32 quoted = tcp ? PTL_QUOTE_TCP : PTL_QUOTE_UDP;
+	bool udp = p->key.protocol == IPPROTO_UDP;
+	__u32 quoted = udp ? PTL_QUOTE_UDP : PTL_QUOTE_LONG;
 	__u32 header = p->l4 - p->l3;
 	struct reject4_headers h = {};
 	struct ptl_quote q = {};
 	struct iphdr original;
+	__u16 pseudo = 0;
 	__u64 sum;
 
 	if (bpf_skb_load_bytes(skb, p->l3, &original, sizeof(original)))
 		return -1;
-	if (tcp ? bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_TCP) : bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_UDP))
+	if (udp ? bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_UDP) : bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_LONG))
 		return -1;
-	sum = ptl_quote_sum(&q, tcp, pseudo_sum4(&p->key.src, &p->key.dst, p->key.protocol,
-						 bpf_ntohs(original.tot_len) - header));
+	if (p->key.protocol != IPPROTO_SCTP)
+		pseudo = pseudo_sum4(&p->key.src, &p->key.dst, p->key.protocol, bpf_ntohs(original.tot_len) - header);
+	sum = ptl_quote_sum(&q, p->key.protocol, pseudo);
 	if (bpf_skb_change_tail(skb, p->l4 + quoted, 0))
 		return -1;
-	if (tcp ? bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_TCP, 0) : bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_UDP, 0))
+	if (udp ? bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_UDP, 0) : bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_LONG, 0))
 		return -1;
 	if (bpf_skb_adjust_room(skb, sizeof(h), BPF_ADJ_ROOM_MAC, 0))
 		return -1;

@@ -78,26 +78,29 @@ static __noinline int reject_reset6(struct __sk_buff *skb, const struct packet6 
 /* 0: the packet is the answer now. Anything else: it is spoilt. */
 static __noinline int reject_icmp6(struct __sk_buff *skb, const struct packet6 *p)
 {
-	bool tcp = p->key.protocol == IPPROTO_TCP;
-	__u32 quoted = tcp ? PTL_QUOTE_TCP : PTL_QUOTE_UDP;
+	bool udp = p->key.protocol == IPPROTO_UDP;
+	__u32 quoted = udp ? PTL_QUOTE_UDP : PTL_QUOTE_LONG;
 	__u32 header = p->l4 - p->l3;
 	struct reject6_headers h = {};
 	struct ptl_quote q = {};
 	struct ipv6hdr original;
+	__u16 pseudo = 0;
 	__u64 sum;
 
 	if (header > PTL_REJECT6_UNITS * 8)
 		return -1;
 	if (bpf_skb_load_bytes(skb, p->l3, &original, sizeof(original)))
 		return -1;
-	if (tcp ? bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_TCP) : bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_UDP))
+	if (udp ? bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_UDP) : bpf_skb_load_bytes(skb, p->l4, &q, PTL_QUOTE_LONG))
 		return -1;
-	sum = ptl_quote_sum(&q, tcp, pseudo_sum6(&p->key.src, &p->key.dst, p->key.protocol,
-						 bpf_ntohs(original.payload_len) + PTL_IPV6_MIN_HEADER - header));
+	if (p->key.protocol != IPPROTO_SCTP)
+		pseudo = pseudo_sum6(&p->key.src, &p->key.dst, p->key.protocol,
+				     bpf_ntohs(original.payload_len) + PTL_IPV6_MIN_HEADER - header);
+	sum = ptl_quote_sum(&q, p->key.protocol, pseudo);
 	sum += reject_header_sum6(skb, p->l3, p->l4);
 	if (bpf_skb_change_tail(skb, p->l4 + quoted, 0))
 		return -1;
-	if (tcp ? bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_TCP, 0) : bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_UDP, 0))
+	if (udp ? bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_UDP, 0) : bpf_skb_store_bytes(skb, p->l4, &q, PTL_QUOTE_LONG, 0))
 		return -1;
 	if (bpf_skb_adjust_room(skb, sizeof(h), BPF_ADJ_ROOM_MAC, 0))
 		return -1;

@@ -68,7 +68,25 @@ static __always_inline long FAM(store_address)(struct __sk_buff *skb, __u32 l3, 
 }
 
 /*
- * Rewrites a TCP or UDP packet as a nat entry says: OUT its source (`source`), IN its destination; and the other end's
+ * Writes new ports into an SCTP packet; its checksum does not cover addresses. The sum of a fragmented packet takes bytes
+ * that are not here: its ports cannot change.
+ */
+static __noinline long FAM(rewrite_sctp)(struct __sk_buff *skb, const struct FAM(packet) *p, struct ptl_ports before,
+					 struct ptl_ports after)
+{
+	__be16 said;
+	__u32 at = sizeof(ADDR) == 4 ? offsetof(struct iphdr, tot_len) : offsetof(struct ipv6hdr, payload_len);
+	__u32 fixed = sizeof(ADDR) == 4 ? 0 : sizeof(struct ipv6hdr);
+
+	if (p->part == PTL_LATER_FRAGMENT || (before.sport == after.sport && before.dport == after.dport))
+		return 0;
+	if (p->part != PTL_WHOLE || bpf_skb_load_bytes(skb, p->l3 + at, &said, sizeof(said)))
+		return -1;
+	return ptl_sctp_ports(skb, p->l4, parse_length(skb, p->l3, bpf_ntohs(said), fixed) - (p->l4 - p->l3), before, after);
+}
+
+/*
+ * Rewrites a packet as a nat entry says: OUT its source (`source`), IN its destination; and the other end's
  * port. A later fragment has only an address to rewrite. `source` is a constant of the caller: the verifier knows no
  * pointer that is one of two places on the stack. 0, or an error with which the packet may be half written and must be
  * dropped.
@@ -83,6 +101,9 @@ static __always_inline long FAM(rewrite)(struct __sk_buff *skb, const struct FAM
 	struct ptl_ports after = { source ? v->port : v->peer_port, source ? v->peer_port : v->port };
 	bool headless = p->part == PTL_LATER_FRAGMENT;
 
+	if (p->key.protocol == IPPROTO_SCTP)
+		return FAM(rewrite_sctp)(skb, p, before, after) ||
+		       FAM(store_address)(skb, p->l3, source, from, &v->addr, BPF_F_RECOMPUTE_CSUM);
 	if (!FAM(addr_equal)(from, &v->addr)) {
 		if (!headless && FAM(csum_address)(skb, csum, flags, from, &v->addr))
 			return -1;

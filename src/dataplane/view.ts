@@ -450,7 +450,7 @@ const RSTS = NatState.RST_FORWARD | NatState.RST_REPLY;
 
 /** The same decision as ptl_nat_live() in bpf/lib/common.bpf.h. */
 function phaseOf(protocol: number, state: number): Phase {
-  if (protocol !== PROTOCOL_NUMBERS.TCP) {
+  if (protocol === PROTOCOL_NUMBERS.UDP) {
     return state & NatState.SEEN_REPLY
       ? { state: "established", timeout: "timeoutUdpReplied" }
       : { state: "opening", timeout: "timeoutUdpUnreplied" };

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { tcp, udp } from "../support/packet.js";
 import { dissectFrame, fieldText } from "../support/packet-dissect.js";
-import { type Lab, openBench, twins } from "./support/lab.js";
+import { type Lab, openBench, type ProtocolName, twins } from "./support/lab.js";
 import { answer, backendSends, clientSends, establish, opening, WEB_FLOW, web } from "./support/scenario.js";
 import { TEST_CONFIG } from "./support/test-kernel.js";
 
@@ -14,7 +14,7 @@ const twoPorts = await openBench({ snatPortBase: [20000, 0], snatPortCount: [2, 
 const OTHER_FLOW = { ...WEB_FLOW, vip: "vip2", port: 8000 } as const;
 
 /** Two Services on one backend. */
-async function twoServices(lab: Lab, protocol: "tcp" | "udp" = "tcp"): Promise<void> {
+async function twoServices(lab: Lab, protocol: ProtocolName = "tcp"): Promise<void> {
   await web(lab, { protocol });
   await web(lab, { protocol, vip: "vip2", port: 8000 });
 }
@@ -23,7 +23,7 @@ async function twoServices(lab: Lab, protocol: "tcp" | "udp" = "tcp"): Promise<v
 const sportOf = (frame: Uint8Array, protocol = "tcp") =>
   Number(fieldText(dissectFrame(frame), `${protocol}.sport`));
 
-for (const protocol of ["tcp", "udp"] as const) {
+for (const protocol of ["tcp", "udp", "sctp"] as const) {
   twins(
     bench,
     `The second ${protocol} flow to one backend from one client port gets a port of its own`,

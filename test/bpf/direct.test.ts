@@ -17,7 +17,7 @@ const viaVip = (lab: Lab, protocol: ProtocolName) =>
 const direct = (lab: Lab, protocol: ProtocolName) =>
   lab.packet("client", "backend", opening(protocol, 40000, 8080));
 
-for (const protocol of ["tcp", "udp"] as const) {
+for (const protocol of ["tcp", "udp", "sctp"] as const) {
   twins(
     bench,
     `A ${protocol} flow to a backend's own address passes untouched and is remembered`,

@@ -52,12 +52,12 @@ const SHAPES: readonly Shape[] = [
 ];
 
 for (const { what, family, more } of SHAPES) {
-  for (const protocol of ["tcp", "udp"] as const) {
-    const [port, backendPort] = protocol === "tcp" ? [80, 8080] : [53, 5353];
+  for (const protocol of ["tcp", "udp", "sctp"] as const) {
+    const [port, backendPort] = protocol === "udp" ? [53, 5353] : [80, 8080];
 
     twins(bench, `A ${protocol} packet with ${what} is translated, there and back`, async (lab) => {
       if (lab.family !== family) return;
-      await (protocol === "tcp" ? web(lab) : dns(lab));
+      await (protocol === "udp" ? dns(lab) : web(lab, { protocol }));
       await lab.expect("ptl_pod_in", lab.packet("client", "vip", opening(protocol, 40000, port), more), {
         packet: lab.packet("client", "backend", opening(protocol, 40000, backendPort), more),
         reasons: ["FLOW_NEW"],

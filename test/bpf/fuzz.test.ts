@@ -13,6 +13,7 @@ import {
   icmpError,
   icmpRedirect,
   type Packet,
+  sctp,
   tcp,
   text,
   udp,
@@ -63,6 +64,10 @@ function corpus(lab: Lab): Uint8Array[] {
     udp(40000, 53),
     udp(5353, 40000),
     udp(40000, 53, "", { checksum: "zero" }),
+    sctp(40000, 80, "init"),
+    sctp(40000, 80, "data"),
+    sctp(8080, 40000, "initAck"),
+    sctp(8080, 40000, "abort"),
   ];
   const options: Partial<Packet> = {
     options: Uint8Array.of(148, 4, 0, 0),
@@ -143,8 +148,9 @@ function judge(frame: Uint8Array, outcome: Outcome, what: string): void {
   // What came with a wrong sum may leave with one. A REJECT stands on the IP header's alone.
   const before = checksumProblems(frame).filter((p) => outcome.verdict === "pass" || p.startsWith("ip."));
   if (before.length > 0) return;
+  // A quoted CRC32c is left as it is while the ports that it covers change.
   const problems = checksumProblems(outcome.frame).filter(
-    (p) => outcome.verdict === "pass" || !p.includes(".inner."),
+    (p) => (outcome.verdict === "pass" || !p.includes(".inner.")) && !p.includes(".inner.sctp."),
   );
   if (problems.length === 0) return;
   assert.fail(
@@ -158,6 +164,7 @@ for (const family of [4, 6] as const) {
     await lab.reset();
     await web(lab);
     await dns(lab);
+    await web(lab, { protocol: "sctp" });
     await web(lab, { vip: "vip2", endpoints: [] });
     const frames = corpus(lab);
     const pick = random(SEED + family);

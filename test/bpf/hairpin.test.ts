@@ -9,7 +9,7 @@ import { TEST_CONFIG } from "./support/test-kernel.js";
 
 const bench = await openBench();
 
-const PORTS = { tcp: [80, 8080], udp: [53, 5353] } as const;
+const PORTS = { tcp: [80, 8080], udp: [53, 5353], sctp: [80, 8080] } as const;
 
 /** The backend asks its own Service: ingress, then egress back to it. Returns the masquerade port. */
 async function hairpin(lab: Lab, protocol: ProtocolName, sport: number): Promise<number> {
@@ -29,9 +29,9 @@ async function hairpin(lab: Lab, protocol: ProtocolName, sport: number): Promise
   return snat;
 }
 
-for (const protocol of ["tcp", "udp"] as const) {
+for (const protocol of ["tcp", "udp", "sctp"] as const) {
   const [port, backendPort] = PORTS[protocol];
-  const service = (lab: Lab) => (protocol === "tcp" ? web(lab) : dns(lab));
+  const service = (lab: Lab) => (protocol === "udp" ? dns(lab) : web(lab, { protocol }));
 
   twins(
     bench,

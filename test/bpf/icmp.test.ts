@@ -13,6 +13,7 @@ import {
   icmpRedirect,
   join,
   type Packet,
+  sctp,
   tcp,
   text,
   udp,
@@ -28,7 +29,7 @@ const bench = await openBench();
 async function flow(lab: Lab, protocol: ProtocolName, clientPort = 40000, peer = clientPort): Promise<void> {
   const service = await web(lab, { protocol });
   const rest = { cell: service.cells[0] ?? 0, service: service.index };
-  const seen = protocol === "tcp" ? "forward reply established" : "forward reply";
+  const seen = protocol === "udp" ? "forward reply" : "forward reply established";
   await lab.setNat(
     `IN ${protocol} client:${clientPort} > vip:80 => backend:8080, peer ${peer}, ${seen}`,
     rest,
@@ -39,8 +40,12 @@ async function flow(lab: Lab, protocol: ProtocolName, clientPort = 40000, peer =
   );
 }
 
-/** A packet of the flow in the middle of its life. */
+/**
+ * A packet of the flow in the middle of its life. Its CRC32c, if it has one, is the sender's: a CRC over all of a packet
+ * cannot be mended where a part of it is quoted, and the addressee of an error does not look at it.
+ */
 function payload(protocol: ProtocolName, sport: number, dport: number) {
+  if (protocol === "sctp") return sctp(sport, dport, "data", { checksum: 0x12345678 });
   return protocol === "tcp"
     ? tcp(sport, dport, "PA", { data: text("some data of odd length") })
     : udp(sport, dport, "some data of odd length");
@@ -49,7 +54,7 @@ function payload(protocol: ProtocolName, sport: number, dport: number) {
 /** Routers quote what they saw: a packet on its way, one hop older. */
 const onItsWay = { ttl: 63, tos: 0x10, id: 0x4321 } as const;
 
-for (const protocol of ["tcp", "udp"] as const) {
+for (const protocol of ["tcp", "udp", "sctp"] as const) {
   for (const name of ICMP_ERROR_NAMES) {
     const word = name === "too-big" ? 1400 : 0;
 

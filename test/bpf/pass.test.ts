@@ -45,7 +45,7 @@ twins(bench, "A tagged frame on an interface without that VLAN passes untouched"
 });
 
 for (const [name, protocol] of [
-  ["SCTP", 132],
+  ["DCCP", 33],
   ["GRE", 47],
   ["IPIP", 4],
   ["ESP", 50],

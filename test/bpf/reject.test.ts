@@ -10,7 +10,7 @@ import { capture, makeWire, removeWire } from "./support/wire.js";
 
 const bench = await openBench();
 
-for (const protocol of ["tcp", "udp"] as const) {
+for (const protocol of ["tcp", "udp", "sctp"] as const) {
   twins(
     bench,
     `A Service without endpoints answers ${protocol} with port unreachable from the VIP`,
@@ -75,7 +75,9 @@ for (const protocol of ["tcp", "udp"] as const) {
   );
 
   twins(bench, `A ${protocol} packet of another protocol's Service is rejected`, async (lab) => {
-    await web(lab, { protocol: protocol === "tcp" ? "udp" : "tcp" });
+    for (const other of ["tcp", "udp", "sctp"] as const) {
+      if (other !== protocol) await web(lab, { protocol: other });
+    }
     const packet = lab.packet("client", "vip", opening(protocol, 40000, 80));
     await lab.expect("ptl_pod_in", packet, {
       verdict: "redirect",

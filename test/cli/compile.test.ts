@@ -44,6 +44,40 @@ test("portolan compile -o json is one object with service ports and problems, an
   assert.equal(redis.key, "default/redis:redis/TCP");
 });
 
+test("portolan compile prints TCP, UDP and SCTP on one port as three Service ports (2.4)", async () => {
+  const path = file(
+    "protocols.yaml",
+    `apiVersion: v1
+kind: Service
+metadata: {name: dns, namespace: default}
+spec:
+  clusterIP: 10.96.0.53
+  ports:
+  - {name: tcp, protocol: TCP, port: 53, targetPort: 5301}
+  - {name: udp, protocol: UDP, port: 53, targetPort: 5302}
+  - {name: sctp, protocol: SCTP, port: 53, targetPort: 5303}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: dns-1, namespace: default, labels: {kubernetes.io/service-name: dns}}
+addressType: IPv4
+endpoints: [{addresses: [10.244.1.53]}]
+ports:
+- {name: tcp, protocol: TCP, port: 5301}
+- {name: udp, protocol: UDP, port: 5302}
+- {name: sctp, protocol: SCTP, port: 5303}
+`,
+  );
+  const { code, stdout, stderr } = await cli(["compile", "-f", path, "--node", "n1"]);
+  assert.deepEqual([code, stderr], [0, ""]);
+  const rows = stdout.trimEnd().split("\n").slice(1);
+  assert.deepEqual(rows.map((row) => row.split(/ +/).slice(1).join(" ")).sort(), [
+    "sctp SCTP ClusterIP 10.96.0.53:53 10.244.1.53:5303",
+    "tcp TCP ClusterIP 10.96.0.53:53 10.244.1.53:5301",
+    "udp UDP ClusterIP 10.96.0.53:53 10.244.1.53:5302",
+  ]);
+});
+
 test("portolan compile reads several files and stdin alike", async () => {
   const files = ["service.yaml", "pods.yaml"].map((name) => join(REPOSITORY, "examples/redis", name));
   const named = await cli(["compile", "-f", files[0] as string, "-f", files[1] as string, "--node", "n1"]);

@@ -16,7 +16,10 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -25,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -356,7 +360,7 @@ static const char *show(const struct end *end)
 }
 
 /* A socket stays in the namespace in which it was made, whatever its process does afterwards. */
-static int socket_in(const char *namespace, int af, int type)
+static int socket_in(const char *namespace, int af, int type, int protocol)
 {
 	char path[64];
 	int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -365,7 +369,7 @@ static int socket_in(const char *namespace, int af, int type)
 	snprintf(path, sizeof(path), "/run/netns/%s", namespace);
 	there = open(path, O_RDONLY | O_CLOEXEC);
 	if (home >= 0 && there >= 0 && setns(there, CLONE_NEWNET) == 0) {
-		made = socket(af, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		made = socket(af, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 		if (setns(home, CLONE_NEWNET) != 0)
 			abort(); /* everything after would be in the wrong place */
 	}
@@ -374,10 +378,10 @@ static int socket_in(const char *namespace, int af, int type)
 	return made;
 }
 
-static int bound_socket(const char *namespace, const char *address, int port, int type)
+static int bound_socket(const char *namespace, const char *address, int port, int type, int protocol)
 {
 	struct end end = end_of(address, port);
-	int fd = socket_in(namespace, end.family->af, type), yes = 1;
+	int fd = socket_in(namespace, end.family->af, type, protocol), yes = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 	if (fd < 0 || bind(fd, (void *)&end.address, end.length) != 0 ||
@@ -690,44 +694,50 @@ static const char *const GATEWAY[2] = { "10.244.1.1", "fd00:244:1::1" };
 
 enum { SERVICE_PORT = 80, BACKEND_PORT = 8080 };
 
-/* A connection from one pod; the listener must see `seen` as its source. Bytes go both ways. */
-static void check_tcp(const char *title, const char *from, int listener, struct end to, struct end seen)
+/* A connection (TCP or SCTP) from one pod; the listener must see `seen` as its source. Bytes go both ways. */
+static void check_stream(int protocol, const char *title, const char *from, int listener, struct end to, struct end seen)
 {
-	int client = socket_in(from, to.family->af, SOCK_STREAM), server = -1;
+	const char *name = protocol == IPPROTO_SCTP ? "SCTP" : "TCP";
+	int client = socket_in(from, to.family->af, SOCK_STREAM, protocol), server = -1;
 	int error = connect_to(client, &to);
 	const char *trouble;
 	struct end peer;
 
 	if (error) {
-		failed("%s TCP %s: connect to %s: %s", to.family->label, title, show(&to), strerror(error));
+		failed("%s %s %s: connect to %s: %s", to.family->label, name, title, show(&to), strerror(error));
 		goto out;
 	}
 	server = ready(listener, POLLIN) ? accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
 	if (server < 0) {
-		failed("%s TCP %s: the backend saw no connection", to.family->label, title);
+		failed("%s %s %s: the backend saw no connection", to.family->label, name, title);
 		goto out;
 	}
 	peer = peer_of(server, to.family);
 	if (!same_address(&peer, &seen)) {
-		failed("%s TCP %s: the backend saw %s instead of %s", to.family->label, title, show(&peer), show(&seen));
+		failed("%s %s %s: the backend saw %s instead of %s", to.family->label, name, title, show(&peer), show(&seen));
 		goto out;
 	}
 	trouble = bulk(client, server);
 	if (!trouble)
 		trouble = bulk(server, client);
 	if (trouble)
-		failed("%s TCP %s: %d bytes each way: %s", to.family->label, title, BULK_BYTES, trouble);
+		failed("%s %s %s: %d bytes each way: %s", to.family->label, name, title, BULK_BYTES, trouble);
 	else
-		passed("%s TCP %s: connected, %d bytes each way equal", to.family->label, title, BULK_BYTES);
+		passed("%s %s %s: connected, %d bytes each way equal", to.family->label, name, title, BULK_BYTES);
 out:
 	close(server);
 	close(client);
 }
 
+static void check_tcp(const char *title, const char *from, int listener, struct end to, struct end seen)
+{
+	check_stream(IPPROTO_TCP, title, from, listener, to, seen);
+}
+
 /* A datagram and its answer. The client's socket is connected: an answer from another address would not reach it. */
 static void check_udp(const char *title, const char *from, int server, struct end to, struct end seen)
 {
-	int client = socket_in(from, to.family->af, SOCK_DGRAM);
+	int client = socket_in(from, to.family->af, SOCK_DGRAM, 0);
 	struct end peer = { .family = to.family, .length = sizeof(peer.address) };
 	char text[64] = "";
 	ssize_t length;
@@ -756,7 +766,8 @@ out:
 
 static void check_refused(const char *title, struct end to)
 {
-	int tcp = socket_in("client", to.family->af, SOCK_STREAM), udp = socket_in("client", to.family->af, SOCK_DGRAM);
+	int tcp = socket_in("client", to.family->af, SOCK_STREAM, 0);
+	int udp = socket_in("client", to.family->af, SOCK_DGRAM, 0);
 	long long start = now_ms();
 	int error = connect_to(tcp, &to);
 
@@ -775,9 +786,9 @@ static void check_refused(const char *title, struct end to)
 	close(tcp);
 }
 
-/* Per pod of backends: TCP and UDP, per family. */
+/* Per pod of backends: one socket a protocol, per family. */
 struct servers {
-	int tcp[2], udp[2];
+	int tcp[2], udp[2], sctp[2];
 };
 
 static struct servers serve(const struct pod *pod)
@@ -785,15 +796,16 @@ static struct servers serve(const struct pod *pod)
 	struct servers made;
 
 	for (int f = 0; f < 2; f++) {
-		made.tcp[f] = bound_socket(pod->name, pod->address[f], BACKEND_PORT, SOCK_STREAM);
-		made.udp[f] = bound_socket(pod->name, pod->address[f], BACKEND_PORT, SOCK_DGRAM);
+		made.tcp[f] = bound_socket(pod->name, pod->address[f], BACKEND_PORT, SOCK_STREAM, 0);
+		made.udp[f] = bound_socket(pod->name, pod->address[f], BACKEND_PORT, SOCK_DGRAM, 0);
+		made.sctp[f] = bound_socket(pod->name, pod->address[f], BACKEND_PORT, SOCK_STREAM, IPPROTO_SCTP);
 	}
 	return made;
 }
 
 static void fill_maps(void)
 {
-	static const int protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	static const int protocols[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP };
 	__u32 index = 1;
 
 	put_interface("client", PTL_ROLE_POD, GATEWAY[0], GATEWAY[1]);
@@ -803,10 +815,115 @@ static void fill_maps(void)
 	for (int f = 0; f < 2; f++) {
 		struct end near = end_of(NEAR.address[f], BACKEND_PORT), far = end_of(FAR.address[f], BACKEND_PORT);
 
-		for (int p = 0; p < 2; p++) {
+		for (int p = 0; p < 3; p++) {
 			put_service(index++, protocols[p], end_of(VIP_NEAR[f], SERVICE_PORT), &near);
 			put_service(index++, protocols[p], end_of(VIP_FAR[f], SERVICE_PORT), &far);
 			put_service(index++, protocols[p], end_of(VIP_EMPTY[f], SERVICE_PORT), NULL);
+		}
+	}
+}
+
+/*
+ * Linux tells an SCTP socket of a port unreachable only if it asks for errors (IP_RECVERR); another one goes on sending
+ * INITs for a minute. That the error is taken for the INIT's own takes a quote up to the INIT's tag.
+ */
+static void check_refused_sctp(const char *title, struct end to)
+{
+	int fd = socket_in("client", to.family->af, SOCK_STREAM, IPPROTO_SCTP), yes = 1, error;
+	long long start = now_ms();
+
+	if (to.family == &V4)
+		error = setsockopt(fd, IPPROTO_IP, IP_RECVERR, &yes, sizeof(yes));
+	else
+		error = setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &yes, sizeof(yes));
+	error = error ? errno : connect_to(fd, &to);
+	if (error == ECONNREFUSED)
+		passed("%s SCTP %s: refused after %lld ms", to.family->label, title, now_ms() - start);
+	else
+		failed("%s SCTP %s: expected a refusal, got: %s", to.family->label, title, strerror(error));
+	close(fd);
+}
+
+/* Sets one offload of a link as `ethtool -K` does. `namespace`: NULL for the node's own. 0 or the errno. */
+static int set_offload(const char *namespace, const char *link, const char *feature, bool on)
+{
+	static struct {
+		struct ethtool_gstrings header;
+		char names[256][ETH_GSTRING_LEN];
+	} strings;
+	struct {
+		struct ethtool_sfeatures header;
+		struct ethtool_set_features_block blocks[256 / 32];
+	} change = { .header = { .cmd = ETHTOOL_SFEATURES } };
+	struct ifreq request = {};
+	int fd = namespace ? socket_in(namespace, AF_INET, SOCK_DGRAM, 0) : socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int error = ENOENT;
+
+	strncpy(request.ifr_name, link, sizeof(request.ifr_name) - 1);
+	strings.header = (struct ethtool_gstrings){ .cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES };
+	request.ifr_data = (void *)&strings;
+	if (ioctl(fd, SIOCETHTOOL, &request) != 0) {
+		error = errno;
+		close(fd);
+		return error;
+	}
+	for (__u32 i = 0; i < strings.header.len && i < 256; i++) {
+		if (strncmp(strings.names[i], feature, ETH_GSTRING_LEN) != 0)
+			continue;
+		change.header.size = (strings.header.len + 31) / 32;
+		change.blocks[i / 32].valid = 1u << i % 32;
+		change.blocks[i / 32].requested = on ? 1u << i % 32 : 0;
+		request.ifr_data = (void *)&change;
+		error = ioctl(fd, SIOCETHTOOL, &request) < 0 ? errno : 0;
+	}
+	close(fd);
+	return error;
+}
+
+/*
+ * Who makes SCTP's sums: with the offload of a veth nobody does, and the field is 0 all the way. Without it, the sender
+ * does, and the receiver checks what the programs made of the sum. In between, it is made after the programs.
+ */
+static const struct sums {
+	const char *title, *offloaded; /* the namespaces, and "host" for the links' outer ends, that leave sums to others */
+} SUMS[] = {
+	{ "sums left to the device", "client near far host" },
+	{ "sums made by the senders", "host" },
+	{ "sums made by the host's links", "client near far" },
+};
+
+static void check_sctp(const struct servers *near, const struct servers *far)
+{
+	static const char feature[] = "tx-checksum-sctp";
+	char title[128];
+
+	for (size_t i = 0; i < sizeof(SUMS) / sizeof(*SUMS); i++) {
+		int error = 0;
+
+		for (int l = 0; l < 3 && !error; l++) {
+			error = set_offload(LINKS[l], "eth0", feature, strstr(SUMS[i].offloaded, LINKS[l]));
+			if (!error)
+				error = set_offload(NULL, LINKS[l], feature, strstr(SUMS[i].offloaded, "host"));
+		}
+		if (error) {
+			failed("SCTP, %s: cannot set %s: %s", SUMS[i].title, feature, strerror(error));
+			continue;
+		}
+		for (int f = 0; f < 2; f++) {
+			struct end client = end_of(CLIENT.address[f], 0), gateway = end_of(GATEWAY[f], 0);
+			struct end vip_near = end_of(VIP_NEAR[f], SERVICE_PORT), vip_far = end_of(VIP_FAR[f], SERVICE_PORT);
+
+			snprintf(title, sizeof(title), "to a Service, backend on the same bridge, %s", SUMS[i].title);
+			check_stream(IPPROTO_SCTP, title, "client", near->sctp[f], vip_near, client);
+			snprintf(title, sizeof(title), "to a Service, backend behind another link, %s", SUMS[i].title);
+			check_stream(IPPROTO_SCTP, title, "client", far->sctp[f], vip_far, client);
+			snprintf(title, sizeof(title), "from a backend to itself through its Service, %s", SUMS[i].title);
+			check_stream(IPPROTO_SCTP, title, "near", near->sctp[f], vip_near, gateway);
+			/* a sum that is there is quoted as it is */
+			if (!strstr(SUMS[i].offloaded, "client"))
+				continue;
+			snprintf(title, sizeof(title), "to a Service without endpoints, %s", SUMS[i].title);
+			check_refused_sctp(title, end_of(VIP_EMPTY[f], SERVICE_PORT));
 		}
 	}
 }
@@ -828,6 +945,7 @@ static void check_traffic(void)
 		check_udp("from a backend to itself through its Service", "near", near.udp[f], vip_near, end_of(GATEWAY[f], 0));
 		check_refused("to a Service without endpoints", end_of(VIP_EMPTY[f], SERVICE_PORT));
 	}
+	check_sctp(&near, &far);
 }
 
 /* A dump of the whole map. Returns the number of entries, or -errno. */
@@ -877,9 +995,9 @@ static void check_flows(int flows_of_near)
 /* An agent's successor: the pinned maps are reused, the programs replaced, and a connection goes on through it all. */
 static void check_restart(void)
 {
-	int listener = bound_socket("near", NEAR.address[0], BACKEND_PORT + 1, SOCK_STREAM), server = -1;
+	int listener = bound_socket("near", NEAR.address[0], BACKEND_PORT + 1, SOCK_STREAM, 0), server = -1;
 	struct end vip = end_of(VIP_NEAR[0], SERVICE_PORT + 1), near = end_of(NEAR.address[0], BACKEND_PORT + 1);
-	int client = socket_in("client", AF_INET, SOCK_STREAM), error;
+	int client = socket_in("client", AF_INET, SOCK_STREAM, 0), error;
 	const char *broken;
 
 	memset(runs, 0, sizeof(runs));

@@ -36,3 +36,27 @@ export function pseudoHeader(src: Uint8Array, dst: Uint8Array, protocol: number,
 export function internetChecksum(...chunks: readonly Uint8Array[]): number {
   return ~onesComplementSum(...chunks) & 0xffff;
 }
+
+/** The Castagnoli polynomial without its highest term, as RFC 9260 appendix A writes it (not reflected). */
+const CASTAGNOLI = 0x1edc6f41;
+
+/**
+ * CRC32c (RFC 9260 appendix A): every bit of the finished packet goes through a long division, in the order in which it
+ * is sent, where the kernel programs only ever multiply a difference. SCTP writes the value least significant byte first.
+ */
+export function crc32c(data: Uint8Array): number {
+  let register = 0xffffffff;
+  for (const byte of data) {
+    for (let bit = 0; bit < 8; bit++) {
+      const carry = (register >>> 31) ^ ((byte >> bit) & 1);
+      register = ((register << 1) ^ (carry === 1 ? CASTAGNOLI : 0)) >>> 0;
+    }
+  }
+  return ~reverseBits(register) >>> 0;
+}
+
+function reverseBits(word: number): number {
+  let out = 0;
+  for (let bit = 0; bit < 32; bit++) out = (out << 1) | ((word >>> bit) & 1);
+  return out >>> 0;
+}

@@ -5,7 +5,7 @@
  */
 import { PROTOCOL } from "./packet.js";
 import { addressText, macText } from "./packet-address.js";
-import { internetChecksum, pseudoHeader } from "./packet-checksum.js";
+import { crc32c, internetChecksum, pseudoHeader } from "./packet-checksum.js";
 
 export interface Field {
   /** Dotted path, such as `ip.dst` or `icmp.inner.tcp.sport`. */
@@ -18,6 +18,8 @@ export interface Field {
 export interface ChecksumFinding {
   readonly name: string;
   readonly offset: number;
+  /** How many hexadecimal digits the field has. */
+  readonly digits: number;
   readonly found: number;
   readonly expected: number;
   readonly ok: boolean;
@@ -57,10 +59,10 @@ export function fieldText(dissection: Dissection, name: string): string {
 export function checksumProblems(frame: Uint8Array): string[] {
   return dissectFrame(frame)
     .checksums.filter((checksum) => !checksum.ok)
-    .map((c) => `${c.name} is 0x${hex16(c.found)} and should be 0x${hex16(c.expected)}`);
+    .map((c) => `${c.name} is 0x${hex(c.found, c.digits)} and should be 0x${hex(c.expected, c.digits)}`);
 }
 
-type TransportKind = "tcp" | "udp" | "icmp" | "icmp6";
+type TransportKind = "tcp" | "udp" | "sctp" | "icmp" | "icmp6";
 
 class Dissector implements Dissection {
   readonly fields: Field[] = [];
@@ -197,6 +199,7 @@ class Dissector implements Dissection {
         : pseudoHeader(addresses, this.#data.subarray(dst, dst + size), protocol, length);
     if (kind === "tcp") this.#tcp(`${prefix}tcp`, at, end, whole, pseudo);
     else if (kind === "udp") this.#udp(`${prefix}udp`, at, end, whole, pseudo);
+    else if (kind === "sctp") this.#sctp(`${prefix}sctp`, at, end, whole);
     else this.#icmp(`${prefix}icmp`, kind, at, end, whole, quoted, pseudo);
   }
 
@@ -231,6 +234,34 @@ class Dissector implements Dissection {
     if (whole && sum !== 0) this.#checksum(`${name}.checksum`, at + 6, pseudo(end - at), at, end, 0xffff);
   }
 
+  #sctp(name: string, at: number, end: number, whole: boolean): void {
+    this.#number(`${name}.sport`, at, 2);
+    this.#number(`${name}.dport`, at + 2, 2);
+    this.#number(`${name}.tag`, at + 4, 4);
+    if (end - at < 12) {
+      this.#raw(`${name}.data`, at + 8, end);
+      return;
+    }
+    const covered = this.#data.slice(at, end);
+    const found = new DataView(covered.buffer).getUint32(8, true);
+    this.#field(`${name}.checksum`, at + 8, 4, `0x${hex(found, 8)}`);
+    let from = at + 12;
+    for (let index = 0; end - from >= 4; index++) {
+      const length = Math.max(4, this.#u16(from + 2));
+      const stop = Math.min(end, from + Math.ceil(length / 4) * 4);
+      this.#field(`${name}.chunk${index}.type`, from, 1, String(this.#u8(from)));
+      this.#raw(`${name}.chunk${index}`, from + 1, stop);
+      from = stop;
+    }
+    this.#raw(`${name}.data`, from, end);
+    // Zero: the sum is still to be made.
+    if (!whole || found === 0) return;
+    covered.fill(0, 8, 12);
+    const expected = crc32c(covered);
+    const [offset, digits, ok] = [at + 8, 8, found === expected];
+    this.checksums.push({ name: `${name}.checksum`, offset, digits, found, expected, ok });
+  }
+
   #icmp(
     name: string,
     kind: TransportKind,
@@ -257,7 +288,7 @@ class Dissector implements Dissection {
     covered.set([0, 0], field - from);
     const expected = internetChecksum(pseudo, covered) || zeroAs;
     const found = this.#u16(field);
-    this.checksums.push({ name, offset: field, found, expected, ok: found === expected });
+    this.checksums.push({ name, offset: field, digits: 4, found, expected, ok: found === expected });
   }
 
   #field(name: string, offset: number, length: number, text: string): void {
@@ -297,6 +328,7 @@ class Dissector implements Dissection {
 const TRANSPORT: Readonly<Record<number, TransportKind>> = {
   [PROTOCOL.tcp]: "tcp",
   [PROTOCOL.udp]: "udp",
+  [PROTOCOL.sctp]: "sctp",
   [PROTOCOL.icmp]: "icmp",
   [PROTOCOL.icmp6]: "icmp6",
 };
@@ -317,5 +349,9 @@ function fragmentText(word: number): string {
 }
 
 function hex16(value: number): string {
-  return value.toString(16).padStart(4, "0");
+  return hex(value, 4);
+}
+
+function hex(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, "0");
 }

@@ -5,7 +5,7 @@
  * matters to it and a malformed packet is a well-formed one with one lie. The family follows from the addresses.
  */
 import { addressBytes, macBytes } from "./packet-address.js";
-import { internetChecksum, onesComplementSum, pseudoHeader } from "./packet-checksum.js";
+import { crc32c, internetChecksum, onesComplementSum, pseudoHeader } from "./packet-checksum.js";
 
 export const PROTOCOL = {
   hopByHop: 0,
@@ -55,6 +55,43 @@ export interface Udp {
   readonly length?: number;
 }
 
+/** Types of SCTP chunks (RFC 9260 section 3.2). */
+export const CHUNK = {
+  data: 0,
+  init: 1,
+  initAck: 2,
+  sack: 3,
+  heartbeat: 4,
+  abort: 6,
+  shutdown: 7,
+  shutdownAck: 8,
+  cookieEcho: 10,
+  cookieAck: 11,
+  shutdownComplete: 14,
+} as const;
+
+export type ChunkName = keyof typeof CHUNK;
+
+export interface Chunk {
+  readonly type: ChunkName | number;
+  readonly flags?: number;
+  /** What follows the chunk's header; padded with zeroes to a multiple of 4, which its length does not count. */
+  readonly value?: Uint8Array;
+}
+
+export interface Sctp {
+  readonly kind: "sctp";
+  readonly sport: number;
+  readonly dport: number;
+  /** The verification tag. */
+  readonly tag?: number;
+  readonly chunks: readonly Chunk[];
+  /** `full` is the CRC32c; there is no `partial` but `zero`; a number is its 32 bits as crc32c() gives them. */
+  readonly checksum?: Exclude<Checksum, "partial">;
+  /** The header and chunks are cut or padded with zeroes to this many bytes, and the checksum is made for that. */
+  readonly size?: number;
+}
+
 /** Any ICMP or ICMPv6 message: type, code, the 4 bytes after the checksum, and the rest. */
 export interface Icmp {
   readonly kind: "icmp";
@@ -71,7 +108,7 @@ export interface Raw {
   readonly data: Uint8Array;
 }
 
-export type Payload = Tcp | Udp | Icmp | Raw;
+export type Payload = Tcp | Udp | Sctp | Icmp | Raw;
 
 /** IPv6 extension headers. `esp` and `none` end the chain: what follows is opaque. */
 export type Extension =
@@ -126,6 +163,24 @@ export function tcp(sport: number, dport: number, flags = "S", more: Partial<Tcp
 export function udp(sport: number, dport: number, data = "datagram", more: Partial<Udp> = {}): Udp {
   return { kind: "udp", sport, dport, data: text(data), ...more };
 }
+
+/** An SCTP packet with one chunk, of the fields that its type needs at least. */
+export function sctp(sport: number, dport: number, type: ChunkName = "init", more: Partial<Sctp> = {}): Sctp {
+  const opens = type === "init";
+  const value = SCTP_VALUE[type] ?? bytes();
+  return { kind: "sctp", sport, dport, tag: opens ? 0 : 0x1a2b3c4d, chunks: [{ type, value }], ...more };
+}
+
+/** INIT: tag, window, 10 streams each way, first TSN. DATA: TSN, stream, number in it, protocol, and data. */
+const SCTP_VALUE: Readonly<Partial<Record<ChunkName, Uint8Array>>> = {
+  init: join(u32(0xdeadbeef), u32(106496), u16(10), u16(10), u32(7)),
+  initAck: join(u32(0xcafef00d), u32(106496), u16(10), u16(10), u32(9), u16(7), u16(8), u32(0x5eed)),
+  data: join(u32(7), u16(1), u16(2), u32(0), text("some data of odd length")),
+  sack: join(u32(7), u32(106496), u16(0), u16(0)),
+  heartbeat: join(u16(1), u16(8), u32(0x77)),
+  shutdown: u32(7),
+  cookieEcho: u32(0x5eed),
+};
 
 export function text(value: string): Uint8Array {
   return Uint8Array.from(Buffer.from(value, "utf8"));
@@ -325,6 +380,8 @@ function protocolOf(payload: Payload, family: 4 | 6): number {
       return PROTOCOL.tcp;
     case "udp":
       return PROTOCOL.udp;
+    case "sctp":
+      return PROTOCOL.sctp;
     case "icmp":
       return family === 6 ? PROTOCOL.icmp6 : PROTOCOL.icmp;
     case "raw":
@@ -338,6 +395,8 @@ function buildPayload(payload: Payload, src: Uint8Array, dst: Uint8Array): Uint8
       return buildTcp(payload, src, dst);
     case "udp":
       return buildUdp(payload, src, dst);
+    case "sctp":
+      return buildSctp(payload);
     case "icmp":
       return buildIcmp(payload, src, dst);
     case "raw":
@@ -375,6 +434,21 @@ function buildUdp(datagram: Udp, src: Uint8Array, dst: Uint8Array): Uint8Array {
   // RFC 768: a computed sum of zero is sent as all ones, since zero means "none".
   const computed = (datagram.checksum ?? "full") === "full";
   if (computed && out[6] === 0 && out[7] === 0) out.set([0xff, 0xff], 6);
+  return out;
+}
+
+function buildSctp(packet: Sctp): Uint8Array {
+  const chunks = packet.chunks.map(({ type, flags = 0, value = bytes() }) => {
+    const number = typeof type === "number" ? type : CHUNK[type];
+    return padTo(join(bytes(number, flags), u16(4 + value.length), value), 4);
+  });
+  const whole = join(u16(packet.sport), u16(packet.dport), u32(packet.tag ?? 0), u32(0), ...chunks);
+  const out = new Uint8Array(packet.size ?? whole.length);
+  out.set(whole.subarray(0, out.length));
+  if (out.length < 12) return out;
+  const checksum = packet.checksum ?? "full";
+  const value = checksum === "full" ? crc32c(out) : checksum === "zero" ? 0 : checksum;
+  new DataView(out.buffer).setUint32(8, value, true);
   return out;
 }
 

@@ -39,7 +39,7 @@ import { openTestKernel, type ProgramName } from "./test-kernel.js";
 
 export type ReasonName = Exclude<keyof typeof Reason, "COUNT">;
 export type Verdict = "pass" | "drop" | "redirect";
-export type ProtocolName = "tcp" | "udp";
+export type ProtocolName = "tcp" | "udp" | "sctp";
 
 const VERDICTS: ReadonlyMap<number, Verdict> = new Map([
   [-1, "pass"],
@@ -47,7 +47,11 @@ const VERDICTS: ReadonlyMap<number, Verdict> = new Map([
   [7, "redirect"],
 ]);
 
-export const PROTOCOL_NUMBER: Readonly<Record<ProtocolName, number>> = { tcp: 6, udp: 17 };
+export const PROTOCOL_NUMBER: Readonly<Record<ProtocolName, number>> = {
+  tcp: 6,
+  udp: 17,
+  sctp: 132,
+};
 
 /** The interface that test packets come in by and leave by: the loopback of the test's namespace, which is down. */
 export const IFINDEX = 1;

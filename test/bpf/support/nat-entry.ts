@@ -27,6 +27,7 @@ export interface NatEntry {
 const PROTOCOLS: readonly (readonly [string, number])[] = [
   ["tcp", 6],
   ["udp", 17],
+  ["sctp", 132],
 ];
 
 const STATES: readonly (readonly [string, number])[] = [

@@ -3,7 +3,7 @@
 import { buildFrame, icmpError, type Packet } from "../../support/packet.js";
 
 /** What is quoted of a transport header. */
-const QUOTED = { tcp: 20, udp: 8, icmp: 8, raw: 0 } as const;
+const QUOTED = { tcp: 20, udp: 8, sctp: 20, icmp: 8, raw: 0 } as const;
 
 /**
  * ICMP or ICMPv6 port unreachable from the address that was asked, back to the asker over the same wire: it quotes the

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Services and flows that many packet tests start from. */
-import { type Tcp, tcp, type Udp, udp } from "../../support/packet.js";
+import { type Sctp, sctp, type Tcp, tcp, type Udp, udp } from "../../support/packet.js";
 import type { Host } from "./addresses.js";
 import type { Lab, ProtocolName, Service, ServiceSpec } from "./lab.js";
 
@@ -16,13 +16,15 @@ export function dns(lab: Lab, more: Partial<ServiceSpec> = {}): Promise<Service>
   return lab.service({ vip: "vip", port: 53, protocol: "udp", endpoints, ...more });
 }
 
-/** A first packet: a SYN or a datagram. */
-export function opening(protocol: ProtocolName, sport: number, dport: number): Tcp | Udp {
+/** A first packet: a SYN, an INIT or a datagram. */
+export function opening(protocol: ProtocolName, sport: number, dport: number): Tcp | Udp | Sctp {
+  if (protocol === "sctp") return sctp(sport, dport, "init");
   return protocol === "tcp" ? tcp(sport, dport, "S") : udp(sport, dport);
 }
 
-/** An answer to it: a SYN-ACK or a datagram. */
-export function answer(protocol: ProtocolName, sport: number, dport: number): Tcp | Udp {
+/** An answer to it: a SYN-ACK, an INIT ACK or a datagram. */
+export function answer(protocol: ProtocolName, sport: number, dport: number): Tcp | Udp | Sctp {
+  if (protocol === "sctp") return sctp(sport, dport, "initAck");
   return protocol === "tcp" ? tcp(sport, dport, "SA") : udp(sport, dport, "answer");
 }
 

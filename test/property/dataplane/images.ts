@@ -8,7 +8,7 @@ import type {
   Image,
   ServicePortImage,
 } from "../../../src/image/types.js";
-import { type Family, type IpAddress, parseIp } from "../../../src/net/ip.js";
+import { type Family, type IpAddress, type Protocol, parseIp } from "../../../src/net/ip.js";
 
 export function ip(text: string): IpAddress {
   const address = parseIp(text);
@@ -54,7 +54,7 @@ export const portSpec: fc.Arbitrary<PortSpec> = fc.record({
   second: fc.boolean(),
 });
 
-const protocolOf = (port: number): "TCP" | "UDP" => (port % 3 === 2 ? "UDP" : "TCP");
+const protocolOf = (port: number): Protocol => (["TCP", "SCTP", "UDP"] as const)[port % 3] ?? "TCP";
 
 export function portImage(port: number, spec: PortSpec, taken: Set<string>): ServicePortImage {
   const protocol = protocolOf(port);

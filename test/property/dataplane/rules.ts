@@ -186,7 +186,10 @@ export function assertExactly(kernel: MemoryKernel, image: Image): void {
   const names = new Map<number, string>();
   for (const [key, value] of kernel.entries("services")) {
     const { namespaceName, name, protocol } = serviceNameCodec.decode(value);
-    names.set(readU32(key), `${namespaceName}/${name}/${protocol === 6 ? "TCP" : "UDP"}`);
+    names.set(
+      readU32(key),
+      `${namespaceName}/${name}/${Object.entries(PROTOCOLS).find(([, number]) => number === protocol)?.[0]}`,
+    );
   }
   assert.deepEqual([...names.values()].sort(), wanted.names.sort(), "names");
   const cells: string[] = [];

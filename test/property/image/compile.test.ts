@@ -20,7 +20,7 @@ const V6 = ["fd00:96::1", "fd00:96::2"].map(ip);
 
 const port = fc.record({
   name: fc.constantFrom("x", "y"),
-  protocol: fc.constantFrom("TCP" as const, "UDP" as const),
+  protocol: fc.constantFrom("TCP" as const, "UDP" as const, "SCTP" as const),
   port: fc.constantFrom(80, 81),
   nodePort: fc.constantFrom(0, 30_000),
 });
@@ -58,6 +58,7 @@ const sliceOf = (name: string): fc.Arbitrary<EndpointSlice> =>
           ports: [
             { name: "x", protocol: "TCP", port: number },
             { name: "y", protocol: "UDP", port: number },
+            { name: "y", protocol: "SCTP", port: number },
           ],
         },
       ),

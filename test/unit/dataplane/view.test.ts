@@ -130,6 +130,35 @@ test("backendsView() tells who is offered to new flows, and the counts of each c
   );
 });
 
+test("servicesView() shows three protocols on one address and port as three Service ports (2.4)", async () => {
+  const kernel = new MemoryKernel({ maxEntries: { backends4: 50, backends6: 50, slots4: 50, slots6: 50 } });
+  const port = bigPort(0, 1);
+  const ports = (["SCTP", "TCP", "UDP"] as const).map((protocol, i) => ({
+    ...port,
+    protocol,
+    key: `default/service-0:http/${protocol}`,
+    backends: port.backends.map((backend) => ({ ...backend, port: 5300 + i })),
+  }));
+  const result = await new Reconciler({ kernel }).sync(imageOf(ports));
+  assert.deepEqual([result.failure, result.refused], [null, []]);
+
+  const { keys, count } = await kernel.dump("frontends4");
+  const { addrPort } = FAMILY_CODECS[4];
+  const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
+  const numbers = Array.from({ length: count }, (_, i) => {
+    return addrPort.decodeFrom(view, i * addrPort.size).protocol;
+  });
+  assert.deepEqual(
+    numbers.sort((a, b) => a - b),
+    [6, 17, 132],
+  );
+  const rows = servicesView(await readTables(kernel));
+  assert.deepEqual(
+    rows.map(({ service, internal }) => [serviceKey(service), internal.backends.map(({ port: to }) => to)]),
+    ports.map(({ key }, i) => [key, [5300 + i]]),
+  );
+});
+
 interface Entry {
   readonly protocol?: number;
   readonly state: number;
@@ -199,13 +228,24 @@ const LIVES: readonly (Entry & { readonly is: string })[] = [
   { protocol: 17, state: S.SEEN_FORWARD, age: 19, is: "opening" },
   { protocol: 17, state: S.SEEN_FORWARD, age: 20, is: "dead" },
   { protocol: 17, state: S.SEEN_FORWARD | S.SEEN_REPLY, age: 119, is: "established" },
+  { protocol: 132, state: S.SEEN_FORWARD, age: 29, is: "opening" },
+  { protocol: 132, state: S.SEEN_FORWARD, age: 30, is: "dead" },
+  { protocol: 132, state: OPEN, age: 999, is: "established" },
+  { protocol: 132, state: OPEN | S.RST_FORWARD, age: 4, is: "closed" },
+  { protocol: 132, state: OPEN | S.RST_FORWARD, age: 5, is: "dead" },
 ];
+const PROTOCOL_NAMES = new Map([
+  [6, "TCP"],
+  [17, "UDP"],
+  [132, "SCTP"],
+]);
 for (const { is, ...entry } of LIVES) {
-  test(`readFlows() calls ${entry.protocol === 17 ? "UDP" : "TCP"} state ${entry.state} of age ${entry.age} ${is}, as the programs do`, async () => {
+  test(`readFlows() calls ${PROTOCOL_NAMES.get(entry.protocol ?? 6)} state ${entry.state} of age ${entry.age} ${is}, as the programs do`, async () => {
     const kernel = await loaded();
     await withFlow(kernel, entry);
     const [flow] = await flowsOf(kernel);
     assert.equal(flow?.state, is);
+    assert.equal(flow.protocol, PROTOCOL_NAMES.get(entry.protocol ?? 6));
     assert.equal(flow.live, is !== "dead");
   });
 }

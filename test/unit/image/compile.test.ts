@@ -74,6 +74,22 @@ test("compile() keeps ports of one number and two protocols apart (2.4)", () => 
   ]);
 });
 
+test("compile() serves one port with three protocols from three sets of backends (2.4)", () => {
+  const ports = (["TCP", "UDP", "SCTP"] as const).map((protocol) => {
+    return { name: protocol.toLowerCase(), protocol, port: 53, nodePort: 0 };
+  });
+  const targets = ports.map(({ name, protocol }, i) => ({ name, protocol, port: 5301 + i }));
+  const image = compile(
+    snapshot([service("dns", { ports })], [slice("dns", [endpoint("10.0.0.1")], { ports: targets })]),
+  );
+  assert.deepEqual(imageLines(image), [
+    "10.96.0.1:53/SCTP ClusterIP default/dns:sctp -> 10.0.0.1:5303",
+    "10.96.0.1:53/TCP ClusterIP default/dns:tcp -> 10.0.0.1:5301",
+    "10.96.0.1:53/UDP ClusterIP default/dns:udp -> 10.0.0.1:5302",
+  ]);
+  assert.deepEqual(image.problems, []);
+});
+
 const CONFLICTS = [
   [
     "the older one",

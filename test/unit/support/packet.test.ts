@@ -14,11 +14,12 @@ import {
   icmpRedirect,
   neighbourSolicitation,
   type Packet,
+  sctp,
   tcp,
   text,
   udp,
 } from "../../support/packet.js";
-import { onesComplementSum } from "../../support/packet-checksum.js";
+import { crc32c, onesComplementSum } from "../../support/packet-checksum.js";
 import { diffFrames } from "../../support/packet-diff.js";
 import { checksumProblems, dissectFrame, fieldText } from "../../support/packet-dissect.js";
 
@@ -39,6 +40,8 @@ const SAMPLES: readonly (readonly [string, Packet])[] = [V4, V6].flatMap((ends) 
     one("udp", { payload: udp(40000, 9999) }),
     one("udp in a tagged frame", { payload: udp(40000, 9999), vlan: 7 }),
     one("udp with padding behind it", { payload: udp(1, 2, "x"), trailer: new Uint8Array(9) }),
+    one("sctp init", { payload: sctp(40000, 3868, "init") }),
+    one("sctp data of odd length", { payload: sctp(40000, 3868, "data") }),
     one("echo", { payload: echo(v6 ? 6 : 4) }),
     one("redirect", { payload: icmpRedirect(ends.src, inner) }),
     ...ICMP_ERROR_NAMES.map((name) => one(name, { payload: icmpError(name, inner, { word: 1400 }) })),
@@ -100,6 +103,25 @@ test("buildFrame() writes a partial checksum as the folded pseudo-header sum", (
 
 test("onesComplementSum() agrees with the worked example of RFC 1071", () => {
   assert.equal(onesComplementSum(bytes(0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7)), 0xddf2);
+});
+
+test("crc32c() agrees with published vectors", () => {
+  // The check value of CRC-32C in catalogues of CRCs, and the examples of RFC 3720 appendix B.4.
+  assert.equal(crc32c(text("123456789")), 0xe3069283);
+  assert.equal(crc32c(new Uint8Array(32)), 0x8a9136aa);
+  assert.equal(crc32c(new Uint8Array(32).fill(0xff)), 0x62a8ab43);
+  assert.equal(crc32c(Uint8Array.from({ length: 32 }, (_, i) => i)), 0x46dd794e);
+  assert.equal(crc32c(bytes()), 0);
+});
+
+test("buildFrame() writes SCTP's checksum least significant byte first, as RFC 9260 appendix A has it", () => {
+  const frame = buildFrame({ ...V4, payload: sctp(1, 2, "abort", { tag: 3 }) });
+  const packet = Buffer.from(frame.subarray(34));
+  assert.equal(packet.toString("hex", 0, 8), "0001000200000003");
+  assert.equal(packet.toString("hex", 12), "06000004");
+  const found = packet.readUInt32LE(8);
+  packet.fill(0, 8, 12);
+  assert.equal(found, crc32c(packet));
 });
 
 test("buildFrame() sends a computed UDP checksum of zero as all ones", () => {

@@ -14,7 +14,7 @@ export function flowsCommand(): Command {
   return describe({
     name: "flows",
     summary: "the translated flows in this node's maps",
-    description: `Reads the pinned maps. One line for each flow from a client to a Service: the backend it has, its TCP state, and how
+    description: `Reads the pinned maps. One line for each flow from a client to a Service: the backend it has, its state, and how
 long ago its last packet was seen (to the second). A dead flow counts as absent everywhere and may be taken over.`,
     examples: [
       { line: "portolan flows --service redis", does: "those of one Service" },
