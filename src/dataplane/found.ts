@@ -7,9 +7,10 @@ import { BackendFlag, Empty } from "../abi/enums.gen.js";
 import { decodeChoice } from "../abi/hash.js";
 import { frontendCodec, serviceNameCodec } from "../abi/layout.gen.js";
 import type { BackendImage, ChoiceImage, FrontendImage, Image, ServicePortImage } from "../image/types.js";
-import { compareIp, type Family, type IpAddress, ipFromBytes, type Protocol } from "../net/ip.js";
+import { compareIp, type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
+import { protocolOfNumber } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
-import { bytesOf, FAMILIES, LAYOUTS, PROTOCOL_NUMBERS } from "./keys.js";
+import { bytesOf, FAMILIES, LAYOUTS } from "./keys.js";
 import type { FamilyPort, FamilyState, PortState, State } from "./state.js";
 
 const STRIDE = 32;
@@ -30,7 +31,7 @@ export function* foundImage(state: State): Sliced<Image> {
 function portImage(state: State, port: PortState): ServicePortImage | null {
   if (port.name === null) return null;
   const { namespaceName, name, portName, protocol } = serviceNameCodec.decode(bytesOf(port.name));
-  const protocolName = protocolOf(protocol);
+  const protocolName = protocolOfNumber(protocol);
   if (protocolName === null) return null;
   const backends: BackendImage[] = [];
   const frontends: FrontendImage[] = [];
@@ -58,11 +59,6 @@ function portImage(state: State, port: PortState): ServicePortImage | null {
     frontends,
     affinitySeconds,
   };
-}
-
-function protocolOf(number: number): Protocol | null {
-  for (const [name, value] of Object.entries(PROTOCOL_NUMBERS)) if (value === number) return name as Protocol;
-  return null;
 }
 
 /** Returns the place of each cell among the backends. */

@@ -13,12 +13,10 @@ import {
   serviceNameCodec,
 } from "../abi/layout.gen.js";
 import type { ServicePortImage } from "../image/types.js";
-import { type Family, ipFromBytes, type Protocol } from "../net/ip.js";
+import { type Family, ipFromBytes } from "../net/ip.js";
+import { protocolNumber } from "../net/port.js";
 
 export const FAMILIES: readonly Family[] = [4, 6];
-
-/** IPPROTO_* by name. */
-export const PROTOCOL_NUMBERS: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
 
 export interface FamilyLayout {
   /** Bytes of an address. */
@@ -118,7 +116,7 @@ export function nameText(
     namespaceName: port.namespace,
     name: port.name,
     portName: storedPortName(port.portName),
-    protocol: PROTOCOL_NUMBERS[port.protocol],
+    protocol: protocolNumber(port.protocol),
   });
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }

@@ -7,9 +7,10 @@
 import { changedKeys } from "../image/changes.js";
 import type { Image, ServicePortImage } from "../image/types.js";
 import type { Family } from "../net/ip.js";
+import { protocolNumber } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
 import { Emission, type Plan } from "./emit.js";
-import { addrPortName, addrPortText, FAMILIES, nameText, PROTOCOL_NUMBERS } from "./keys.js";
+import { addrPortName, addrPortText, FAMILIES, nameText } from "./keys.js";
 import { isRefusal, type PreparedFamily, prepareFamily } from "./prepare.js";
 import { frontendTaken, mapFull, type Refusal } from "./refusal.js";
 import { emptyPort, type PortState, type State } from "./state.js";
@@ -125,7 +126,7 @@ function inOrder(changes: readonly Change[]): readonly Change[] {
 /** The name of an index was lost: its frontends tell whose it is, and the cells keep serving the flows they have. */
 function adopt(state: State, image: ServicePortImage, name: string): PortState | null {
   if (state.strays.size === 0) return null;
-  const protocol = PROTOCOL_NUMBERS[image.protocol];
+  const protocol = protocolNumber(image.protocol);
   for (const { address, port } of image.frontends) {
     const key = addrPortText(address.family, address.bytes, port, protocol);
     const owner = state.families[address.family].owners.get(key);

@@ -7,8 +7,9 @@ import { BackendFlag } from "../abi/enums.gen.js";
 import { choiceTag, encodeChoice, encodeEmptyChoice, MAX_CHOICE_COUNT } from "../abi/hash.js";
 import type { SlotRange } from "../diff/range-allocator.js";
 import type { BackendImage, ChoiceImage, FrontendImage, ServicePortImage } from "../image/types.js";
+import { protocolNumber } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
-import { addressText, addrPortText, bytesOf, frontendText, LAYOUTS, PROTOCOL_NUMBERS } from "./keys.js";
+import { addressText, addrPortText, bytesOf, frontendText, LAYOUTS } from "./keys.js";
 import { mapFull, type Refusal, tooManyBackends } from "./refusal.js";
 import { type FamilyPort, type FamilyState, setText } from "./state.js";
 
@@ -93,7 +94,7 @@ class Draft {
     this.#before = before;
     this.#index = index;
     this.#image = image;
-    this.#protocol = PROTOCOL_NUMBERS[image.protocol];
+    this.#protocol = protocolNumber(image.protocol);
     this.#missingBefore = state.mirror.addresses.missing;
   }
 

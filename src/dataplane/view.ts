@@ -38,7 +38,8 @@ import {
 import type { MapName } from "../abi/maps.gen.js";
 import type { KernelMaps } from "../native/kernel.js";
 import { type Family, ipFromBytes, type Protocol } from "../net/ip.js";
-import { FAMILIES, PROTOCOL_NUMBERS } from "./keys.js";
+import { protocolNumber, protocolOfNumber } from "../net/port.js";
+import { FAMILIES } from "./keys.js";
 
 export interface ServiceId {
   /** Service index; names are empty when the index has none. */
@@ -141,12 +142,8 @@ export interface Tables {
 
 const NO_TRAFFIC: Traffic = { flows: 0n, packets: 0n, bytes: 0n };
 
-const PROTOCOLS: ReadonlyMap<number, Protocol> = new Map(
-  Object.entries(PROTOCOL_NUMBERS).map(([name, number]) => [number, name as Protocol]),
-);
-
 function protocolName(protocol: number): Protocol | "" {
-  return PROTOCOLS.get(protocol) ?? "";
+  return protocolOfNumber(protocol) ?? "";
 }
 
 /** "namespace/name:port/PROTOCOL", as ServicePortImage.key; "#12" for an index without a name. */
@@ -450,7 +447,7 @@ const RSTS = NatState.RST_FORWARD | NatState.RST_REPLY;
 
 /** The same decision as ptl_nat_live() in bpf/lib/common.bpf.h. */
 function phaseOf(protocol: number, state: number): Phase {
-  if (protocol === PROTOCOL_NUMBERS.UDP) {
+  if (protocol === protocolNumber("UDP")) {
     return state & NatState.SEEN_REPLY
       ? { state: "established", timeout: "timeoutUdpReplied" }
       : { state: "opening", timeout: "timeoutUdpUnreplied" };

@@ -3,7 +3,24 @@ import type { MapName } from "../../../abi/maps.gen.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { nodeName } from "../../node-name.js";
-import type { AgentOptions } from "./index.js";
+
+/** The agent's options as commander gives them. */
+export interface AgentOptions {
+  readonly manifests: readonly string[];
+  readonly hostnameOverride?: string;
+  readonly devices?: readonly string[];
+  readonly podInterfaces?: readonly string[];
+  readonly attach: "auto" | "tcx" | "clsact";
+  readonly cgroupRoot?: string;
+  readonly snatPorts?: string;
+  readonly maxServices?: number;
+  readonly maxFrontends?: number;
+  readonly maxBackends?: number;
+  readonly maxSlots?: number;
+  readonly maxNat?: number;
+  readonly auditInterval: number;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+}
 
 /** Sizes by map: those of one family hold for both. */
 function maxEntries(options: AgentOptions, serviceBase: number): Partial<Record<MapName, number>> {

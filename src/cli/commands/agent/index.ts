@@ -1,24 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Command, Option } from "commander";
 import { describe, integerOption, listOption, repeatedOption, run } from "../../command.js";
-
-/** The agent's options as commander gives them. */
-export interface AgentOptions {
-  readonly manifests: readonly string[];
-  readonly hostnameOverride?: string;
-  readonly devices?: readonly string[];
-  readonly podInterfaces?: readonly string[];
-  readonly attach: "auto" | "tcx" | "clsact";
-  readonly cgroupRoot?: string;
-  readonly snatPorts?: string;
-  readonly maxServices?: number;
-  readonly maxFrontends?: number;
-  readonly maxBackends?: number;
-  readonly maxSlots?: number;
-  readonly maxNat?: number;
-  readonly auditInterval: number;
-  readonly logLevel: "debug" | "info" | "warn" | "error";
-}
+import type { AgentOptions } from "./handler.js";
 
 const size = (flags: string, what: string): Option =>
   new Option(flags, `${what} (a changed size needs \`portolan cleanup\` first)`).argParser(

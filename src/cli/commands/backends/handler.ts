@@ -5,7 +5,10 @@ import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import { bytesText, type Column } from "../../output.js";
 import { isService, peerText, serviceJson, serviceName, trafficJson } from "../../service-text.js";
-import type { BackendOptions } from "./index.js";
+
+export interface BackendOptions {
+  readonly service?: string;
+}
 
 const COLUMNS: readonly Column<BackendRow>[] = [
   { header: "SERVICE", value: ({ service }) => serviceName(service) },

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, run } from "../../command.js";
-
-export interface BackendOptions {
-  readonly service?: string;
-}
+import type { BackendOptions } from "./handler.js";
 
 export function backendsCommand(): Command {
   return describe({

@@ -6,7 +6,11 @@ import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { nodeName } from "../../node-name.js";
 import type { Column } from "../../output.js";
-import type { CompileOptions } from "./index.js";
+
+export interface CompileOptions {
+  readonly file: readonly string[];
+  readonly node?: string;
+}
 
 /** One line of the table: a Service address, and what new flows to it are given. */
 interface Row {

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, repeatedOption, run } from "../../command.js";
-
-export interface CompileOptions {
-  readonly file: readonly string[];
-  readonly node?: string;
-}
+import type { CompileOptions } from "./handler.js";
 
 export function compileCommand(): Command {
   return describe({

@@ -3,7 +3,10 @@ import { fileURLToPath } from "node:url";
 import { AppError } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
-import type { DemoOptions } from "./index.js";
+
+export interface DemoOptions {
+  readonly keep?: true;
+}
 
 /** Runs the demonstration. Ctrl-C ends it in good order; a second one at once. */
 export const demo: Handler<DemoOptions> = async (options) => {

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, run } from "../../command.js";
-
-export interface DemoOptions {
-  readonly keep?: true;
-}
+import type { DemoOptions } from "./handler.js";
 
 export function demoCommand(): Command {
   return describe({

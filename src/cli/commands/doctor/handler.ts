@@ -6,7 +6,10 @@ import { errorMessage } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import type { Colors } from "../../output.js";
-import type { DoctorOptions } from "./index.js";
+
+export interface DoctorOptions {
+  readonly snatPorts?: string;
+}
 
 interface LibraryAnswer extends LinkSnapshot {
   readonly missingFeatures: readonly string[] | null;

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, run } from "../../command.js";
-
-export interface DoctorOptions {
-  readonly snatPorts?: string;
-}
+import type { DoctorOptions } from "./handler.js";
 
 export function doctorCommand(): Command {
   return describe({

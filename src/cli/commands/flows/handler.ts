@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type FlowRow, readFlows, readTables } from "../../../dataplane/view.js";
+import { type FlowRow, type FlowState, readFlows, readTables } from "../../../dataplane/view.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import type { Column } from "../../output.js";
 import { isService, peerText, serviceJson, serviceName } from "../../service-text.js";
-import type { FlowOptions } from "./index.js";
+
+export interface FlowOptions {
+  readonly service?: string;
+  readonly state?: FlowState;
+}
 
 const COLUMNS: readonly Column<FlowRow>[] = [
   { header: "PROTOCOL", value: ({ protocol }) => protocol },

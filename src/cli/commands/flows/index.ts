@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Command, Option } from "commander";
+import type { FlowState } from "../../../dataplane/view.js";
 import { describe, run } from "../../command.js";
+import type { FlowOptions } from "./handler.js";
 
-export const FLOW_STATES = ["opening", "established", "closing", "closed", "dead"] as const;
-export type FlowState = (typeof FLOW_STATES)[number];
-
-export interface FlowOptions {
-  readonly service?: string;
-  readonly state?: FlowState;
-}
+const FLOW_STATES: readonly FlowState[] = ["opening", "established", "closing", "closed", "dead"];
 
 export function flowsCommand(): Command {
   return describe({

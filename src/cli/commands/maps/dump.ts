@@ -6,7 +6,10 @@ import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import { type Column, jsonText } from "../../output.js";
 import { type DecodedEntry, decodeEntries, plainText } from "./decode.js";
-import type { DumpOptions } from "./index.js";
+
+export interface DumpOptions {
+  readonly limit?: number;
+}
 
 const COLUMNS: readonly Column<DecodedEntry>[] = [
   { header: "KEY", value: ({ key }) => plainText(key) },

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, integerOption, run } from "../../command.js";
-
-export interface DumpOptions {
-  readonly limit?: number;
-}
+import type { DumpOptions } from "./dump.js";
 
 function dumpCommand(): Command {
   return describe({
