@@ -148,32 +148,37 @@ void exchange_udp(int fd, const union address *dst, long payload, int timeout_ms
 	free(sent);
 }
 
-static void reply_exchange(const struct command *cmd, const struct exchange *x, int fd)
+static void fill_exchange(struct reply *r, const struct command *cmd, const struct exchange *x, int fd)
 {
-	struct reply r;
 	union address self;
 	socklen_t len = sizeof(self);
-	reply_open(&r, cmd, x->stage == NULL);
+	reply_open(r, cmd, x->stage == NULL);
 	if (x->stage) {
-		reply_text(&r, "stage", x->stage);
-		reply_text(&r, "errno", errno_name(x->err));
+		reply_text(r, "stage", x->stage);
+		reply_text(r, "errno", errno_name(x->err));
 	} else {
-		reply_text(&r, "who", x->who);
-		reply_text(&r, "seen", x->seen);
-		reply_num(&r, "seenPort", x->seen_port);
+		reply_text(r, "who", x->who);
+		reply_text(r, "seen", x->seen);
+		reply_num(r, "seenPort", x->seen_port);
 		if (x->from[0]) {
-			reply_text(&r, "from", x->from);
-			reply_num(&r, "fromPort", x->from_port);
+			reply_text(r, "from", x->from);
+			reply_num(r, "fromPort", x->from_port);
 		}
 	}
-	reply_num(&r, "us", x->us);
+	reply_num(r, "us", x->us);
 	if (fd >= 0 && getsockname(fd, &self.sa, &len) == 0) {
 		char ip[INET6_ADDRSTRLEN];
 		int port;
 		address_show(&self, ip, &port);
-		reply_text(&r, "local", ip);
-		reply_num(&r, "localPort", port);
+		reply_text(r, "local", ip);
+		reply_num(r, "localPort", port);
 	}
+}
+
+static void reply_exchange(const struct command *cmd, const struct exchange *x, int fd)
+{
+	struct reply r;
+	fill_exchange(&r, cmd, x, fd);
 	reply_send(&r);
 }
 
@@ -225,9 +230,12 @@ void cmd_connect(struct command *cmd)
 			exchange_udp(fd, arg_num(cmd, "connected", 0) ? NULL : &dst, arg_num(cmd, "payload", 0), timeout, &x);
 	}
 	x.us = now_us() - start;
-	reply_exchange(cmd, &x, fd);
+	struct reply r;
+	fill_exchange(&r, cmd, &x, fd);
+	/* who has read the reply may use the port again: it must be free by then */
 	if (fd >= 0)
 		shut(fd, arg_num(cmd, "rst", 0));
+	reply_send(&r);
 }
 
 /* open handle= ...: as connect, but the socket is kept and nothing is asked yet */
