@@ -18,7 +18,7 @@ static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, cons
 /*
  * Looks for a source port by which the replies can be told apart from every other flow's: sets value's port (`in`: the
  * one IN writes into the client's packets, peer_port; otherwise the one OUT does) and *reply_key. NAT_TAKEN: none found.
- * (Inserting would belong into the loop, but costs the verifiers of old kernels half of their steps.)
+ * (Inserting would belong into the loop, but costs 105,000 verifier steps on 5.10.)
  */
 static __always_inline enum FAM(nat_use) FAM(find_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
 						       struct FAM(nat_key) *reply_key, __u32 now, bool in)

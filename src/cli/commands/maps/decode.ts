@@ -2,43 +2,12 @@
 /** Map entries as plain values, by the layouts generated from the kernel programs. */
 import type { Codec } from "../../../abi/codec.js";
 import { BackendState, Direction, Role } from "../../../abi/enums.gen.js";
-import {
-  addrPort4Codec,
-  addrPort6Codec,
-  backend4Codec,
-  backend6Codec,
-  fragmentCodec,
-  fragmentKey4Codec,
-  fragmentKey6Codec,
-  frontendCodec,
-  interfaceCodec,
-  natKey4Codec,
-  natKey6Codec,
-  natValue4Codec,
-  natValue6Codec,
-  serviceNameCodec,
-  trafficCodec,
-} from "../../../abi/layout.gen.js";
+import * as layouts from "../../../abi/layout.gen.js";
 import type { MapSpec } from "../../../abi/maps.gen.js";
 import { ipFromBytes } from "../../../net/ip.js";
 
-const CODECS: readonly Codec<object>[] = [
-  addrPort4Codec,
-  addrPort6Codec,
-  backend4Codec,
-  backend6Codec,
-  fragmentCodec,
-  fragmentKey4Codec,
-  fragmentKey6Codec,
-  frontendCodec,
-  interfaceCodec,
-  natKey4Codec,
-  natKey6Codec,
-  natValue4Codec,
-  natValue6Codec,
-  serviceNameCodec,
-  trafficCodec,
-] as readonly Codec<object>[];
+/** Of every struct that there is: what is generated tomorrow is known here at once. */
+const CODECS = Object.values(layouts).filter((each) => "decode" in each) as readonly Codec<object>[];
 
 /** A value that JSON can hold. */
 export type Plain = string | number | { readonly [field: string]: Plain };
