@@ -45,7 +45,7 @@
 /* Keeps the compiler from reading a map element again instead of the copy. */
 #define ptl_barrier() asm volatile("" ::: "memory")
 
-const volatile struct ptl_config config = {};
+const volatile struct ptl_config config __weak = {};
 
 static __always_inline __u32 ptl_now(void)
 {

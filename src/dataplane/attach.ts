@@ -74,6 +74,7 @@ export function encodeInterface(plan: InterfacePlan): Uint8Array {
     role: ROLES[plan.role],
     masquerade4: plan.masquerade4?.bytes ?? new Uint8Array(4),
     masquerade6: plan.masquerade6?.bytes ?? new Uint8Array(16),
+    flags: 0,
   });
 }
 

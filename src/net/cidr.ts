@@ -48,6 +48,11 @@ function maskOfByte(index: number, prefixLength: number): number {
   return (0xff << (8 - bits)) & 0xff;
 }
 
+/** The network mask, as long as an address of the family. */
+export function maskBytes(cidr: Cidr): Uint8Array {
+  return cidr.address.bytes.map((_, i) => maskOfByte(i, cidr.prefixLength));
+}
+
 /** Never true across families. */
 export function cidrContains(cidr: Cidr, address: IpAddress): boolean {
   if (cidr.family !== address.family) return false;

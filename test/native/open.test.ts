@@ -24,6 +24,15 @@ const CONFIG: PtlConfig = {
   timeoutTcpClosed: 4,
   timeoutUdpUnreplied: 5,
   timeoutUdpReplied: 0x01020304,
+  mark: 0,
+  options: 0,
+  hostNetns: [0, 0],
+  detector4: 0,
+  detector6: 0,
+  localNetwork4: new Uint8Array(4),
+  localMask4: new Uint8Array(4),
+  localNetwork6: new Uint8Array(16),
+  localMask6: new Uint8Array(16),
 };
 
 const PROLOGUE = `#include <linux/bpf.h>\n#include "maps.bpf.h"\nconst volatile struct ptl_config config = {};\n`;

@@ -190,6 +190,7 @@ export class Lab {
       role: Role.POD,
       masquerade4: addressBytes(four?.node ?? "0.0.0.0"),
       masquerade6: addressBytes(six?.node ?? "::"),
+      flags: 0,
     });
     await this.#set("interfaces", u32(IFINDEX), value);
   }

@@ -16,6 +16,15 @@ export const TEST_CONFIG: PtlConfig = {
   timeoutTcpClosed: 5,
   timeoutUdpUnreplied: 30,
   timeoutUdpReplied: 180,
+  mark: 0,
+  options: 0,
+  hostNetns: [0, 0],
+  detector4: 0,
+  detector6: 0,
+  localNetwork4: new Uint8Array(4),
+  localMask4: new Uint8Array(4),
+  localNetwork6: new Uint8Array(16),
+  localMask6: new Uint8Array(16),
 };
 
 /** Small maps: they are dumped whole after each step. */
