@@ -64,8 +64,8 @@ export const DEFAULT_KERNEL_OPTIONS: KernelOptions = {
 };
 
 function detectorOf(detector: LocalDetector): Detector {
-  if (detector === "none") return Detector.NONE;
-  return detector === "interface" ? Detector.INTERFACE : Detector.DETECT_NETWORK;
+  if (detector === "none") return Detector.DETECT_NONE;
+  return detector === "interface" ? Detector.DETECT_INTERFACE : Detector.DETECT_NETWORK;
 }
 
 /** Network and mask of a detector; a network that nothing is in where it has none. */
