@@ -40,7 +40,8 @@ async function askLibrary(): Promise<LibraryAnswer> {
     return { ...readLinks(library), missingFeatures: missingFeatures(library), nativeError: null };
   } catch (error) {
     const nativeError = errorMessage(error);
-    return { links: [], addresses: [], defaultRoutes: new Set(), missingFeatures: null, nativeError };
+    const nothing = { links: [], addresses: [], defaultRoutes: new Set<number>(), localAddresses: [] };
+    return { ...nothing, missingFeatures: null, nativeError };
   }
 }
 
