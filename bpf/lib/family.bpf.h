@@ -8,5 +8,7 @@
 #include "fragment.bpf.h"
 #include "rewrite.bpf.h"
 #include "flow.bpf.h"
+#include "start.bpf.h"
 #include "reject.bpf.h"
+#include "reset.bpf.h"
 #include "icmp.bpf.h"

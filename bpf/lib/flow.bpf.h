@@ -15,15 +15,28 @@ static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, cons
 	return bpf_map_update_elem(&FAM(nat), key, value, BPF_NOEXIST);
 }
 
+/* Gives `value` this port: `in`, the one that IN writes into the client's packets (peer_port), otherwise OUT's. */
+static __always_inline void FAM(try_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
+					  struct FAM(nat_key) *reply_key, __be16 port, bool in)
+{
+	if (in)
+		value->peer_port = port;
+	else
+		value->port = port;
+	FAM(nat_opposite_key)(key, value, reply_key, in);
+}
+
 /*
- * Looks for a source port by which the replies can be told apart from every other flow's: sets value's port (`in`: the
- * one IN writes into the client's packets, peer_port; otherwise the one OUT does) and *reply_key. NAT_TAKEN: none found.
+ * Looks for a source port by which the replies can be told apart from every other flow's: sets value's port and
+ * *reply_key. When all that are tried are in use, one of a connection that has just ended will do: its peer has told its
+ * own end, and a client that opens connections faster than they are forgotten would wait for nothing. NAT_TAKEN: none.
  * (Inserting would belong into the loop, but costs 105,000 verifier steps on 5.10.)
  */
 static __always_inline enum FAM(nat_use) FAM(find_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
 						       struct FAM(nat_key) *reply_key, __u32 now, bool in)
 {
 	__u32 h = ptl_choice_tag(key, sizeof(*key) / 4);
+	__be16 closed = 0;
 
 	if (!ptl_snat_ports())
 		return FAM(NAT_TAKEN);
@@ -31,16 +44,17 @@ static __always_inline enum FAM(nat_use) FAM(find_port)(const struct FAM(nat_key
 		enum FAM(nat_use) use;
 		__be16 port = ptl_probe_port(h, i);
 
-		if (in)
-			value->peer_port = port;
-		else
-			value->port = port;
-		FAM(nat_opposite_key)(key, value, reply_key, in);
+		FAM(try_port)(key, value, reply_key, port, in);
 		use = FAM(nat_use)(reply_key, now);
-		if (use != FAM(NAT_TAKEN))
+		if (use < FAM(NAT_CLOSED))
 			return use;
+		if (use == FAM(NAT_CLOSED))
+			closed = port;
 	}
-	return FAM(NAT_TAKEN);
+	if (!closed)
+		return FAM(NAT_TAKEN);
+	FAM(try_port)(key, value, reply_key, closed, in);
+	return FAM(NAT_DEAD);
 }
 
 /*
@@ -79,7 +93,7 @@ static __always_inline int FAM(claim_reply)(const struct FAM(nat_key) *key, stru
 		FAM(nat_opposite_value)(key, value, reply_key, scratch, true);
 		return bpf_map_update_elem(&FAM(nat), reply_key, scratch, BPF_ANY) ? PTL_REASON_DROP_MAP_FULL : PTL_CHOSEN;
 	}
-	if (use != FAM(NAT_TAKEN)) {
+	if (use < FAM(NAT_CLOSED)) {
 		FAM(nat_opposite_value)(key, value, reply_key, scratch, true);
 		if (!FAM(nat_insert)(reply_key, scratch, use == FAM(NAT_DEAD)))
 			return PTL_CHOSEN;
@@ -93,15 +107,17 @@ static __always_inline int FAM(claim_reply)(const struct FAM(nat_key) *key, stru
 }
 
 /*
- * Hairpin: client and backend are one address, and the reply would never leave the pod. The egress hook, which knows
- * the interface, gives the flow an address of the node: this asks it to. *key comes in as the replies' key.
+ * The client's address must not reach the backend (8.2, 8.4; hairpin, 8.7). The egress hook, which knows the interface,
+ * gives the flow an address of the node: this asks it to. A packet that is delivered on the node itself meets no egress
+ * hook and needs none (8.10). *key comes in as the replies' key.
  */
 static __always_inline long FAM(ask_masquerade)(struct FAM(nat_key) *key, const struct FAM(nat_value) *in,
 						struct FAM(nat_value) *scratch)
 {
 	__be16 port = key->sport;
 
-	/* one address at both ends: only the ports change places */
+	key->src = key->dst;
+	key->dst = in->addr;
 	key->sport = key->dport;
 	key->dport = port;
 	*scratch = *in;
@@ -162,8 +178,7 @@ static __noinline int FAM(flow_open)(const struct FAM(packet) *p, const struct F
 		*value = scratch;
 		return PTL_CHOSEN;
 	}
-	if (t->backend != PTL_NO_BACKEND && FAM(addr_equal)(&t->addr, &p->key.src) &&
-	    FAM(ask_masquerade)(&reply_key, value, &scratch))
+	if (t->masquerade && FAM(ask_masquerade)(&reply_key, value, &scratch))
 		return PTL_REASON_DROP_MAP_FULL;
 	return PTL_CHOSEN;
 }

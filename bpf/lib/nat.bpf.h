@@ -7,22 +7,6 @@
  * both; when the opposite has been evicted it is put back then.
  */
 
-static __always_inline bool FAM(addr_equal)(const ADDR *a, const ADDR *b)
-{
-	for (__u32 i = 0; i < sizeof(*a) / 4; i++)
-		if (a->w[i] != b->w[i])
-			return false;
-	return true;
-}
-
-static __always_inline bool FAM(addr_zero)(const ADDR *a)
-{
-	for (__u32 i = 0; i < sizeof(*a) / 4; i++)
-		if (a->w[i])
-			return false;
-	return true;
-}
-
 static __always_inline __u32 FAM(nat_check)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value)
 {
 	_Static_assert(offsetof(struct FAM(nat_value), check) == sizeof(ADDR) + 4, "ports lie between address and check");
@@ -50,11 +34,12 @@ static __always_inline struct FAM(nat_value) *FAM(nat_lookup)(const struct FAM(n
 	return NULL;
 }
 
-enum FAM(nat_use) { FAM(NAT_ABSENT), FAM(NAT_DEAD), FAM(NAT_TAKEN) };
+/* From CLOSED on a key is not free. */
+enum FAM(nat_use) { FAM(NAT_ABSENT), FAM(NAT_DEAD), FAM(NAT_CLOSED), FAM(NAT_TAKEN) };
 
 /*
- * Is a key free for a new flow? An element that is recycled just now counts as taken: whoever asks has other keys to
- * try.
+ * Is a key free for a new flow? CLOSED: its connection has ended, but so lately that its last packets may be under way. An
+ * element that is recycled just now counts as taken: whoever asks has other keys to try.
  */
 static __always_inline enum FAM(nat_use) FAM(nat_use)(const struct FAM(nat_key) *key, __u32 now)
 {
@@ -62,7 +47,9 @@ static __always_inline enum FAM(nat_use) FAM(nat_use)(const struct FAM(nat_key) 
 
 	if (!e)
 		return FAM(NAT_ABSENT);
-	return ptl_nat_live(key->protocol, e->state, e->last_seen, now) ? FAM(NAT_TAKEN) : FAM(NAT_DEAD);
+	if (!ptl_nat_live(key->protocol, e->state, e->last_seen, now))
+		return FAM(NAT_DEAD);
+	return ptl_tcp_age[e->state & (PTL_TCP_STATES - 1)] == PTL_AGE_CLOSED ? FAM(NAT_CLOSED) : FAM(NAT_TAKEN);
 }
 
 /* Looks up an entry and copies it if it still stands for a flow. */
