@@ -8,7 +8,7 @@ import type { Family, IpAddress } from "../net/ip.js";
 import { Lane } from "../util/lane.js";
 import type { BindAddresses } from "./health-check-addresses.js";
 import { ConnectionBudget } from "./health-check-connections.js";
-import { HealthCheckListener, ListenError } from "./health-check-listener.js";
+import { HealthCheckListener, ListenError, type ListenerOptions } from "./health-check-listener.js";
 import { type HealthCheckResponse, healthCheckResponse } from "./health-check-response.js";
 
 /** A health check port that could not be opened: what the Warning event FailedToStartServiceHealthcheck says (13.3). */
@@ -32,6 +32,8 @@ export interface HealthCheckServersOptions {
   readonly onProblem: (failure: HealthCheckFailure) => void;
   /** Over all ports together. @default 256 */
   readonly maxConnections?: number;
+  /** Opens a socket, for tests of hosts that are not there. @default HealthCheckListener.open */
+  readonly open?: (options: ListenerOptions) => Promise<HealthCheckListener>;
 }
 
 /** A listening socket of ours. */
@@ -62,6 +64,7 @@ export class HealthCheckServers {
   readonly #healthy: () => boolean;
   readonly #onProblem: (failure: HealthCheckFailure) => void;
   readonly #connections: ConnectionBudget;
+  readonly #openSocket: (options: ListenerOptions) => Promise<HealthCheckListener>;
   readonly #lane = new Lane(() => this.#settle());
   #checks: ReadonlyMap<string, HealthCheck> = new Map();
   #addresses: BindAddresses = { 4: [], 6: [] };
@@ -70,7 +73,8 @@ export class HealthCheckServers {
   readonly #failed = new Map<string, string>();
   #closed = false;
 
-  constructor({ healthy, onProblem, maxConnections }: HealthCheckServersOptions) {
+  constructor({ healthy, onProblem, maxConnections, open }: HealthCheckServersOptions) {
+    this.#openSocket = open ?? HealthCheckListener.open;
     this.#healthy = healthy;
     this.#onProblem = onProblem;
     this.#connections = new ConnectionBudget(maxConnections ?? MAX_CONNECTIONS);
@@ -137,7 +141,7 @@ export class HealthCheckServers {
   async #tryToOpen(wanted: Wanted): Promise<void> {
     const { key, service, family, port, address } = wanted;
     try {
-      const listener = await HealthCheckListener.open({
+      const listener = await this.#openSocket({
         host: address?.text ?? WILDCARDS[family],
         port,
         respond: () => this.#respond(service, family),
