@@ -37,11 +37,13 @@ export const hostTools: RuleTools = {
 /** Runs a program with an input of its own to its end, or for {@link TOOL_TIMEOUT_MS}. Null when it does not exist. */
 export function runTool(program: string, args: readonly string[], input = ""): Promise<ToolResult | null> {
   return new Promise((resolve) => {
-    const child = spawn(program, [...args], {
-      stdio: ["pipe", "pipe", "pipe"],
-      timeout: TOOL_TIMEOUT_MS,
-      killSignal: "SIGKILL",
-    });
+    const child = spawn(program, [...args], { stdio: ["pipe", "pipe", "pipe"] });
+    // spawn's own timeout would keep running after a program that could not be started.
+    const timer = setTimeout(() => child.kill("SIGKILL"), TOOL_TIMEOUT_MS);
+    const end = (result: ToolResult | null): void => {
+      clearTimeout(timer);
+      resolve(result);
+    };
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -55,9 +57,9 @@ export function runTool(program: string, args: readonly string[], input = ""): P
     child.stdin.on("error", () => {});
     child.stdin.end(input);
     child.once("error", (error: NodeJS.ErrnoException) =>
-      resolve(error.code === "ENOENT" ? null : { status: null, stdout: "", stderr: errorMessage(error) }),
+      end(error.code === "ENOENT" ? null : { status: null, stdout: "", stderr: errorMessage(error) }),
     );
-    child.once("close", (status) => resolve({ status, stdout, stderr }));
+    child.once("close", (status) => end({ status, stdout, stderr }));
   });
 }
 
