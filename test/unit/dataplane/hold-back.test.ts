@@ -24,7 +24,7 @@ function naming(
     const spec = [...before, { name: portName, protocol, port: 80, nodePort: 0 }];
     services.set(`${namespace}/${name}`, { namespace, name, ports: spec } as unknown as Service);
   }
-  return { services, node: { name: "node-a", zone: "", addresses } };
+  return { services, node: { name: "node-a", zone: "", addresses, podCIDRs: [] } };
 }
 
 /** A kernel that an earlier agent has written, and the agent after it. */
@@ -75,8 +75,8 @@ test("Reconciler.found() gives back what a predecessor was asked for, and writes
     frontends: [
       {
         ...frontend,
-        internal: { backends: [0, 2], whenEmpty: "reject" },
-        external: { backends: [], whenEmpty: "drop" },
+        internal: { backends: [0, 2], whenEmpty: "reject", set: "cluster" },
+        external: { backends: [], whenEmpty: "drop", set: "local" },
       },
     ],
   };
