@@ -154,6 +154,8 @@ interface FrontendEntry {
   readonly service: number;
   readonly affinitySeconds: number;
   readonly flags: number;
+  readonly internalSet: SetName;
+  readonly externalSet: SetName;
   readonly internal: ChoiceWord;
   readonly external: ChoiceWord;
 }
@@ -186,7 +188,8 @@ export function serviceKey({ index, namespace, name, portName, protocol }: Servi
   return name === "" ? `#${index}` : `${namespace}/${name}:${portName}/${protocol}`;
 }
 
-function unnamed(index: number): ServiceId {
+/** A service port whose index has no name. */
+export function unnamed(index: number): ServiceId {
   return { index, namespace: "", name: "", portName: "", protocol: "" };
 }
 
@@ -240,7 +243,10 @@ async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTab
     const { addr, port } = addrPort.decodeFrom(key, keyAt);
     const { internal, external, ...rest } = frontendCodec.decodeFrom(value, valueAt);
     const words = { internal: decodeChoice(internal), external: decodeChoice(external) };
-    frontends.push({ address: ipFromBytes(addr).text, port, ...rest, ...words });
+    const set = (localFlag: number): SetName => (rest.flags & localFlag ? "local" : "cluster");
+    const internalSet = set(FrontendFlag.FRONTEND_INTERNAL_LOCAL);
+    const externalSet = set(FrontendFlag.FRONTEND_EXTERNAL_LOCAL);
+    frontends.push({ address: ipFromBytes(addr).text, port, ...rest, internalSet, externalSet, ...words });
     for (const { base, count } of Object.values(words))
       if (count > 0) slotEnd = Math.max(slotEnd, base + count);
   }
@@ -383,9 +389,9 @@ function serviceRow(
   backends: ReadonlyMap<number, BackendRow>,
 ): ServiceRow {
   const { service, address, port, affinitySeconds, flags } = frontend;
-  const choice = (word: ChoiceWord, localFlag: number): ChoiceView => ({
+  const choice = (word: ChoiceWord, set: SetName): ChoiceView => ({
     ...choiceView(tables.families[family], backends, service, word),
-    set: flags & localFlag ? "local" : "cluster",
+    set,
   });
   return {
     service: tables.services.get(service) ?? unnamed(service),
@@ -399,8 +405,8 @@ function serviceRow(
       flags & FrontendFlag.FRONTEND_SOURCE_RANGES
         ? (tables.families[family].sourceRanges.get(service) ?? [])
         : null,
-    internal: choice(frontend.internal, FrontendFlag.FRONTEND_INTERNAL_LOCAL),
-    external: choice(frontend.external, FrontendFlag.FRONTEND_EXTERNAL_LOCAL),
+    internal: choice(frontend.internal, frontend.internalSet),
+    external: choice(frontend.external, frontend.externalSet),
     traffic: tables.traffic.get(service) ?? NO_TRAFFIC,
   };
 }
