@@ -173,9 +173,9 @@ static void try_texts(const char *object, const char *pins)
 
 	expect("layout without room", ptl_object_layout(object, layout, (uint32_t)length, ERR), -28);
 	expect("layout with just enough", ptl_object_layout(object, layout, (uint32_t)length + 1, ERR), length);
-	expect("config of another size", ptl_open(object, pins, &config, 4, NULL, 0, ERR), -22);
-	expect("a short text", ptl_open("/none", pins, &config, 4, NULL, 0, small, 20), -2);
-	expect("no text at all", ptl_open("/none", pins, &config, 4, NULL, 0, NULL, 0), -2);
+	expect("config of another size", ptl_open(object, pins, &config, 4, NULL, 0, 0, ERR), -22);
+	expect("a short text", ptl_open("/none", pins, &config, 4, NULL, 0, 0, small, 20), -2);
+	expect("no text at all", ptl_open("/none", pins, &config, 4, NULL, 0, 0, NULL, 0), -2);
 	expect("features", ptl_probe(features, 32, ERR) > 5, 1);
 	expect("no such handle", ptl_close(12345), -9);
 	expect("no such handle", ptl_close(-1), -9);
@@ -196,7 +196,7 @@ int main(int count, char **arguments)
 	snprintf(pins, sizeof(pins), "%s/a/v1", arguments[2]);
 	expect("mount", ptl_mount_bpffs(arguments[2], ERR), 1);
 	int before = open_descriptors();
-	int handle = ptl_open(arguments[1], pins, &config, sizeof(config), sizes, 2, ERR);
+	int handle = ptl_open(arguments[1], pins, &config, sizeof(config), sizes, 2, 0, ERR);
 	int reader = ptl_open_pins(pins, ERR);
 
 	expect("open", handle > 0 && reader > 0, 1);

@@ -668,7 +668,7 @@ static bool open_portolan(const char *title)
 		}
 	}
 	bpf_object__close(object);
-	portolan = ptl_open(OBJECT, PINS, &CONFIG, sizeof(CONFIG), sizes, (uint32_t)count, trouble, sizeof(trouble));
+	portolan = ptl_open(OBJECT, PINS, &CONFIG, sizeof(CONFIG), sizes, (uint32_t)count, 0, trouble, sizeof(trouble));
 	if (portolan > 0)
 		info_count = ptl_map_infos(portolan, 0, infos, 64, trouble, sizeof(trouble));
 	if (portolan <= 0 || info_count <= 0) {
