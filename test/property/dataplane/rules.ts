@@ -371,8 +371,8 @@ function valuesOf(kernel: MemoryKernel): Map<string, string> {
 interface Frame {
   readonly admissionsBefore: ReadonlyMap<string, string>;
   readonly admissionsAfter: ReadonlyMap<string, string>;
-  /** By "namespace/name/PROTOCOL". */
-  readonly rangesAfter: ReadonlyMap<string, readonly Cidr[]>;
+  /** The old list and the new one, by "namespace/name/PROTOCOL". */
+  readonly lists: ReadonlyMap<string, readonly Cidr[]>;
   readonly netsBefore: ReadonlySet<string>;
   readonly clusterIps: readonly IpAddress[];
   /** Raw frontends, and "4 <cell>:<generation>" -> flags. */
@@ -384,8 +384,14 @@ interface Frame {
 function frameOf(kernel: MemoryKernel, image: Image): Frame {
   const flagsBefore = new Map<string, number>();
   const netsBefore = new Set<string>();
+  const lists = new Map<string, Cidr[]>();
+  const names = namesOf(kernel);
+  for (const { namespace, name, protocol, sourceRanges } of image.servicePorts.values())
+    lists.set(`${namespace}/${name}/${protocol}`, [...sourceRanges]);
   for (const family of FAMILIES) {
     for (const { text } of netsOf(kernel, family)) netsBefore.add(text);
+    for (const { service, range } of rangesOf(kernel, family))
+      lists.set(names.get(service) ?? "", [...(lists.get(names.get(service) ?? "") ?? []), range]);
     let index = 0;
     for (const _ of kernel.entries(`backends${family}`)) {
       const { flags, generation } = cellAt(kernel, family, index);
@@ -396,12 +402,7 @@ function frameOf(kernel: MemoryKernel, image: Image): Frame {
   return {
     admissionsBefore: admissionsOf(kernel),
     admissionsAfter: wantedAdmissions(image),
-    rangesAfter: new Map(
-      [...image.servicePorts.values()].map(({ namespace, name, protocol, sourceRanges }) => [
-        `${namespace}/${name}/${protocol}`,
-        sourceRanges,
-      ]),
-    ),
+    lists,
     netsBefore,
     clusterIps: [...image.servicePorts.values()].flatMap(({ frontends }) =>
       frontends.filter(({ kind }) => kind === "ClusterIP").map(({ address }) => address),
@@ -464,9 +465,9 @@ export class RuleWatcher {
       );
     }
     this.#checkClasses(kernel, readings);
-    this.#checkAdmissions(kernel);
-    this.#checkSets(kernel, readings);
-    this.#checkNetworks(kernel);
+    if (/^(frontends|source_ranges)/.test(write.map)) this.#checkAdmissions(kernel);
+    if (/^(frontends|backends)/.test(write.map)) this.#checkSets(kernel, readings);
+    if (/^(addresses|service_nets)/.test(write.map)) this.#checkNetworks(kernel);
     this.#checkHeld(kernel, readings, now);
     this.#checkGeneration(kernel, write);
   }
@@ -501,11 +502,11 @@ export class RuleWatcher {
   }
 
   /**
-   * Whoever was let in and will be is let in; nobody else is, but for those on its Service's new list by a frontend that is
-   * about to go.
+   * Whoever was let in and will be is let in. Nobody else is, but for those on one of its Service's lists: a frontend that is
+   * about to go sees the new one already, one that has just come still the old one.
    */
   #checkAdmissions(kernel: MemoryKernel): void {
-    const { admissionsBefore, admissionsAfter, rangesAfter } = this.#frame as Frame;
+    const { admissionsBefore, admissionsAfter, lists } = this.#frame as Frame;
     const names = namesOf(kernel);
     for (const [id, now] of admissionsOf(kernel)) {
       const known = [admissionsBefore.get(id), admissionsAfter.get(id)];
@@ -514,7 +515,7 @@ export class RuleWatcher {
       const [family = "", key = "", client = ""] = id.split(" ");
       const value = kernel.get(`frontends${family === "4" ? 4 : 6}`, Buffer.from(key, "hex"));
       const name = names.get(frontendCodec.decode(value as Uint8Array).service) ?? "";
-      const isListed = rangesAfter.get(name)?.some((range) => cidrContains(range, clientNamed(client)));
+      const isListed = lists.get(name)?.some((range) => cidrContains(range, clientNamed(client)));
       assert.ok(now === "in" && isListed, `${id}: ${now}, before ${known[0]}, after ${known[1]}`);
     }
   }
