@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { test } from "node:test";
+import { HostView } from "../../../src/daemon/host-view.js";
 import { ServiceSync } from "../../../src/daemon/service-sync.js";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
-import type { Service, Snapshot } from "../../../src/model/types.js";
+import type { ProxyConfig, Service, Snapshot } from "../../../src/model/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { parseIp } from "../../../src/net/ip.js";
 import type { Logger } from "../../../src/util/log.js";
@@ -39,11 +40,19 @@ function snapshot(...services: readonly Service[]): Snapshot {
   return {
     services: new Map(services.map((each) => [`${each.namespace}/${each.name}`, each])),
     slices: new Map(),
-    node: { name: "n1", zone: "", addresses: [] },
+    node: { name: "n1", zone: "", addresses: [], podCIDRs: [] },
+    serviceCIDRs: [],
   };
 }
 
-function setUp(kernel = new MemoryKernel()) {
+const PROXY: ProxyConfig = {
+  masqueradeAll: false,
+  localDetector: { 4: false, 6: false },
+  nodePortAddresses: [],
+  externalIPs: true,
+};
+
+function setUp(kernel = new MemoryKernel(), host = new HostView(async () => [])) {
   const said: { readonly message: string; readonly fields: Fields }[] = [];
   const events = new EventEmitter();
   const say = (fields: Fields, message: string): void => {
@@ -54,6 +63,8 @@ function setUp(kernel = new MemoryKernel()) {
   const sync = new ServiceSync({
     reconciler: new Reconciler({ kernel, logger: log }),
     log,
+    proxy: PROXY,
+    host,
     onReady: () => say({}, "ready"),
   });
   return { kernel, said, events, sync, messages: () => said.map(({ message }) => message) };
