@@ -109,6 +109,11 @@ export interface ReservedAddress {
   readonly protocol: Protocol;
   /** For the message: "the API server", "a listening socket". */
   readonly use: string;
+  /**
+   * Not even a NodePort may capture it: this node's way to the API server. Absent, a NodePort may: it goes before a socket
+   * that listens on its number, as with kube-proxy (6.10).
+   */
+  readonly refusesNodePorts?: boolean;
 }
 
 /** What a compile must know of the host that it is for, beside the Node object. */

@@ -10,6 +10,7 @@ import { describeImage, imageLines } from "../../../src/image/describe.js";
 import type { Image } from "../../../src/image/types.js";
 import type { EndpointSlice, NodeInfo, Service, Snapshot } from "../../../src/model/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
+import type { Cidr } from "../../../src/net/cidr.js";
 import { endpoint, ip, NODE, service, slice } from "../../fixtures/objects.js";
 import { assertExactly } from "../dataplane/rules.js";
 
@@ -68,6 +69,7 @@ interface State {
   readonly services: ReadonlyMap<string, Service>;
   readonly slices: ReadonlyMap<string, readonly EndpointSlice[]>;
   readonly node: NodeInfo;
+  readonly serviceCIDRs: readonly Cidr[];
 }
 
 /** One change of one object. */
@@ -108,7 +110,7 @@ const change: fc.Arbitrary<Change> = fc.constantFrom(...NAMES).chain((name) => {
 });
 
 const SMALL_MAPS = { backends4: 200, backends6: 200, slots4: 400, slots6: 400 };
-const EMPTY: State = { services: new Map(), slices: new Map(), node: NODE };
+const EMPTY: State = { services: new Map(), slices: new Map(), node: NODE, serviceCIDRs: [] };
 const changes = fc.array(change, { minLength: 1, maxLength: 14 });
 
 function assertSame(actual: Image, expected: Image): void {
@@ -134,6 +136,7 @@ test("compile() does not depend on the order of Services and slices", () => {
           shuffled(Array.from(state.slices), keys).map(([key, slices]) => [key, shuffled(slices, keys)]),
         ),
         node: state.node,
+        serviceCIDRs: shuffled(state.serviceCIDRs, keys),
       };
       assertSame(compile(other), compile(state));
     }),
