@@ -88,13 +88,27 @@ test("portolan services shows each address with its backends, and counts what we
     "SERVICE",
     "PORT",
     "PROTOCOL",
+    "KIND",
     "ADDRESS",
     "BACKENDS",
+    "RULES",
     "FLOWS",
     "PACKETS",
     "BYTES",
   ]);
-  assert.deepEqual(empty, ["default/empty", "http", "TCP", "10.96.1.2:80", "none: reject", "0", "0", "0 B"]);
+  const words = [
+    "default/empty",
+    "http",
+    "TCP",
+    "ClusterIP",
+    "10.96.1.2:80",
+    "none: reject",
+    "-",
+    "0",
+    "0",
+    "0 B",
+  ];
+  assert.deepEqual(empty, words);
   assert.equal(rest.length, 2);
 });
 
@@ -148,7 +162,9 @@ test("portolan interfaces shows roles, masquerade addresses, and how programs ar
   assert.equal(found[pod]?.role, "pod");
   assert.equal(found[pod]?.masquerade4, node.gateway.ip4, "a bridge port has its bridge's address");
   assert.ok(["tcx", "clsact"].includes(found[pod]?.mode ?? ""));
-  assert.equal(interfaces.length, 3 + node.pods.length, "eth0, cni0, flannel.1 and the pods");
+  const own = interfaces.find(({ role }) => role === "node");
+  assert.equal(own?.masquerade4, node.address.ip4);
+  assert.equal(interfaces.length, 4 + node.pods.length, "the node, eth0, cni0, flannel.1 and the pods");
 });
 
 test("portolan maps lists every map with its entries and memory", async () => {
