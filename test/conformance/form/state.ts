@@ -59,7 +59,10 @@ export function changed(state: ObjectState, change: ChangeForm): ObjectState {
   }
 }
 
-type SliceChange = Extract<ChangeForm, { readonly slice?: string }>;
+type SliceChange = Exclude<
+  Extract<ChangeForm, { readonly slice?: string | SliceForm }>,
+  { readonly kind: "addSlice" }
+>;
 
 function changedSlice(state: ObjectState, change: SliceChange): ObjectState {
   const target = pickSlice(state, change.slice);
@@ -86,8 +89,6 @@ function changedSlice(state: ObjectState, change: SliceChange): ObjectState {
       return replaced({ ports: change.ports });
     case "sliceLabels":
       return replaced({ labels: relabelled(target.labels, change.labels) });
-    case "addSlice":
-      throw new FormError("change", "a slice cannot be added to a slice");
   }
 }
 
