@@ -33,13 +33,20 @@ test("portolan compile -o json is one object with service ports and problems, an
   const { code, stdout } = await cli(["compile", "-f", "examples/redis", "--node", "n2", "-o", "json"]);
   assert.equal(code, 0);
   const image = JSON.parse(stdout);
-  assert.deepEqual(Object.keys(image), ["node", "servicePorts", "problems", "ignored"]);
+  assert.deepEqual(Object.keys(image), [
+    "node",
+    "servicePorts",
+    "nodePortAddresses",
+    "serviceNetworks",
+    "problems",
+    "ignored",
+  ]);
   assert.equal(image.node, "n2");
   assert.deepEqual(image.problems, []);
   const redis = image.servicePorts.find((port: { name: string }) => port.name === "redis");
   assert.deepEqual(redis.backends.slice(0, 2), [
-    { address: "10.244.1.10:6379", local: false },
-    { address: "10.244.2.10:6379", local: true },
+    { address: "10.244.1.10:6379", local: false, serving: true },
+    { address: "10.244.2.10:6379", local: true, serving: true },
   ]);
   assert.equal(redis.key, "default/redis:redis/TCP");
 });

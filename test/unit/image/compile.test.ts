@@ -224,17 +224,22 @@ test("describeImage() is stable JSON with addresses as text", () => {
         portName: "",
         protocol: "TCP",
         affinitySeconds: 60,
-        backends: [{ address: "10.0.0.1:8080", local: true }],
+        backends: [{ address: "10.0.0.1:8080", local: true, serving: true }],
         frontends: [
           {
             kind: "ClusterIP",
+            family: 4,
             address: "10.96.0.1:80",
-            internal: { backends: ["10.0.0.1:8080"], whenEmpty: "reject" },
-            external: { backends: ["10.0.0.1:8080"], whenEmpty: "reject" },
+            masquerade: "never",
+            sourceRanges: null,
+            internal: { backends: ["10.0.0.1:8080"], whenEmpty: "reject", set: "cluster" },
+            external: { backends: ["10.0.0.1:8080"], whenEmpty: "reject", set: "cluster" },
           },
         ],
       },
     ],
+    nodePortAddresses: [],
+    serviceNetworks: [],
     problems: [],
   });
 });

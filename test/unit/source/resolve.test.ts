@@ -139,7 +139,7 @@ test("Endpoints behind a Service without a selector are mirrored, subset by subs
   assert.deepEqual(await lines(dual, ENDPOINTS), [
     `${REDIS} 10.244.7.1:6379 (local) 10.244.7.3:6380`,
     "[fd00:96::1]:6379/TCP ClusterIP db/redis -> [fd00::7]:6379",
-    "10.244.7.2:6379/TCP not serving backend of db/redis",
+    "10.244.7.2:6379/TCP unchosen backend of db/redis",
   ]);
 });
 
