@@ -30,7 +30,10 @@ export interface AttachedSockets {
 /** One hook that is attached. */
 export interface SocketLink {
   readonly hook: SocketHook;
-  /** 0n: the cgroup is gone, and the link does nothing any more. Compare with `cgroupId(directory)` of paths.ts. */
+  /**
+   * Compare with `cgroupId(directory)` of paths.ts. 0n: the cgroup is gone, and the link does nothing any more; a removed one
+   * goes when the last of its sockets does.
+   */
   readonly cgroupId: bigint;
   readonly linkId: number;
   readonly programId: number;
