@@ -45,6 +45,7 @@ export class ServiceSync {
   readonly #onProblems: (problems: readonly Problem[]) => void;
   readonly #compiler: Compiler;
   readonly #lane = new Lane(() => this.#run());
+  readonly #audits = new Lane(() => this.#audit());
   /** What the source last said; null until its first complete read: nothing is written before. */
   #snapshot: Snapshot | null = null;
   /** Files that the snapshot lacks something of. */
@@ -100,10 +101,15 @@ export class ServiceSync {
   }
 
   /** Compares the kernel with what was written, and repairs it; and looks who listens on this host now. */
-  async audit(): Promise<void> {
+  audit(): Promise<void> {
+    return this.#audits.request();
+  }
+
+  async #audit(): Promise<void> {
     if (this.#image === null || this.#stopped) return;
     this.#warnOfHeldBack();
     if (await this.#host.refresh()) this.hostChanged();
+    if (this.#stopped) return;
     const { repair, failure } = await this.#reconciler.audit();
     if (failure !== null) this.#log.warn({ ...failure }, "audit failed");
     if (repair !== null) this.#report(repair, this.#image, this.#clock.now());
@@ -113,7 +119,7 @@ export class ServiceSync {
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    await this.#lane.idle();
+    await Promise.all([this.#lane.idle(), this.#audits.idle()]);
   }
 
   #request(): void {
