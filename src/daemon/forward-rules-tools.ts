@@ -28,38 +28,49 @@ export const TOOL_TIMEOUT_MS = 15_000;
 const LOCK_WAIT_SECONDS = "5";
 /** No filter table is larger. */
 const MOST_OUTPUT_BYTES = 64 << 20;
+const MOST_ERROR_TEXT = 4096;
 
 export const hostTools: RuleTools = {
   run: runTool,
   legacyTables: (family) => readText(`/proc/net/${family === 4 ? "ip" : "ip6"}_tables_names`),
 };
 
-/** Runs a program with an input of its own to its end, or for {@link TOOL_TIMEOUT_MS}. Null when it does not exist. */
+/**
+ * Runs a program with an input of its own to its end, or for {@link TOOL_TIMEOUT_MS}. Null when it does not exist. Never
+ * rejects: what could not be started has no status, and says why in `stderr`.
+ */
 export function runTool(program: string, args: readonly string[], input = ""): Promise<ToolResult | null> {
-  return new Promise((resolve) => {
+  return runToEnd(program, args, input).catch((error: unknown) =>
+    (error as NodeJS.ErrnoException).code === "ENOENT"
+      ? null
+      : { status: null, stdout: "", stderr: errorMessage(error) },
+  );
+}
+
+function runToEnd(program: string, args: readonly string[], input: string): Promise<ToolResult> {
+  return new Promise((resolve, reject) => {
     const child = spawn(program, [...args], { stdio: ["pipe", "pipe", "pipe"] });
+    // Before the pipes are touched: without a file descriptor to spare there are none.
+    child.once("error", reject);
     // spawn's own timeout would keep running after a program that could not be started.
     const timer = setTimeout(() => child.kill("SIGKILL"), TOOL_TIMEOUT_MS);
-    const end = (result: ToolResult | null): void => {
-      clearTimeout(timer);
-      resolve(result);
-    };
+    child.once("error", () => clearTimeout(timer));
     let stdout = "";
     let stderr = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    child.once("close", (status) => {
+      clearTimeout(timer);
+      resolve({ status, stdout, stderr });
+    });
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       stdout += text;
       if (stdout.length > MOST_OUTPUT_BYTES) child.kill("SIGKILL");
     });
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      if (stderr.length < 4096) stderr += text;
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      if (stderr.length < MOST_ERROR_TEXT) stderr += text;
     });
     // It may end without reading: that shows in its status.
-    child.stdin.on("error", () => {});
-    child.stdin.end(input);
-    child.once("error", (error: NodeJS.ErrnoException) =>
-      end(error.code === "ENOENT" ? null : { status: null, stdout: "", stderr: errorMessage(error) }),
-    );
-    child.once("close", (status) => end({ status, stdout, stderr }));
+    child.stdin?.on("error", () => {});
+    child.stdin?.end(input);
   });
 }
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
 import { ForwardRules, readForwardPolicy } from "../../src/daemon/forward-rules.js";
+import { readDroppingChains } from "../../src/daemon/forward-rules-nft.js";
 import type { Backend, RuleTools } from "../../src/daemon/forward-rules-tools.js";
 import type { Family } from "../../src/net/ip.js";
 import { silentLogger } from "../../src/util/log.js";
@@ -129,6 +130,18 @@ for (const backend of ["legacy", "nft"] as const satisfies readonly Backend[]) {
           inPlace: true,
         })),
       );
+    });
+
+    it("leaves nft's own firewall alone, which readDroppingChains() names", async () => {
+      assert.deepEqual(await readDroppingChains(tools), []);
+      const hook = "{ type filter hook forward priority 10; policy drop; }";
+      await hosts.router.exec(["nft", `add table inet fw; add chain inet fw passing ${hook}`]);
+      assert.deepEqual(await readDroppingChains(tools), [{ family: "inet", table: "fw", chain: "passing" }]);
+      assert.deepEqual(await rules.ensure(), { changed: 0, failures: [] });
+      for (const family of FAMILIES) assert.equal(await passes(family), false, `IPv${family}`);
+      await hosts.router.exec(["nft", "add rule inet fw passing ct state established,related accept"]);
+      await hosts.router.exec(["nft", "add rule inet fw passing meta mark and 0x2000 == 0x2000 accept"]);
+      for (const family of FAMILIES) assert.equal(await passes(family), true, `IPv${family} by its owner`);
     });
 
     it("removes what is ours, and nothing else", async () => {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ForwardRules, readForwardPolicy } from "../../../src/daemon/forward-rules.js";
+import { parseDroppingChains, readDroppingChains } from "../../../src/daemon/forward-rules-nft.js";
 import {
   changesFor,
   forwardChain,
@@ -267,4 +268,41 @@ test("runTool() gives status and output, and null for a program that does not ex
   });
   const { status } = (await runTool("true", [], "x".repeat(1 << 20))) ?? { status: null };
   assert.equal(status, 0);
+});
+
+test("runTool() says why a program could not be started, and why one was ended", async () => {
+  assert.deepEqual(await runTool("/etc/passwd", []), {
+    status: null,
+    stdout: "",
+    stderr: "spawn /etc/passwd EACCES",
+  });
+  assert.deepEqual(await runTool("sh", ["-c", "kill -9 $$"]), { status: null, stdout: "", stderr: "" });
+});
+
+const NFT_CHAINS = [
+  { metainfo: { version: "1.0.6" } },
+  { chain: { family: "inet", table: "filter", name: "forward", hook: "forward", prio: 0, policy: "drop" } },
+  { chain: { family: "ip", table: "filter", name: "FORWARD", hook: "forward", prio: 0, policy: "drop" } },
+  { chain: { family: "ip6", table: "fw", name: "FORWARD", hook: "forward", prio: 0, policy: "drop" } },
+  { chain: { family: "inet", table: "filter", name: "accepting", hook: "forward", policy: "accept" } },
+  { chain: { family: "inet", table: "filter", name: "input", hook: "input", policy: "drop" } },
+  { chain: { family: "bridge", table: "b", name: "forward", hook: "forward", policy: "drop" } },
+  { chain: { family: "inet", table: "filter", name: "other" } },
+  null,
+  { chain: null },
+];
+
+test("parseDroppingChains() finds nft's own chains that drop forwarded packets, without those of iptables", () => {
+  assert.deepEqual(parseDroppingChains(JSON.stringify({ nftables: NFT_CHAINS })), [
+    { family: "inet", table: "filter", chain: "forward" },
+    { family: "ip6", table: "fw", chain: "FORWARD" },
+  ]);
+  for (const text of ["", "null", "[]", "{", '{"nftables": 1}'])
+    assert.equal(parseDroppingChains(text), null);
+});
+
+test("readDroppingChains() knows nothing without nft", async () => {
+  assert.equal(await readDroppingChains(fakeTools({})), null);
+  assert.equal(await readDroppingChains(fakeTools({ nft: () => done("", 1) })), null);
+  assert.deepEqual(await readDroppingChains(fakeTools({ nft: () => done('{"nftables": []}') })), []);
 });
