@@ -30,6 +30,7 @@ before(async () => {
       "services.json": [
         service("web", [VIP4, VIP6], [{ name: "http", port: 80, targetPort: 8080 }], LABELS),
         service("empty", ["10.96.1.2"], [{ name: "http", port: 80 }], { app: "nothing" }),
+        service("late", ["10.96.1.2"], [{ name: "http", port: 80 }], LABELS),
       ],
       "pods.json": world.nodes.flatMap((each) => each.pods.map((pod) => pod.manifest())),
     }),
@@ -120,6 +121,27 @@ test("portolan services NAME takes a name with and without namespace; a name tha
   const { code, stdout, stderr } = await cluster.cli(node, ["services", "other/web"]);
   assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
   assert.match(stderr, /no Service "other\/web"/);
+});
+
+test("portolan services reports the conflict that the agent found, to whoever asks for either Service (2.22)", async () => {
+  const warning =
+    /^warning: \S*services\.json\S*: Service default\/late: spec\.clusterIPs: 10\.96\.1\.2:80\/TCP belongs to Service default\/empty /m;
+  const empty = await cluster.cli(node, ["services", "empty"]);
+  assert.equal(empty.code, 0);
+  assert.match(empty.stderr, warning);
+  const late = await cluster.cli(node, ["services", "late"]);
+  assert.equal(late.code, 1, "it has no address");
+  assert.match(late.stderr, warning);
+  const { problems, problemsFrom } = await json<{
+    problems: readonly { object: string }[];
+    problemsFrom: { agentRunning: boolean };
+  }>("services");
+  assert.deepEqual(
+    problems.map(({ object }) => object),
+    ["Service default/late"],
+  );
+  assert.equal(problemsFrom.agentRunning, true);
+  assert.doesNotMatch((await cluster.cli(node, ["services", "web"])).stderr, /warning/);
 });
 
 test("portolan backends shows cells, where they are, and the flows of each", async () => {
