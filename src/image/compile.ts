@@ -23,6 +23,7 @@ import type { Sliced } from "../util/slices.js";
 import { atOnce } from "../util/slices.js";
 import { noteChanges } from "./changes.js";
 import { Claims, claimKey } from "./claims.js";
+import { healthCheckProblem } from "./health-checks.js";
 import { ReservedAddresses } from "./reserved.js";
 import { compileServicePort, sameServicePort, servicePortKey } from "./service-port.js";
 import type { FrontendImage, Image, ServicePortImage } from "./types.js";
@@ -418,6 +419,8 @@ function compileService(
 ): Entry {
   const ordered = inSliceOrder(slices);
   const problems: Problem[] = [];
+  const unchecked = healthCheckProblem(service);
+  if (unchecked !== null) problems.push(unchecked);
   const clusterIPs = service.clusterIPs.filter((address) => {
     if (!isNodeAddress(address, node)) return true;
     problems.push(nodeAddressProblem(service, address, node));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { compile } from "../../../src/image/compile.js";
 import { healthCheckFamilies, healthCheckProblem, healthChecks } from "../../../src/image/health-checks.js";
 import type { Endpoint, Service } from "../../../src/model/types.js";
 import { endpoint, ip, NODE, service, slice, snapshot } from "../../fixtures/objects.js";
@@ -85,4 +86,14 @@ test("healthCheckProblem() names a Service that has no port where it needs one (
   assert.equal(problem?.object, "Service ns1/m");
   assert.equal(problem?.field, "spec.healthCheckNodePort");
   assert.equal(healthCheckProblem(balanced()), null);
+});
+
+test("compile() reports a Service that has no health check port where it needs one (2.18), and serves it", () => {
+  const { problems, servicePorts } = compile(snapshot([balanced({ healthCheckNodePort: 0 })]));
+  assert.deepEqual(
+    problems.map(({ severity, object, field }) => [severity, object, field]),
+    [["error", "Service ns1/m", "spec.healthCheckNodePort"]],
+  );
+  assert.equal(servicePorts.size, 2);
+  assert.deepEqual(compile(snapshot([balanced()])).problems, []);
 });
