@@ -136,7 +136,7 @@ const NODE_WIDE = {
   nodePortAddresses: FAMILIES.map((family) => ip(NODES[family])),
   serviceNetworks: ["11.0.0.0/8", "fd0b::/16"].map(cidr),
 };
-const LISTS = { 4: ["10.0.0.0/8", "192.0.2.0/24"], 6: ["fd00::/8", "2001:db8::/32"] };
+const LISTS = { 4: ["10.0.0.0/8", "192.0.2.0/24"], 6: ["2001:db8::/32", "fd00::/8"] };
 
 for (const family of FAMILIES) {
   test(`sync() writes frontends of all kinds with their flags, IPv${family}, and a NodePort gives the address zero no class`, async () => {
