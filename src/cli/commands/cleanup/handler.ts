@@ -52,8 +52,6 @@ function removePins(root: string): readonly RemovedPins[] {
     for (const directory of layouts) removed.push({ directory, count: library.cleanup(directory) });
   }
   removeIfEmpty(root);
-  const { removeProblems } = await import("../../../daemon/problem-file.js");
-  await removeProblems(root);
   return removed;
 }
 
