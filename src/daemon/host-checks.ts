@@ -189,7 +189,7 @@ function checkForward({ forwardPolicies, droppingChains, agentPinned }: HostFact
     `${family === 4 ? "iptables" : "ip6tables"}-${backend}`;
   const [chain] = droppingChains ?? [];
   if (chain !== undefined) {
-    const detail = `nft's chain ${chain.family} ${chain.table} ${chain.chain} drops what it does not know, and no rule elsewhere can help`;
+    const detail = `nft's chain ${chain.text} drops what it does not know, and no rule elsewhere can help`;
     return warn("forward_policy", detail, "accept packets with our mark there (--forward-mark-bit)");
   }
   const needed = forwardPolicies.filter((each) => each.state === "known" && each.needed);

@@ -172,7 +172,8 @@ test("checkHost() fails a FORWARD that drops by policy where an agent's rules ar
 });
 
 test("checkHost() names the chain of nft that no rule of ours can help", () => {
-  const chain = { family: "inet", table: "firewalld", chain: "filter_FORWARD" } as const;
+  const text = "inet firewalld filter_FORWARD";
+  const chain = { family: "inet", table: "firewalld", chain: "filter_FORWARD", text } as const;
   const { status, detail } = check({ droppingChains: [chain] }, "forward_policy");
   assert.equal(status, "warn");
   assert.match(detail, /inet firewalld filter_FORWARD/);

@@ -38,7 +38,7 @@ export const cleanup: Handler<object> = async (options, printer) => {
   else {
     if (removed.length === 0) printer.line(`nothing below ${root}`);
     for (const { directory, count } of removed) printer.line(`${directory}: ${count} pins and hooks removed`);
-    if (rules > 0) printer.line(`firewall: our rules removed from ${rules} filter tables`);
+    if (rules > 0) printer.line(`firewall: our rules removed (filter tables: ${rules})`);
   }
   for (const reason of failures) process.stderr.write(`portolan: firewall rules may be left: ${reason}\n`);
   return failures.length > 0 ? ExitCode.failure : ExitCode.ok;
