@@ -55,7 +55,7 @@ export class HoldBack {
     const claimed = yield* claims(image);
     const ours = (frontend: FrontendImage, port: ServicePortImage): boolean =>
       !claimed.has(claimOf(frontend, port)) &&
-      !node.addresses.some(({ text }) => text === frontend.address.text);
+      !(frontend.kind === "ClusterIP" && node.addresses.some(({ text }) => text === frontend.address.text));
     let ports = 0;
     let backends = 0;
     let seen = 0;
