@@ -10,6 +10,8 @@ export interface DroppingChain {
   readonly family: "ip" | "ip6" | "inet";
   readonly table: string;
   readonly chain: string;
+  /** As nft's commands have it: "inet filter forward". */
+  readonly text: string;
 }
 
 /**
@@ -41,7 +43,7 @@ export function parseDroppingChains(text: string): readonly DroppingChain[] | nu
     if (family !== "ip" && family !== "ip6" && family !== "inet") return [];
     if (typeof table !== "string" || typeof name !== "string") return [];
     const ofIptables = family !== "inet" && table === "filter" && name === "FORWARD";
-    return ofIptables ? [] : [{ family, table, chain: name }];
+    return ofIptables ? [] : [{ family, table, chain: name, text: `${family} ${table} ${name}` }];
   });
 }
 

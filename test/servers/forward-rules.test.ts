@@ -136,7 +136,11 @@ for (const backend of ["legacy", "nft"] as const satisfies readonly Backend[]) {
       assert.deepEqual(await readDroppingChains(tools), []);
       const hook = "{ type filter hook forward priority 10; policy drop; }";
       await hosts.router.exec(["nft", `add table inet fw; add chain inet fw passing ${hook}`]);
-      assert.deepEqual(await readDroppingChains(tools), [{ family: "inet", table: "fw", chain: "passing" }]);
+      const found = await readDroppingChains(tools);
+      assert.deepEqual(
+        found?.map(({ text }) => text),
+        ["inet fw passing"],
+      );
       assert.deepEqual(await rules.ensure(), { changed: 0, failures: [] });
       for (const family of FAMILIES) assert.equal(await passes(family), false, `IPv${family}`);
       await hosts.router.exec(["nft", "add rule inet fw passing ct state established,related accept"]);

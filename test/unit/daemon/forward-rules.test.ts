@@ -294,8 +294,8 @@ const NFT_CHAINS = [
 
 test("parseDroppingChains() finds nft's own chains that drop forwarded packets, without those of iptables", () => {
   assert.deepEqual(parseDroppingChains(JSON.stringify({ nftables: NFT_CHAINS })), [
-    { family: "inet", table: "filter", chain: "forward" },
-    { family: "ip6", table: "fw", chain: "FORWARD" },
+    { family: "inet", table: "filter", chain: "forward", text: "inet filter forward" },
+    { family: "ip6", table: "fw", chain: "FORWARD", text: "ip6 fw FORWARD" },
   ]);
   for (const text of ["", "null", "[]", "{", '{"nftables": 1}'])
     assert.equal(parseDroppingChains(text), null);
