@@ -4,6 +4,7 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { release } from "node:os";
 import type { Link, LinkAddress } from "../dataplane/interfaces.js";
+import { findCgroup2 } from "../native/paths.js";
 import { specialUse } from "../net/ip.js";
 import { mountPoint, readText, sysctl } from "../util/proc.js";
 import { readForwardPolicy } from "./forward-rules.js";
@@ -100,7 +101,7 @@ export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
     capabilities: capabilities(),
     nativeError,
     bpffs: mountPoint("bpf"),
-    cgroup2: mountPoint("cgroup2"),
+    cgroup2: findCgroup2(),
     kernelBtf: existsSync("/sys/kernel/btf/vmlinux"),
     jit: sysctl("net/core/bpf_jit_enable"),
     bridges: bridgesWithPorts(links),

@@ -5,12 +5,14 @@
  *
  *   writeProblems(bpfRoot, problems)   the agent, after each compile whose problems differ from the last one's, and the first
  *   removeProblems(bpfRoot)            cleanup
+ *   sweepProblems()                    the agent, at its start
  *   readProblems(bpfRoot)              null when there is none
  *
  * The file outlives its agent, as the maps do that it belongs to. It says whose it is, so that a reader can tell.
  */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Origin, Problem } from "../model/types.js";
 import { readText } from "../util/proc.js";
@@ -94,16 +96,39 @@ export async function readProblems(
   bpfRoot: string,
   runDirectory: string = RUN_DIRECTORY,
 ): Promise<ProblemReport | null> {
-  let content: unknown;
-  try {
-    content = JSON.parse(await readFile(fileOf(directoryOf(bpfRoot, runDirectory)), "utf8"));
-  } catch {
-    return null; // Beside the maps it is a help, and no reason not to show them.
-  }
-  if (!isProblemFile(content) || content.bpfRoot !== resolve(bpfRoot)) return null;
+  const content = await readReport(directoryOf(bpfRoot, runDirectory));
+  if (content === null || content.bpfRoot !== resolve(bpfRoot)) return null;
   const { agent, written, problems } = content;
-  return { problems, written, agentRunning: startTimeOf(agent.pid) === agent.startTime };
+  return { problems, written, agentRunning: isRunning(agent) };
 }
+
+/**
+ * Removes what agents have left whose maps are gone: they were removed by other means than `portolan cleanup`. Never rejects;
+ * what is not ours, cannot be read or belongs to a running agent stays. How many were removed.
+ */
+export async function sweepProblems(runDirectory: string = RUN_DIRECTORY): Promise<number> {
+  let removed = 0;
+  const names = await readdir(runDirectory).catch(() => []);
+  for (const directory of names.map((name) => join(runDirectory, name))) {
+    const content = await readReport(directory);
+    if (content === null || existsSync(content.bpfRoot) || isRunning(content.agent)) continue;
+    const failed = await rm(directory, { recursive: true, force: true }).catch(() => "failed");
+    if (failed === undefined) removed += 1;
+  }
+  return removed;
+}
+
+/** Null: there is none, or none that can be read. Beside the maps it is a help, and no reason not to show them. */
+async function readReport(directory: string): Promise<ProblemFile | null> {
+  try {
+    const content: unknown = JSON.parse(await readFile(fileOf(directory), "utf8"));
+    return isProblemFile(content) ? content : null;
+  } catch {
+    return null;
+  }
+}
+
+const isRunning = ({ pid, startTime }: ProcessId): boolean => startTimeOf(pid) === startTime;
 
 type Fields = Readonly<Record<string, unknown>>;
 

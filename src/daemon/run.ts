@@ -35,7 +35,7 @@ import {
 import { readListeners } from "./local-listeners.js";
 import { kernelAbilities, socketKernel, udpDestroyer } from "./native-sockets.js";
 import { onlyOne } from "./only-one.js";
-import { writeProblems } from "./problem-file.js";
+import { sweepProblems, writeProblems } from "./problem-file.js";
 import { ServiceSync } from "./service-sync.js";
 import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
 import { SocketHooks } from "./socket-hooks.js";
@@ -275,6 +275,7 @@ async function follow(config: AgentConfig, following: Following, parts: Parts): 
   try {
     log.info({ node: config.nodeName, manifests: config.manifests, pins }, "starting");
     library.sweep(pins); // links of interfaces that went while no agent ran
+    void sweepProblems();
     // Whoever waits for "ready" may count on the firewall, too.
     await Promise.all([rules?.ensure(), follower.start(), sockets.ensure()]);
     warnOfBridges(library, log).catch((error: unknown) =>

@@ -2,8 +2,8 @@
 import { type Stats, statSync } from "node:fs";
 import type { MapName } from "../../../abi/maps.gen.js";
 import type { ProxyOptionTexts } from "../../../config/proxy-options.js";
+import { findCgroup2 } from "../../../native/paths.js";
 import { UserError } from "../../../util/errors.js";
-import { mountPoint } from "../../../util/proc.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { nodeName } from "../../node-name.js";
@@ -55,7 +55,7 @@ function maxEntries(options: AgentOptions, serviceBase: number): Partial<Record<
  * @throws UserError when the directory that was given is not there
  */
 export function cgroupRoot(given: string | undefined): string | null {
-  if (given === undefined) return mountPoint("cgroup2");
+  if (given === undefined) return findCgroup2();
   const found: Stats | undefined = statSync(given, { throwIfNoEntry: false });
   if (found === undefined) throw new UserError(`--cgroup-root: ${given} does not exist`);
   if (!found.isDirectory()) throw new UserError(`--cgroup-root: ${given} is no directory`);
