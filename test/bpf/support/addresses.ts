@@ -43,7 +43,7 @@ const HOSTS: Readonly<Record<Host, readonly [string, string]>> = {
   lb: ["203.0.113.5", "2001:db8:3::5"],
   lb2: ["203.0.113.6", "2001:db8:3::6"],
   /** In the Services' network, and no Service's. */
-  unused: ["10.96.200.1", "fd00:96::c8:1"],
+  unused: ["10.96.200.1", "fd00:96::8:1"],
   unspecified: ["0.0.0.0", "::"],
 };
 
