@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, rmdirSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { LAYOUT_VERSION } from "../../src/abi/abi-hash.gen.js";
 import { MAP_NAMES } from "../../src/abi/maps.gen.js";
+import { readProblems } from "../../src/daemon/problem-file.js";
 import type { Node } from "../../src/demo/world/index.js";
 import { Cluster } from "../support/cluster.js";
 import { service } from "../support/manifests.js";
@@ -328,10 +329,16 @@ test("portolan cleanup removes programs, pins and directories, and may be run ag
   await cluster.agent(node).end("SIGTERM");
   const root = cluster.bpfRoot(node);
   assert.ok(existsSync(`${root}/v${LAYOUT_VERSION}/frontends4`), "a stopped agent leaves its maps");
+  const stopped = await cluster.cli(node, ["services", "late"]);
+  assert.match(stopped.stderr, /^found by an agent that has ended, at 2\d{3}-\S+Z$/m);
   const first = await cluster.cli(node, ["cleanup"]);
   assert.equal(first.code, 0, first.stderr);
-  assert.match(first.stdout, new RegExp(`^${root}/v${LAYOUT_VERSION}: \\d+ pins and hooks removed\n$`));
+  assert.match(
+    first.stdout,
+    new RegExp(`^${root}/v${LAYOUT_VERSION}: \\d+ pins and hooks removed\n(firewall: .*\n)?$`),
+  );
   assert.ok(!existsSync(root));
+  assert.equal(await readProblems(root), null, "what the agent told of its problems is gone too");
   const again = await cluster.cli(node, ["cleanup"]);
   assert.deepEqual(again, { ...again, code: 0, stdout: `nothing below ${root}\n`, stderr: "" });
   const caller = await cluster.at("caller");

@@ -14,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { removeProblems } from "../../src/daemon/problem-file.js";
 import {
   createWorld,
   type Host,
@@ -274,6 +275,7 @@ export class Cluster {
   async close(): Promise<void> {
     await Promise.all([...this.#agents.values()].map((agent) => agent.end("SIGTERM")));
     await this.world.close();
+    for (const node of this.world.nodes) await removeProblems(this.bpfRoot(node));
     this.#removeFiles();
     process.removeListener("exit", this.#removeNow);
   }
