@@ -68,7 +68,8 @@ export function compileServicePort(
     );
     const addresses = externalAddresses(served, port, clusterIP);
     if (addresses.length === 0) continue;
-    const familyRanges = sourceRangesOf(served, family, node);
+    const balanced = addresses.some(({ kind }) => kind === "LoadBalancer");
+    const familyRanges = balanced ? sourceRangesOf(served, family, node) : NO_RANGES;
     ranges.push(...familyRanges);
     // 4.12, 4.11, 4.13.
     const internal = choiceImage(shortCircuitChoice(selection), "cluster", placed);
