@@ -43,6 +43,83 @@ export function service(
   } as KubeObject;
 }
 
+/** A port of a Service of any type. */
+export interface AnyServicePort extends ServicePortSpec {
+  readonly nodePort?: number;
+}
+
+/** What a Service may say beside its addresses and ports: the names are those of `spec`. */
+export interface ServiceExtras {
+  readonly type?: "ClusterIP" | "NodePort" | "LoadBalancer";
+  readonly externalTrafficPolicy?: "Cluster" | "Local";
+  readonly internalTrafficPolicy?: "Cluster" | "Local";
+  readonly externalIPs?: readonly string[];
+  readonly loadBalancerSourceRanges?: readonly string[];
+  readonly sessionAffinity?: "None" | "ClientIP";
+  /** Addresses of `status.loadBalancer.ingress`. */
+  readonly ingress?: readonly string[];
+}
+
+/** A Service of any type; NodePort when a port has one and no type is told. */
+export function anyService(
+  name: string,
+  clusterIPs: readonly string[],
+  ports: readonly AnyServicePort[],
+  { ingress, ...extras }: ServiceExtras = {},
+): KubeObject {
+  const plain = service(name, clusterIPs, ports) as KubeObject & { readonly spec: object };
+  const type = ports.some((port) => port.nodePort !== undefined) ? "NodePort" : "ClusterIP";
+  return {
+    ...plain,
+    spec: { ...plain.spec, type, ...extras },
+    ...(ingress === undefined
+      ? {}
+      : { status: { loadBalancer: { ingress: ingress.map((ip) => ({ ip, ipMode: "VIP" })) } } }),
+  } as KubeObject;
+}
+
+/** One endpoint: a pod's address of each family, its node, and what of its conditions is not the usual. */
+export interface EndpointSpec {
+  readonly ip4: string;
+  readonly ip6: string;
+  readonly nodeName?: string;
+  /** @default ready and serving, not terminating */
+  readonly conditions?: {
+    readonly ready?: boolean;
+    readonly serving?: boolean;
+    readonly terminating?: boolean;
+  };
+}
+
+/** The two EndpointSlices (one of each family) of a Service whose endpoints say where they are and how they do. */
+export function slicesOf(
+  serviceName: string,
+  endpoints: readonly EndpointSpec[],
+  ports: readonly SlicePort[],
+): KubeObject[] {
+  return ([4, 6] as const).map(
+    (family) =>
+      ({
+        ...endpointSlice(serviceName, [], ports, { family }),
+        endpoints: endpoints.map(({ ip4, ip6, nodeName, conditions }) => ({
+          addresses: [family === 4 ? ip4 : ip6],
+          ...(nodeName === undefined ? {} : { nodeName }),
+          conditions: { ready: true, serving: true, terminating: false, ...conditions },
+        })),
+      }) as KubeObject,
+  );
+}
+
+/** A Node object: what the agent takes from it are its addresses. */
+export function nodeObject(name: string, addresses: readonly string[]): KubeObject {
+  return {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: { name },
+    status: { addresses: addresses.map((address) => ({ type: "InternalIP", address })) },
+  } as KubeObject;
+}
+
 /** A port of an EndpointSlice. */
 export interface SlicePort {
   readonly name: string;
