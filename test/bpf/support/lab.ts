@@ -337,13 +337,13 @@ export class Lab {
   }
 
   /** A cell whose backend is still in a slice but no longer serves (9.3). */
-  async drain(cell: number, service: number, endpoint: Endpoint): Promise<void> {
-    await this.#backend(cell, service, endpoint, BackendState.BACKEND_DRAINING, 1);
+  async drain(cell: number, service: number, endpoint: Endpoint, generation: number = 1): Promise<void> {
+    await this.#backend(cell, service, endpoint, BackendState.BACKEND_DRAINING, generation);
   }
 
   /** A free cell of the next generation, as the reconciler leaves one. */
-  async retire(cell: number, service: number, endpoint: Endpoint): Promise<void> {
-    await this.#backend(cell, service, endpoint, BackendState.BACKEND_FREE, 2);
+  async retire(cell: number, service: number, endpoint: Endpoint, generation: number = 2): Promise<void> {
+    await this.#backend(cell, service, endpoint, BackendState.BACKEND_FREE, generation);
   }
 
   async #backend(
