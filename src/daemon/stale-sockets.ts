@@ -2,7 +2,8 @@
 /**
  * Connected UDP sockets whose backend does not serve any more. The socket hooks choose once, at connect(2), and the kernel
  * delivers to that address from then on: a resolver would ask a dead server for ever (9.3). Such sockets are destroyed;
- * their next call fails with ECONNABORTED, and whoever connects anew is given a backend that serves.
+ * their next receive fails with ECONNABORTED, a send before it with EDESTADDRREQ, and whoever connects anew is given a backend
+ * that serves.
  */
 import { viewOf } from "../abi/codec.js";
 import { BackendState, Direction, NO_BACKEND } from "../abi/enums.gen.js";
