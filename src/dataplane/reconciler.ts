@@ -242,7 +242,12 @@ export class Reconciler {
   #logRefusals(refused: readonly Refusal[]): void {
     for (const each of refused)
       if (this.#refusals.get(each.key) !== each.message)
-        this.#logger.error({ ...each }, "a service port was not written");
+        this.#logger.error(
+          { ...each },
+          this.#image?.servicePorts.has(each.key)
+            ? "a service port was not written"
+            : "a NodePort address or service network was not written",
+        );
     this.#refusals = new Map(refused.map(({ key, message }) => [key, message]));
   }
 }

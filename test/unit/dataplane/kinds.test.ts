@@ -9,6 +9,7 @@ import { Reconciler, type SyncResult } from "../../../src/dataplane/reconciler.j
 import type { BackendImage, FrontendImage, Image, ServicePortImage } from "../../../src/image/types.js";
 import { type EntryWrite, MemoryKernel } from "../../../src/native/memory.js";
 import type { Family } from "../../../src/net/ip.js";
+import { silentLogger } from "../../../src/util/log.js";
 import { cidr, ip } from "../../property/dataplane/images.js";
 import { assertExactly, cellAt, RuleWatcher } from "../../property/dataplane/rules.js";
 import { bigPort, imageOf, nthAddress } from "../../support/big-image.js";
@@ -507,7 +508,13 @@ test("sync() refuses a service network and an address of the node that do not fi
     serviceNetworks: ["10.96.0.0/16", "10.97.0.0/16"].map(cidr),
     nodePortAddresses: ["172.16.0.1", "172.16.0.2", "172.16.0.3"].map(ip),
   };
+  const logged: string[] = [];
+  const logger = { ...silentLogger, error: (_: object, text: string) => logged.push(text) };
+  rig.reconciler = new Reconciler({ kernel: rig.kernel, logger });
   const result = await rig.sync(world([], all));
+  await rig.sync(world([], all));
+  const text = "a NodePort address or service network was not written";
+  assert.deepEqual(logged, [text, text], "one line each");
   assert.deepEqual(
     result.refused.map(({ message }) => message),
     [
