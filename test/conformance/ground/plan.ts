@@ -29,6 +29,11 @@ export interface Sender {
   readonly kind: PlaceKind;
   /** The address that it sends from. */
   readonly src: string;
+  /**
+   * Whether the socket is bound to it. A process of the node that talks to one of the node's own addresses (loopback, or an
+   * address of a load balancer that the node has: 6.17) has that address without asking for it, and so it does here.
+   */
+  readonly bound: boolean;
 }
 
 /** Addresses of the wire between node, outside and the other nodes. */
@@ -133,19 +138,22 @@ class Planner {
       : flow.from.startsWith("pod")
         ? "pod"
         : "outside";
-    if (kind === "node") return { place: "node", kind, src };
+    if (kind === "node") {
+      const chosen = src === flow.dst || (isLoopback(src) && isLoopback(flow.dst));
+      return { place: "node", kind, src, bound: !chosen };
+    }
     const endpoint = this.#endpoints.find((one) => one.address === src);
     if (kind === "outside") {
       const key = endpoint === undefined || endpoint.local ? "outside" : "remote";
       this.#at(key).addresses.add(src);
-      return { place: key, kind: key, src };
+      return { place: key, kind: key, src, bound: true };
     }
     const name = flow.ingressIf;
     // A pod that is an endpoint too lives alone: two endpoints of one host would talk without the node.
     const key = name !== undefined ? `pod-${name}` : endpoint !== undefined ? `pod-${src}` : "pod";
     this.#place(key, "pod", name ?? this.#vethName());
     this.#at(key).addresses.add(src);
-    return { place: key, kind, src };
+    return { place: key, kind, src, bound: true };
   }
 
   /** Gives an endpoint a host, and tells what listens there. */

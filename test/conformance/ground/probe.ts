@@ -40,7 +40,8 @@ export interface TryGoal {
   readonly proto: ProtocolName;
   readonly dst: string;
   readonly port: number;
-  readonly src: string;
+  /** Undefined: the kernel chooses. */
+  readonly src: string | undefined;
   readonly sport?: number | undefined;
   readonly n: number;
   readonly timeout: number;

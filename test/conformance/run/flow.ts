@@ -76,7 +76,8 @@ class FlowRun {
 
   #attempts(n: number, timeout: number): Promise<readonly Attempt[]> {
     const { proto, dst, port, sport } = this.#flow;
-    return this.#probe.attempts({ proto, dst, port, sport, src: this.#sender.src, n, timeout });
+    const src = this.#sender.bound ? this.#sender.src : undefined;
+    return this.#probe.attempts({ proto, dst, port, sport, src, n, timeout });
   }
 
   /** Batches of connections until each destination was hit, and enough of them that a wrong one would have been. */
@@ -84,8 +85,9 @@ class FlowRun {
     const hits = new Map<string, number>();
     const batch = 8 * (outcome.to.length + 1);
     const wanted = outcome.uniform ? 200 * outcome.to.length : batch;
+    const oneOf = sticky || this.#flow.sport !== undefined; // one client, or one flow: any of them, but not several
     for (let round = 0, sent = 0; round < MOST_ROUNDS; round++) {
-      const n = Math.min(this.#flow.sport === undefined ? Math.max(batch, wanted - sent) : 1, 512);
+      const n = this.#flow.sport === undefined ? Math.min(Math.max(batch, wanted - sent), 512) : 1;
       const attempts = await this.#attempts(n, ANSWER_MS);
       sent += n;
       for (const attempt of attempts) {
@@ -129,8 +131,10 @@ class FlowRun {
     if (wrong !== undefined) return wrong.error === "ETIMEDOUT" ? "saw silence" : `saw ${wrong.error}`;
     if (local) return undefined;
     const packets = await this.#probe.packets();
-    if (packets.some((packet) => this.#isReset(packet))) return "saw a TCP reset, not ICMP port unreachable";
-    return packets.some((packet) => this.#isUnreachable(packet)) ? undefined : "saw no ICMP port unreachable";
+    // A reset beside it does no harm: an IPv6 socket may overhear the ICMPv6 error while connect() still owns it.
+    if (packets.some((packet) => this.#isUnreachable(packet))) return undefined;
+    const reset = packets.some((packet) => this.#isReset(packet));
+    return reset ? "saw a TCP reset, and no ICMP port unreachable" : "saw no ICMP port unreachable";
   }
 
   /** Silence, nothing delivered to anybody, while the way to the node works. */

@@ -109,12 +109,10 @@ function testFiles(): readonly TestFile[] {
   const paths = readdirSync(root, { recursive: true, encoding: "utf8" }).filter(
     (path) => path.endsWith(".test.ts") && !path.startsWith("conformance/"),
   );
-  return paths
-    .sort()
-    .map((path) => ({
-      path: relative(REPOSITORY, join(root, path)),
-      text: readFileSync(join(root, path), "utf8"),
-    }));
+  return paths.sort().map((path) => ({
+    path: relative(REPOSITORY, join(root, path)),
+    text: readFileSync(join(root, path), "utf8"),
+  }));
 }
 
 /** A test tells a story when one of its titles has the id as a word. */
