@@ -164,6 +164,8 @@ class CompilerState {
     for (const key of this.#exposed) {
       const entry = this.#entries.get(key);
       if (entry === undefined) continue;
+      // Nearly always: nothing was refused, and nothing is.
+      if (entry.refusals.length === 0 && !capturesAny(entry.ports, reserved)) continue;
       this.#release(entry, touched);
       settle(entry, entry, reserved);
       this.#claim(entry, touched);
@@ -272,7 +274,8 @@ class CompilerState {
     const lost = new Map<string, Service>();
     for (const claim of contested) lost.set(claim, this.#claims.owner(claim) ?? entry.service);
     if (lost.size === 0) {
-      entry.won = entry.offered;
+      // What was cut short before may be equal to what is whole now.
+      entry.won = keepIdentities(entry.offered, entry.won);
       entry.lostProblems = NO_PROBLEMS;
       return;
     }
@@ -465,6 +468,12 @@ function compileService(
   };
 }
 
+function capturesAny(ports: readonly ServicePortImage[], reserved: ReservedAddresses): boolean {
+  return ports.some((port) =>
+    port.frontends.some((frontend) => reserved.capturedBy(frontend, port.protocol) !== null),
+  );
+}
+
 /** Decides what of an entry is offered on this host. `before`: whose ports keep their identity. */
 function settle(entry: Entry, before: Entry | undefined, reserved: ReservedAddresses): void {
   const refusals: Problem[] = [];
@@ -489,6 +498,19 @@ function keepIdentity(now: ServicePortImage, before: ServicePortImage | undefine
   return before !== undefined && sameServicePort(before, now) ? before : now;
 }
 
+function keepIdentities(
+  now: readonly ServicePortImage[],
+  before: readonly ServicePortImage[],
+): readonly ServicePortImage[] {
+  if (now.every((port, i) => port === before[i])) return now;
+  return now.map((port) =>
+    keepIdentity(
+      port,
+      before.find((other) => other.key === port.key),
+    ),
+  );
+}
+
 /** The ports without some frontends; those without any left are left out. What is as `before` keeps its identity. */
 function withoutFrontends(
   ports: readonly ServicePortImage[],
@@ -497,7 +519,8 @@ function withoutFrontends(
 ): readonly ServicePortImage[] {
   return ports.flatMap((port) => {
     const frontends = port.frontends.filter((frontend) => !isOut(frontend, port));
-    if (frontends.length === port.frontends.length) return port;
+    const earlier = before.find((other) => other.key === port.key);
+    if (frontends.length === port.frontends.length) return keepIdentity(port, earlier);
     if (frontends.length === 0) return [];
     const ranged = frontends.some(({ sourceRanged }) => sourceRanged);
     const rest = Object.freeze({
@@ -505,10 +528,7 @@ function withoutFrontends(
       frontends: Object.freeze(frontends),
       sourceRanges: ranged ? port.sourceRanges : Object.freeze([]),
     });
-    return keepIdentity(
-      rest,
-      before.find((other) => other.key === port.key),
-    );
+    return keepIdentity(rest, earlier);
   });
 }
 

@@ -230,7 +230,7 @@ test("compile() does not depend on the order of Services and slices", () => {
         assertSame(compile(other, config, other.host), compile(state, config, state.host));
       },
     ),
-    { numRuns: 1500 },
+    { numRuns: 2000 },
   );
 });
 
@@ -269,7 +269,7 @@ test("createCompiler() keeps the identity of each service port that comes out eq
       }
       assert.equal(after.servicePorts === before.servicePorts, unchanged);
     }),
-    { numRuns: 1500 },
+    { numRuns: 2000 },
   );
 });
 

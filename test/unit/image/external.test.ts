@@ -380,3 +380,17 @@ test("createCompiler() takes up another address or service network without touch
   assert.equal(third.serviceNetworks.length, 1);
   assert.equal(compiler.compile({ ...input, serviceCIDRs: [cidr("10.96.0.0/16")] }, more), third);
 });
+
+test("createCompiler() keeps a port whose contested frontend its Service gives up: the maps hold the same", () => {
+  const compiler = createCompiler();
+  const owner = service("owner", {
+    creationTimestamp: OLD,
+    clusterIPs: [ip("10.96.0.9")],
+    externalIPs: [ip("192.0.2.1")],
+  });
+  const first = compiler.compile(snapshot([owner, service("web", { externalIPs: [ip("192.0.2.1")] })]));
+  assert.equal(first.problems.length, 1);
+  const second = compiler.compile(snapshot([owner, service("web")]));
+  assert.equal(portOf(second), portOf(first));
+  assert.deepEqual(second.problems, []);
+});
