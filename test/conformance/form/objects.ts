@@ -151,7 +151,7 @@ export function readChanges(
   where: string,
   readNode: (value: unknown, where: string) => object,
 ): ChangeForm[] {
-  return asList(value).flatMap((one, index) =>
+  const all = asList(value).flatMap((one, index) =>
     readFields(one, Array.isArray(value) ? `${where}[${index}]` : where, (fields) => {
       const name = given({ name: fields.text("service") ?? fields.text("name") });
       const changes = [
@@ -161,10 +161,11 @@ export function readChanges(
       ];
       const set = readServiceFields(fields);
       if (Object.keys(set).length > 0) changes.push({ kind: "service", set, ...name });
-      if (changes.length === 0) fields.fail("change", "changes nothing that this runner knows");
       return changes;
     }),
   );
+  if (all.length === 0) throw new FormError(where, "changes nothing");
+  return all;
 }
 
 function serviceChanges(fields: Fields, name: { name?: string }): ChangeForm[] {

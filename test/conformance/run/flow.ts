@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One flow of a case: traffic is sent, and what became of it is compared with what the case says. */
 import { buildFrame, tcp, udp } from "../../support/packet.js";
-import { familyOf, isLoopback, socketText } from "../form/address.js";
+import { canonical, familyOf, isLoopback, socketText } from "../form/address.js";
 import type { FlowForm, Outcome, ServiceForm } from "../form/types.js";
 import type { Ground } from "../ground/ground.js";
 import { CONTROL_PORT, type Sender } from "../ground/plan.js";
@@ -37,7 +37,8 @@ export async function checkFlow(
   await ground.lead(sender);
   try {
     const run = new FlowRun(ground, flow, sender);
-    const wrong = await run.check(outcome, services.some(hasAffinity));
+    const sticky = services.some((service) => hasAffinity(service) && serves(service, flow));
+    const wrong = await run.check(outcome, sticky);
     return wrong === undefined
       ? undefined
       : `${flowText(flow, sender.src)}: expected ${outcomeText(outcome)}, ${wrong}`;
@@ -48,6 +49,14 @@ export async function checkFlow(
 
 /** With affinity, one client has one endpoint at a time: `to` are those that it may be. */
 const hasAffinity = (service: ServiceForm): boolean => (service.affinity ?? null) !== null;
+
+/** Whether this is one of a Service's own addresses, or its NodePort. */
+function serves(service: ServiceForm, flow: FlowForm): boolean {
+  const own = [service.clusterIP, ...(service.clusterIPs ?? []), ...(service.externalIPs ?? [])];
+  const all = [...own, ...(service.lb ?? []).map((ingress) => ingress.ip)];
+  if (all.some((text) => text !== undefined && canonical(text) === flow.dst)) return true;
+  return (service.ports ?? []).some((port) => port.nodePort === flow.port);
+}
 
 class FlowRun {
   readonly #ground: Ground;
@@ -85,9 +94,9 @@ class FlowRun {
     const hits = new Map<string, number>();
     const batch = 8 * (outcome.to.length + 1);
     const wanted = outcome.uniform ? 200 * outcome.to.length : batch;
-    const oneOf = sticky || this.#flow.sport !== undefined; // one client, or one flow: any of them, but not several
+    const single = this.#flow.sport !== undefined; // one flow: any of them will do
     for (let round = 0, sent = 0; round < MOST_ROUNDS; round++) {
-      const n = this.#flow.sport === undefined ? Math.min(Math.max(batch, wanted - sent), 512) : 1;
+      const n = single ? 1 : Math.min(Math.max(batch, wanted - sent), 512);
       const attempts = await this.#attempts(n, ANSWER_MS);
       sent += n;
       for (const attempt of attempts) {
@@ -96,11 +105,10 @@ class FlowRun {
         const { who } = parseAnswer(attempt.text ?? "");
         hits.set(who, (hits.get(who) ?? 0) + 1);
       }
-      if (sent >= wanted && (sticky || this.#flow.sport !== undefined || hits.size === outcome.to.length))
-        break;
+      if (single) return undefined;
+      if (sent >= wanted && (sticky || hits.size === outcome.to.length)) break;
     }
-    if (sticky || this.#flow.sport !== undefined)
-      return hits.size > 1 ? `saw ${tally(hits)}: one client went to several` : undefined;
+    if (sticky) return hits.size > 1 ? `saw ${tally(hits)}: one client went to several` : undefined;
     const missing = outcome.to.filter((one) => !hits.has(one));
     if (missing.length > 0) return `never reached ${missing.join(", ")} (saw ${tally(hits)})`;
     return outcome.uniform ? notUniform(hits) : undefined;
