@@ -84,7 +84,7 @@ before(async () => {
   host = await cluster.at(node);
   const root = findCgroup2();
   assert.ok(root, "cgroup v2 is mounted here");
-  cgroup = `${root}/${cluster.world.prefix}cgroup`;
+  cgroup = cluster.cgroup(node) as string;
   const home = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
   moved = { pid: hostAgentPid(), home: `${root}${home}` };
   writeFileSync(`${cgroup}/cgroup.procs`, `${moved.pid}`);

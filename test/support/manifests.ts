@@ -18,6 +18,7 @@ export interface ServicePortSpec {
   readonly port: number;
   readonly protocol?: "TCP" | "UDP";
   readonly targetPort?: number | string;
+  readonly nodePort?: number;
 }
 
 /** A Service of type ClusterIP, dual-stack when it is given two addresses. */
@@ -127,12 +128,35 @@ export interface SlicePort {
   readonly protocol?: "TCP" | "UDP";
 }
 
-/** An EndpointSlice of a Service; its family is that of the addresses (IPv4 when there are none and none is told). */
+/** A Service with more in its spec (such as its type or its affinity), and the addresses of its load balancer. */
+export function withSpec(
+  object: KubeObject,
+  spec: object,
+  loadBalancerIPs: readonly string[] = [],
+): KubeObject {
+  const { spec: before } = object as KubeObject & { spec: object };
+  const status = { loadBalancer: { ingress: loadBalancerIPs.map((ip) => ({ ip })) } };
+  return {
+    ...object,
+    spec: { ...before, ...spec },
+    ...(loadBalancerIPs.length > 0 ? { status } : {}),
+  } as KubeObject;
+}
+
+/** `sessionAffinity: ClientIP` that lasts so many seconds, for {@link withSpec}. */
+export function clientIPAffinity(timeoutSeconds: number): object {
+  return { sessionAffinity: "ClientIP", sessionAffinityConfig: { clientIP: { timeoutSeconds } } };
+}
+
+/**
+ * An EndpointSlice of a Service; its family is that of the addresses (IPv4 when there are none and none is told).
+ * `endpoint` adds to an endpoint, or replaces, what is not the same for all: its node, its conditions.
+ */
 export function endpointSlice(
   serviceName: string,
   addresses: readonly string[],
   ports: readonly SlicePort[],
-  options: { family?: 4 | 6; name?: string } = {},
+  options: { family?: 4 | 6; name?: string; endpoint?: (address: string) => object } = {},
 ): KubeObject {
   const family = options.family ?? (addresses[0]?.includes(":") ? 6 : 4);
   return {
@@ -144,7 +168,11 @@ export function endpointSlice(
       labels: { "kubernetes.io/service-name": serviceName },
     },
     addressType: family === 6 ? "IPv6" : "IPv4",
-    endpoints: addresses.map((ip) => ({ addresses: [ip], conditions: { ready: true, serving: true } })),
+    endpoints: addresses.map((ip) => ({
+      addresses: [ip],
+      conditions: { ready: true, serving: true },
+      ...options.endpoint?.(ip),
+    })),
     ports,
   } as KubeObject;
 }
