@@ -6,6 +6,7 @@ import { compareIp, type IpAddress } from "../net/ip.js";
 export class HostView {
   readonly #readListeners: () => Promise<readonly ReservedAddress[]>;
   #facts: HostFacts = { localAddresses: [], reserved: [] };
+  /** The addresses are. */
   #known = false;
 
   /** `readListeners`: the transport addresses that programs of this host have taken. */
@@ -13,9 +14,12 @@ export class HostView {
     this.#readListeners = readListeners;
   }
 
-  /** The same object as long as nothing has changed. */
-  get facts(): HostFacts {
-    return this.#facts;
+  /**
+   * The same object as long as nothing has changed. Null before the addresses are known: a compile without them would take
+   * NodePorts off every address.
+   */
+  get facts(): HostFacts | null {
+    return this.#known ? this.#facts : null;
   }
 
   /** Addresses in any order, repeated or not (6.1). Returns whether they are others than before. */

@@ -137,7 +137,9 @@ export class ServiceSync {
     if (snapshot === null || this.#stopped) return;
     const start = this.#clock.now();
     await this.#host.refresh();
-    const compiled = await inSlices(this.#compiler.compileSliced(snapshot, this.#host.facts));
+    const { facts } = this.#host;
+    if (facts === null) return; // hostChanged() comes with the addresses
+    const compiled = await inSlices(this.#compiler.compileSliced(snapshot, facts));
     this.#logProblems(compiled.problems);
     const image = await this.#withHeldBack(compiled, snapshot, lacking);
     this.#image = image;

@@ -54,11 +54,18 @@ const PROXY: ProxyConfig = {
   externalIPs: true,
 };
 
+/** A host whose addresses are known. */
+function hostWith(...addresses: readonly IpAddress[]): HostView {
+  const host = new HostView(async () => []);
+  host.setLocalAddresses(addresses);
+  return host;
+}
+
 type Callbacks = Pick<ServiceSyncDependencies, "onCommitted" | "onProblems">;
 
 function setUp(
   kernel = new MemoryKernel(),
-  host = new HostView(async () => []),
+  host = hostWith(),
   clock: Clock = systemClock,
   callbacks: Callbacks = {},
 ) {
@@ -221,8 +228,7 @@ function nodePortAddresses(kernel: MemoryKernel): readonly string[] {
 }
 
 test("ServiceSync serves NodePorts on addresses that come later, without a new snapshot (6.1)", async () => {
-  const host = new HostView(async () => []);
-  host.setLocalAddresses([address("192.0.2.1")]);
+  const host = hostWith(address("192.0.2.1"));
   const { kernel, events, sync } = setUp(new MemoryKernel(), host);
   const first = once(events, "synced");
   sync.publish(snapshot(NODE_PORT));
@@ -234,6 +240,26 @@ test("ServiceSync serves NodePorts on addresses that come later, without a new s
   sync.hostChanged();
   await second;
   assert.deepEqual([...nodePortAddresses(kernel)].sort(), ["192.0.2.1", "192.0.2.9"]);
+  await sync.stop();
+});
+
+test("ServiceSync writes nothing before the host's addresses are known, lest NodePorts be taken off them", async () => {
+  const before = setUp(undefined, hostWith(address("192.0.2.1")));
+  const first = once(before.events, "synced");
+  before.sync.publish(snapshot(NODE_PORT));
+  await first;
+  await before.sync.stop();
+  const host = new HostView(async () => []);
+  const { kernel, events, sync, messages } = setUp(before.kernel, host);
+  const writes = kernel.stats.mapWrites;
+  sync.publish(snapshot(NODE_PORT));
+  await sync.audit();
+  const synced = once(events, "synced");
+  assert.deepEqual(messages(), []);
+  assert.equal(host.setLocalAddresses([address("192.0.2.1")]), true);
+  sync.hostChanged();
+  await synced;
+  assert.equal(kernel.stats.mapWrites, writes, "nothing has changed while no agent ran");
   await sync.stop();
 });
 
