@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Who counts as a pod of this node (8.3), and what follows for what a sender is offered (4.12, 8.6). */
 import assert from "node:assert/strict";
-import { Detector } from "../../src/abi/enums.gen.js";
+import { Detector, FrontendFlag } from "../../src/abi/enums.gen.js";
 import { tcp } from "../support/packet.js";
 import { addressBytes } from "../support/packet-address.js";
 import { dissectFrame, fieldText } from "../support/packet-dissect.js";
 import { IFINDEX, type Lab, openBench, twins } from "./support/lab.js";
-import { balancer, web } from "./support/scenario.js";
+import { rejectOf } from "./support/reject.js";
+import { balancer, nodePort, web } from "./support/scenario.js";
 
 /** Borders inside a byte, and for IPv6 inside the third word. */
 const network = await openBench({
@@ -124,4 +125,42 @@ for (const [name, bench] of Object.entries({ network, byInterface, none })) {
       assert.equal(fieldText(dissectFrame(outcome.frame), "ip.dst"), lab.at.backend);
     }
   });
+}
+
+for (const [name, bench, clientIs] of [
+  ["a network", network, "outside"],
+  ["interfaces", byInterface, "inside"],
+  ["nobody", none, "outside"],
+] as const) {
+  twins(
+    bench,
+    `A NodePort without endpoints answers a sender by the side it is on, with ${name} detected (7.1, 7.3, 8.6)`,
+    async (lab) => {
+      await lab.interface({ masquerade: true, localPods: true });
+      await nodePort(lab, { endpoints: [], whenEmpty: "reject", whenEmptyOutside: "drop" });
+      const packet = lab.packet("client", "nodeip", tcp(40000, 30080));
+      await lab.expect(
+        "ptl_net_in",
+        packet,
+        clientIs === "outside"
+          ? { verdict: "drop", reasons: ["DROP_POLICY"] }
+          : { verdict: "redirect", packet: rejectOf(packet), reasons: ["REJECT_NO_BACKEND"] },
+      );
+    },
+  );
+
+  twins(
+    bench,
+    `A frontend that masquerades senders outside asks for it by the side they are on, with ${name} detected (8.2)`,
+    async (lab) => {
+      await lab.interface({ masquerade: true, localPods: true });
+      await web(lab, { flags: FrontendFlag.FRONTEND_MASQUERADE_OUTSIDERS });
+      await lab.run("ptl_pod_in", lab.packet("client", "vip", tcp(40000, 80)));
+      const outcome = await lab.run("ptl_pod_out", lab.packet("client", "backend", tcp(40000, 8080)));
+      assert.deepEqual(
+        outcome.reasons,
+        clientIs === "outside" ? { MASQUERADED: 1 } : { PASS_EGRESS_MISS: 1 },
+      );
+    },
+  );
 }

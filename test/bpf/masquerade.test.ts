@@ -9,7 +9,7 @@ import { FrontendFlag } from "../../src/abi/enums.gen.js";
 import { icmpError, type Packet, sctp, tcp, text, udp } from "../support/packet.js";
 import { dissectFrame, fieldText } from "../support/packet-dissect.js";
 import type { Host } from "./support/addresses.js";
-import { pieces } from "./support/fragments.js";
+import { pieces, place } from "./support/fragments.js";
 import { IFINDEX, type Lab, openBench, type ProtocolName, type ServiceSpec, twins } from "./support/lab.js";
 import { answer, balancer, further, nodePort, opening, web } from "./support/scenario.js";
 import { TEST_CONFIG } from "./support/test-kernel.js";
@@ -481,4 +481,31 @@ twins(bench, "Bulk segments of a masqueraded flow are translated as one packet e
   const middle = lab.packet("stranger", "backend", tcp(40000, 8080, "PA", data));
   const outcome = await lab.run("ptl_pod_out", middle, { gsoSize: 1000, ifindex: IFINDEX });
   lab.assertFrame(outcome, lab.packet("node", "backend", tcp(snat, 8080, "PA", data)));
+});
+
+twins(
+  bench,
+  "A masqueraded SCTP packet in fragments is dropped and counted: its CRC32c cannot be mended here",
+  async (lab) => {
+    await nodePort(lab, { ...cluster, protocol: "sctp" });
+    await begin(lab, "sctp");
+    const whole = lab.packet("stranger", "backend", sctp(40000, 8080, "data"));
+    const first = { ...whole, ...place(lab, 0, true) };
+    const outcome = await lab.run("ptl_pod_out", first);
+    assert.deepEqual(
+      { verdict: outcome.verdict, reasons: outcome.reasons },
+      { verdict: "drop", reasons: { TRANSLATED: 1, DROP_REWRITE: 1 } },
+    );
+  },
+);
+
+twins(bench, "A masqueraded segment in fragments is translated piece by piece", async (lab) => {
+  await nodePort(lab, cluster);
+  const snat = await begin(lab, "tcp");
+  await backward(lab, snat, (s, d) => tcp(s, d, "SA"));
+  const data = { data: text("z".repeat(900)) };
+  const middle = pieces(lab, "stranger", "backend", tcp(40000, 8080, "PA", data));
+  const last = pieces(lab, "node", "backend", tcp(snat, 8080, "PA", data));
+  for (const [i, piece] of middle.entries())
+    await lab.expect("ptl_pod_out", piece, { packet: last[i] as Packet, reasons: ["TRANSLATED"] });
 });
