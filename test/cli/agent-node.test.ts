@@ -1,19 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent and its node: sockets of the host's own programs, addresses, the firewall, health check ports.
 import assert from "node:assert/strict";
-import {
-  existsSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { layoutDirectory } from "../../src/dataplane/pins.js";
 import type { Node } from "../../src/demo/world/index.js";
-import { findCgroup2 } from "../../src/native/paths.js";
 import { Cluster, type LogLine } from "../support/cluster.js";
 import type { HostAgent } from "../support/host-agent.js";
 import { type CliResult, cli } from "./run-cli.js";
@@ -24,9 +15,6 @@ const HEALTH_PORT = 31999;
 let cluster: Cluster;
 let node: Node;
 let host: HostAgent;
-let cgroup: string;
-/** Of the program that asks from the node, and where it came from. */
-let moved: { pid: number; home: string } | null = null;
 
 /** A load balancer's Service of both protocols, and its endpoints: a pod of this node, or nobody. */
 function objects(pod: string | null): readonly object[] {
@@ -58,21 +46,6 @@ function objects(pod: string | null): readonly object[] {
   ];
 }
 
-/** The host agent of the node runs in the network namespace of the node, as a child of this process. */
-function hostAgentPid(): number {
-  const namespace = `net:[${statSync(node.netnsPath).ino}]`;
-  for (const name of readdirSync("/proc").filter((each) => /^\d+$/.test(each))) {
-    try {
-      const parent = /\) \S (\d+) /.exec(readFileSync(`/proc/${name}/stat`, "utf8"))?.[1];
-      if (Number(parent) !== process.pid || readlinkSync(`/proc/${name}/ns/net`) !== namespace) continue;
-      if (/host-agent$/.test(readlinkSync(`/proc/${name}/exe`))) return Number(name);
-    } catch {
-      // It ended while we looked.
-    }
-  }
-  throw new Error("no host agent on the node");
-}
-
 before(async () => {
   cluster = await Cluster.start({
     world: { nodes: 1 },
@@ -81,19 +54,10 @@ before(async () => {
     agentArgs: ["--audit-interval", "1"],
   });
   node = cluster.world.node(1);
-  host = await cluster.at(node);
-  const root = findCgroup2();
-  assert.ok(root, "cgroup v2 is mounted here");
-  cgroup = cluster.cgroup(node) as string;
-  const home = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
-  moved = { pid: hostAgentPid(), home: `${root}${home}` };
-  writeFileSync(`${cgroup}/cgroup.procs`, `${moved.pid}`);
+  host = await cluster.inCgroup(node);
 });
 
-after(async () => {
-  if (moved !== null) writeFileSync(`${moved.home}/cgroup.procs`, `${moved.pid}`); // a cgroup in use cannot be removed
-  await cluster?.close();
-});
+after(() => cluster?.close());
 
 const says =
   (msg: string) =>
