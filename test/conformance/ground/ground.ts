@@ -27,10 +27,21 @@ const GATEWAY_MAC = "ee:ee:ee:ee:ee:ee";
 /** A change that changes nothing in the kernel's maps may be silent. */
 const SYNC_MS = 3_000;
 
+let signalsHandled = false;
+
+/** A signal ends the process in order, so that what `exit` removes is removed. */
+function exitOnSignals(): void {
+  if (signalsHandled) return;
+  signalsHandled = true;
+  const codes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+  for (const [signal, code] of Object.entries(codes)) process.on(signal, () => process.exit(code));
+}
+
 export class Ground {
   readonly plan: GroundPlan;
   readonly nodeMac: string = NODE_MAC;
-  readonly handleSignals = true;
+  /** Signals are dealt with here: pins and cgroup must go, too. */
+  readonly handleSignals = false;
   readonly #case: ConformanceCase;
   readonly #prefix = `ptl-${process.pid}-${randomBytes(3).toString("hex")}-`;
   readonly #hosts = new Map<string, Host>();
@@ -88,6 +99,7 @@ export class Ground {
   /** Builds hosts and probes, and serves what the case's endpoints serve. */
   async build(): Promise<void> {
     mountBpffs();
+    exitOnSignals();
     register(this);
     process.once("exit", this.#removeNow);
     if (this.#cgroup !== undefined) mkdirSync(this.#cgroup);
