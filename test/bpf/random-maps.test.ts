@@ -246,6 +246,9 @@ async function converse(
   const { reasons } = await step(lab, "ptl_net_in", last, tally, `${text}, whose backend has gone`);
   const gone = { tcp: "RESET_REMOVED", udp: "BACKEND_STALE", sctp: "TRANSLATED" } as const;
   assert.equal(reasons[gone[protocol]], 1, `${text}: ${JSON.stringify(reasons)}`);
+  // another pod takes the address: the same cell, one generation later
+  for (const { cell, service, endpoint, generation } of world.cells)
+    if (lab.at[endpoint.host] === there.dst) await lab.setBackend(cell, service, endpoint, generation);
 }
 
 const reached = new Map<string, number>();
