@@ -8,6 +8,7 @@
 #define ADDR struct addr4
 #define FAM(name) name##4
 #include "choice.bpf.h"
+#include "nat.bpf.h"
 #include "socket.bpf.h"
 #undef ADDR
 #undef FAM
@@ -15,6 +16,7 @@
 #define ADDR struct addr6
 #define FAM(name) name##6
 #include "choice.bpf.h"
+#include "nat.bpf.h"
 #include "socket.bpf.h"
 #undef ADDR
 #undef FAM

@@ -22,7 +22,8 @@ static __always_inline bool FAM(affinity_recall)(const struct FAM(affinity_key) 
 	if (!a)
 		return false;
 	seen = *a;
-	if (now - seen.last_new >= choice->affinity_seconds * PTL_NS_PER_SECOND ||
+	/* signed: another CPU may have read the clock after this one */
+	if ((__s64)(now - seen.last_new) >= (__s64)(choice->affinity_seconds * PTL_NS_PER_SECOND) ||
 	    !FAM(take_cell)(seen.backend, choice->service, set, t) || t->generation != seen.generation)
 		return false;
 	a->last_new = now;

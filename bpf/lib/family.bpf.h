@@ -5,6 +5,7 @@
  */
 #include "choice.bpf.h"
 #include "nat.bpf.h"
+#include "track.bpf.h"
 #include "fragment.bpf.h"
 #include "rewrite.bpf.h"
 #include "flow.bpf.h"

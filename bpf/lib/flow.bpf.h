@@ -106,29 +106,6 @@ static __always_inline int FAM(claim_reply)(const struct FAM(nat_key) *key, stru
 	return r;
 }
 
-/*
- * The client's address must not reach the backend (8.2, 8.4; hairpin, 8.7). The egress hook, which knows the interface,
- * gives the flow an address of the node: this asks it to. A packet that is delivered on the node itself meets no egress
- * hook and needs none (8.10). *key comes in as the replies' key.
- */
-static __always_inline long FAM(ask_masquerade)(struct FAM(nat_key) *key, const struct FAM(nat_value) *in,
-						struct FAM(nat_value) *scratch)
-{
-	__be16 port = key->sport;
-
-	key->src = key->dst;
-	key->dst = in->addr;
-	key->sport = key->dport;
-	key->dport = port;
-	*scratch = *in;
-	scratch->addr = key->src;
-	scratch->port = key->sport;
-	scratch->peer_port = key->dport;
-	scratch->flags = PTL_NAT_PENDING | PTL_NAT_MASQUERADE;
-	scratch->check = FAM(nat_check)(key, scratch);
-	return bpf_map_update_elem(&FAM(nat), key, scratch, BPF_ANY);
-}
-
 /* Removes the opposite of an entry (*scratch) that is to be replaced, unless another flow has taken that key over since. */
 static __always_inline void FAM(forget_reply)(const struct FAM(nat_key) *key, struct FAM(nat_key) *reply_key,
 					      struct FAM(nat_value) *scratch)
@@ -136,6 +113,18 @@ static __always_inline void FAM(forget_reply)(const struct FAM(nat_key) *key, st
 	FAM(nat_opposite_key)(key, scratch, reply_key, true);
 	if (FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch))
 		bpf_map_delete_elem(&FAM(nat), reply_key);
+}
+
+/* Turns the replies' key into that of the packets on their way to the backend. */
+static __always_inline void FAM(forward_key)(struct FAM(nat_key) *key)
+{
+	ADDR client = key->dst;
+	__be16 port = key->dport;
+
+	key->dst = key->src;
+	key->dport = key->sport;
+	key->src = client;
+	key->sport = port;
 }
 
 /*
@@ -178,9 +167,10 @@ static __noinline int FAM(flow_open)(const struct FAM(packet) *p, const struct F
 		*value = scratch;
 		return PTL_CHOSEN;
 	}
-	if (t->masquerade && FAM(ask_masquerade)(&reply_key, value, &scratch))
-		return PTL_REASON_DROP_MAP_FULL;
-	return PTL_CHOSEN;
+	if (!t->masquerade)
+		return PTL_CHOSEN;
+	FAM(forward_key)(&reply_key);
+	return FAM(ask_masquerade)(&reply_key, value, &scratch) ? PTL_REASON_DROP_MAP_FULL : PTL_CHOSEN;
 }
 
 /*

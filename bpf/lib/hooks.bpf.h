@@ -71,10 +71,12 @@ static __always_inline bool FAM(resets)(const struct FAM(packet) *p, const struc
 	       p->part == PTL_WHOLE && !(p->tcp_flags & PTL_TCP_RST) && FAM(backend_removed)(v->backend, v->generation);
 }
 
-/* Answers with an RST, which the entry remembers. */
-static __always_inline int FAM(reset)(struct __sk_buff *skb, const struct FAM(packet) *p, struct FAM(nat_value) *e)
+/* Answers with an RST, which the entry remembers for a while: the client may not hear the first one. */
+static __always_inline int FAM(reset)(struct __sk_buff *skb, const struct FAM(packet) *p, struct FAM(nat_value) *e,
+				      __u32 now)
 {
 	e->state |= PTL_RST_REPLY;
+	e->last_seen = now;
 	ptl_count(skb, PTL_REASON_RESET_REMOVED);
 	if (FAM(reset_build)(skb, p))
 		return ptl_drop(skb, PTL_REASON_DROP_REJECT_FAILED);
@@ -99,7 +101,7 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(&p, &v)) {
 		if (FAM(resets)(&p, &v))
-			return FAM(reset)(skb, &p, e);
+			return FAM(reset)(skb, &p, e, now);
 		FAM(note)(skb, &p, e, &v, now, true);
 	} else {
 		if (!ptl_opens(p.key.protocol, p.tcp_flags))

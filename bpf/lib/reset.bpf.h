@@ -6,23 +6,35 @@
 #ifndef PTL_RESET_COMMON
 #define PTL_RESET_COMMON
 
-/* Writes the length of an IP packet that ends with a TCP header and nothing behind it. */
-static __always_inline long ptl_set_length4(struct __sk_buff *skb, __u32 l3, __u32 l4)
+/* The IP header of an answer that ends with a TCP header: its length, and a whole way to go. */
+static __always_inline long ptl_fresh_header4(struct __sk_buff *skb, __u32 l3, __u32 l4)
 {
-	__u32 at = l3 + offsetof(struct iphdr, tot_len);
+	__u32 check = l3 + offsetof(struct iphdr, check);
 	__be16 before, after = bpf_htons(l4 - l3 + sizeof(struct tcphdr));
+	struct {
+		__u8 ttl;
+		__u8 protocol;
+	} hop, fresh = { PTL_REJECT_TTL, IPPROTO_TCP };
 
-	if (bpf_skb_load_bytes(skb, at, &before, sizeof(before)) ||
-	    bpf_l3_csum_replace(skb, l3 + offsetof(struct iphdr, check), before, after, sizeof(after)))
+	if (bpf_skb_load_bytes(skb, l3 + offsetof(struct iphdr, tot_len), &before, sizeof(before)) ||
+	    bpf_skb_load_bytes(skb, l3 + offsetof(struct iphdr, ttl), &hop, sizeof(hop)))
 		return -1;
-	return bpf_skb_store_bytes(skb, at, &after, sizeof(after), 0);
+	if (bpf_l3_csum_replace(skb, check, before, after, sizeof(after)) ||
+	    bpf_l3_csum_replace(skb, check, hop.ttl | hop.protocol << 8, fresh.ttl | fresh.protocol << 8, sizeof(fresh)))
+		return -1;
+	if (bpf_skb_store_bytes(skb, l3 + offsetof(struct iphdr, tot_len), &after, sizeof(after), 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, l3 + offsetof(struct iphdr, ttl), &fresh, sizeof(fresh), 0);
 }
 
-static __always_inline long ptl_set_length6(struct __sk_buff *skb, __u32 l3, __u32 l4)
+static __always_inline long ptl_fresh_header6(struct __sk_buff *skb, __u32 l3, __u32 l4)
 {
 	__be16 length = bpf_htons(l4 - l3 - sizeof(struct ipv6hdr) + sizeof(struct tcphdr));
+	__u8 hops = PTL_REJECT_TTL;
 
-	return bpf_skb_store_bytes(skb, l3 + offsetof(struct ipv6hdr, payload_len), &length, sizeof(length), 0);
+	if (bpf_skb_store_bytes(skb, l3 + offsetof(struct ipv6hdr, payload_len), &length, sizeof(length), 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, l3 + offsetof(struct ipv6hdr, hop_limit), &hops, sizeof(hops), 0);
 }
 #endif
 
@@ -30,10 +42,10 @@ static __always_inline long ptl_set_length6(struct __sk_buff *skb, __u32 l3, __u
 static __noinline int FAM(reset_build)(struct __sk_buff *skb, const struct FAM(packet) *p)
 {
 	struct tcphdr original, tcp = {};
-	__u32 segment = skb->len - p->l4;
+	__u32 segment = ptl_transport_length(skb, p->l3, p->l4, sizeof(ADDR) != 4);
 	__u16 pseudo;
 
-	if (bpf_skb_load_bytes(skb, p->l4, &original, sizeof(original)))
+	if (!segment || bpf_skb_load_bytes(skb, p->l4, &original, sizeof(original)))
 		return -1;
 	tcp.source = p->key.dport;
 	tcp.dest = p->key.sport;
@@ -50,7 +62,7 @@ static __noinline int FAM(reset_build)(struct __sk_buff *skb, const struct FAM(p
 		tcp.check = pseudo; /* the kernel finishes it, as it would have finished the segment's */
 	else
 		tcp.check = ~ptl_csum_fold(bpf_csum_diff(0, 0, (__be32 *)&tcp, sizeof(tcp), pseudo));
-	if (bpf_skb_change_tail(skb, p->l4 + sizeof(tcp), 0) || FAM(ptl_set_length)(skb, p->l3, p->l4))
+	if (bpf_skb_change_tail(skb, p->l4 + sizeof(tcp), 0) || FAM(ptl_fresh_header)(skb, p->l3, p->l4))
 		return -1;
 	if (FAM(store_address)(skb, p->l3, true, &p->key.src, &p->key.dst, 0) ||
 	    FAM(store_address)(skb, p->l3, false, &p->key.dst, &p->key.src, 0))

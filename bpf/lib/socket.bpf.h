@@ -149,6 +149,26 @@ static __always_inline void FAM(socket_sender)(struct bpf_sock_addr *ctx, struct
 }
 
 /*
+ * A socket that is bound to a Service's address (a load balancer VIP on the node) would show it to the backend, whose
+ * replies need not come back here: its packets get an address of the node at egress (8.4).
+ */
+static __always_inline void FAM(socket_masquerade)(struct bpf_sock_addr *ctx, const struct FAM(sender) *from,
+						   const struct FAM(target) *t)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct FAM(nat_key) key = { .src = from->addr, .dst = t->addr, .dport = t->port, .direction = PTL_OUT };
+	struct FAM(nat_value) value = { .backend = t->backend, .generation = t->generation, .service = t->service }, entry;
+
+	if (!sk || !(FAM(address_class)(&from->addr, 0, 0) & PTL_CLASS_VIP))
+		return;
+	key.protocol = ctx->protocol;
+	key.sport = bpf_htons(sk->src_port);
+	value.last_seen = ptl_now();
+	value.state = PTL_SEEN_FORWARD;
+	FAM(ask_masquerade)(&key, &value, &entry);
+}
+
+/*
  * Chooses a backend for a socket that wants `wanted`: PTL_SOCKET_TRANSLATED with *t, PTL_SOCKET_GO_ON, or
  * PTL_SOCKET_REFUSE. A flow that is to get no answer goes on as it is, and meets the guard of the uplinks.
  */
@@ -175,6 +195,8 @@ static __noinline int FAM(socket_choose)(struct bpf_sock_addr *ctx, const struct
 	if (r != PTL_CHOSEN)
 		return PTL_SOCKET_GO_ON;
 	FAM(socket_remember)(ctx, &wanted->addr, wanted->port, t, connected);
+	if (t->masquerade)
+		FAM(socket_masquerade)(ctx, &from, t);
 	ptl_count_at(PTL_REASON_SOCKET_TRANSLATED, 1, 0, 0);
 	ptl_count_at(PTL_COUNTERS_SERVICE_BASE + t->service, 0, 0, 1);
 	return PTL_SOCKET_TRANSLATED;
