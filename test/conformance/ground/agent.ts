@@ -111,10 +111,10 @@ export class Agent {
       .join("\n");
   }
 
-  async end(): Promise<void> {
+  async end(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
     if (this.#ended !== undefined) return;
     const closed = once(this.#process, "close");
-    this.#process.kill("SIGTERM");
+    this.#process.kill(signal);
     const timer = setTimeout(() => this.#process.kill("SIGKILL"), 5_000);
     await closed;
     clearTimeout(timer);

@@ -7,10 +7,19 @@
  *   remote  --+                      remote: the other nodes and their pods; answers through the node
  */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { endProcesses } from "../../../src/demo/world/host.js";
-import { Host, run } from "../../../src/demo/world/index.js";
+import { Host, type RunResult, run } from "../../../src/demo/world/index.js";
 import { register, removeNow, unregister } from "../../../src/demo/world/registry.js";
 import { familyOf } from "../form/address.js";
 import { manifestsOf } from "../form/manifests.js";
@@ -124,6 +133,22 @@ export class Ground {
     const argv = [...agentCommand(), ...agentArguments(this.#case.environment, paths)];
     this.#agent = new Agent(this.host("node"), argv);
     await this.#agent.ready();
+  }
+
+  /** Ends the agent: "SIGTERM" lets it leave in order, "SIGKILL" does not. The dataplane stays. */
+  async stop(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+    await this.#agent?.end(signal);
+  }
+
+  /** Runs a command of the product on the node. */
+  cli(args: readonly string[]): Promise<RunResult> {
+    const argv = [...agentCommand(), ...args, "--bpf-root", this.#bpfRoot];
+    return this.host("node").exec(argv, { check: false, timeoutMs: 60_000 });
+  }
+
+  /** Whether anything of the product is pinned. */
+  get pinned(): boolean {
+    return existsSync(this.#bpfRoot) && readdirSync(this.#bpfRoot).length > 0;
   }
 
   /** Replaces the objects, and waits until the agent has followed. */

@@ -45,6 +45,8 @@ export interface TryGoal {
   readonly sport?: number | undefined;
   readonly n: number;
   readonly timeout: number;
+  /** SCTP: 1 goes on with the association that was begun from this port. */
+  readonly again?: 1;
 }
 
 const SOURCES = fileURLToPath(new URL("../probe/", import.meta.url));
@@ -127,6 +129,16 @@ export class Probe {
     return ((await this.#must("try", { ...goal })) as Answer & { tries: Attempt[] }).tries;
   }
 
+  /** Opens a connection (or a connected UDP socket) and keeps it. */
+  async open(handle: string, goal: Omit<TryGoal, "n">): Promise<Attempt> {
+    return first((await this.#must("open", { handle, ...goal })) as Answer & { tries: Attempt[] });
+  }
+
+  /** Asks over a kept socket who is there. */
+  async ask(handle: string, timeout = 5_000): Promise<Attempt> {
+    return first((await this.#must("ask", { handle, timeout })) as Answer & { tries: Attempt[] });
+  }
+
   async clear(): Promise<void> {
     await this.#must("clear", {});
   }
@@ -186,4 +198,10 @@ export class Probe {
     for (const settle of this.#waiting.values()) settle(this.#dead);
     this.#waiting.clear();
   }
+}
+
+function first({ tries }: { readonly tries: readonly Attempt[] }): Attempt {
+  const [attempt] = tries;
+  if (attempt === undefined) throw new Error("no attempt was made");
+  return attempt;
 }

@@ -23,7 +23,7 @@ struct attempt {
 struct goal {
 	enum proto proto;
 	union address dst, src;
-	bool bound;
+	bool bound, again;
 	uint16_t port;
 	long sport;
 };
@@ -42,7 +42,8 @@ static void send_first(struct attempt *try, const struct goal *goal, uint64_t st
 
 	memcpy(packet, "who?", 4);
 	if (goal->proto == PROTO_SCTP)
-		size = sctp_build(packet, try->sport, goal->port, 0, SCTP_INIT, 0xdead0000 | try->sport, "x");
+		size = sctp_build(packet, try->sport, goal->port, goal->again ? SCTP_TAG : 0,
+				  goal->again ? SCTP_HEARTBEAT : SCTP_INIT, 0xdead0000 | try->sport, "x");
 	if (send(try->fd, packet, size, 0) < 0)
 		finish(try, errno, start);
 }
@@ -190,6 +191,7 @@ static bool read_goal(const struct command *command, struct goal *goal)
 	goal->port = arg_number(command, "port", 0);
 	goal->sport = arg_number(command, "sport", 0);
 	goal->bound = src != NULL;
+	goal->again = arg_number(command, "again", 0);
 	return dst && parse_address(dst, goal->port, &goal->dst) && (!src || parse_address(src, 0, &goal->src));
 }
 
@@ -216,6 +218,56 @@ void client_try(const struct command *command)
 		close(tries[i].fd);
 	}
 	print_attempts(command, tries, count);
+}
+
+#define MAX_KEPT 64
+static struct kept {
+	char name[32];
+	struct attempt try;
+	struct goal goal;
+} kept[MAX_KEPT];
+static int kept_count;
+
+static void answer_kept(const struct command *command, struct kept *one, uint64_t start)
+{
+	poll_all(&one->try, 1, &one->goal, start, start + arg_number(command, "timeout", 2000) * 1000);
+	print_attempts(command, &one->try, 1);
+}
+
+void client_open(const struct command *command)
+{
+	const char *name = arg(command, "handle");
+	struct kept *one = &kept[kept_count];
+	uint64_t start = now_us();
+
+	if (!name || kept_count == MAX_KEPT || !read_goal(command, &one->goal))
+		return answer_error(command, "EINVAL");
+	kept_count++;
+	snprintf(one->name, sizeof(one->name), "%s", name);
+	memset(&one->try, 0, sizeof(one->try));
+	begin(&one->try, &one->goal, 0);
+	answer_kept(command, one, start);
+}
+
+void client_ask(const struct command *command)
+{
+	const char *name = arg(command, "handle");
+	uint64_t start = now_us();
+
+	for (int i = 0; name && i < kept_count; i++) {
+		struct attempt *try = &kept[i].try;
+
+		if (strcmp(kept[i].name, name) != 0)
+			continue;
+		try->done = false;
+		try->error = 0;
+		try->length = 0;
+		memset(try->text, 0, sizeof(try->text));
+		if (send(try->fd, "who?", 4, MSG_NOSIGNAL) < 0)
+			finish(try, errno, start);
+		return answer_kept(command, &kept[i], start);
+	}
+	answer_error(command, "ENOENT");
 }
 
 static int unhex(const char *text, uint8_t *out, size_t room)

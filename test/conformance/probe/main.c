@@ -84,6 +84,10 @@ static void run(const struct command *command)
 		answer_to(command, server_remove(arg_proto(command), port));
 	else if (strcmp(verb, "try") == 0)
 		client_try(command);
+	else if (strcmp(verb, "open") == 0)
+		client_open(command);
+	else if (strcmp(verb, "ask") == 0)
+		client_ask(command);
 	else if (strcmp(verb, "exchange") == 0)
 		client_exchange(command);
 	else if (strcmp(verb, "clear") == 0) {

@@ -7,7 +7,10 @@
  *   ping
  *   serve    proto port [addr]              who connects is told "ADDRESS PORT ADDRESS PORT": the server's and the client's
  *   unserve  proto port
- *   try      proto dst port [src] [sport] n timeout(ms)   n at once, each from a port of its own
+ *   try      proto dst port [src] [sport] n timeout(ms) [again]   n at once, each from a port of its own; again=1: SCTP
+ *                                           goes on with what it has opened from that port
+ *   open     handle proto dst port [src] timeout   a TCP connection or UDP socket that is kept
+ *   ask      handle timeout                 asks over it once more
  *   clear                                   forget the packets seen so far
  *   packets                                 all packets seen since, on every interface, both directions
  *   frame    dev hex                        sends a link-layer frame as it is
@@ -61,6 +64,8 @@ const char *server_remove(enum proto proto, uint16_t port);
 /* client.c */
 void client_try(const struct command *command);
 void client_exchange(const struct command *command);
+void client_open(const struct command *command);
+void client_ask(const struct command *command);
 
 /* sniffer.c */
 void sniffer_start(void);
@@ -71,8 +76,12 @@ void sniffer_frame(const struct command *command);
 /* sctp.c */
 #define SCTP_INIT 1
 #define SCTP_INIT_ACK 2
+#define SCTP_HEARTBEAT 4
+#define SCTP_HEARTBEAT_ACK 5
+/* The tag of every server. */
+#define SCTP_TAG 0xcafef00d
 size_t sctp_build(uint8_t *out, uint16_t sport, uint16_t dport, uint32_t tag, uint8_t type, uint32_t own_tag,
 		  const char *text);
-/* The text of an INIT-ACK that came whole; NULL when it is none, or its checksum is wrong. */
+/* The text of an INIT-ACK or HEARTBEAT-ACK that came whole; NULL when it is none, or its checksum is wrong. */
 const char *sctp_text(const uint8_t *packet, size_t size, char *out, size_t room);
 bool sctp_checksum_right(const uint8_t *packet, size_t size);

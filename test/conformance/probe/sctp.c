@@ -82,7 +82,9 @@ const char *sctp_text(const uint8_t *packet, size_t size, char *out, size_t room
 {
 	size_t length;
 
-	if (size < HEADER + INIT_SIZE + 4 || packet[HEADER] != SCTP_INIT_ACK || !sctp_checksum_right(packet, size))
+	if (size < HEADER + INIT_SIZE + 4 || !sctp_checksum_right(packet, size))
+		return NULL;
+	if (packet[HEADER] != SCTP_INIT_ACK && packet[HEADER] != SCTP_HEARTBEAT_ACK)
 		return NULL;
 	length = (packet[HEADER + 22] << 8 | packet[HEADER + 23]) - 4;
 	if (length >= room || HEADER + INIT_SIZE + 4 + length > size)

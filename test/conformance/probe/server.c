@@ -15,6 +15,9 @@ struct server {
 	uint16_t port;
 	int fd;
 	int family;
+	/* A connection: it is told who it talks to at first, and again whenever it says something. */
+	bool connection;
+	union address self, peer;
 };
 
 #define MAX_SERVERS 512
@@ -24,19 +27,40 @@ static bool sctp_ports[65536];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int poller;
 
+static void greet(const struct server *connection)
+{
+	char text[128];
+
+	(void)!write(connection->fd, text, greeting(&connection->self, &connection->peer, text, sizeof(text)));
+}
+
 static void serve_tcp(const struct server *server)
 {
-	union address self, peer;
-	socklen_t size = sizeof(peer);
-	char text[128];
-	int fd = accept4(server->fd, &peer.any, &size, SOCK_CLOEXEC);
+	struct server *connection = calloc(1, sizeof(*connection));
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = connection };
+	socklen_t size = sizeof(connection->peer);
 
-	if (fd < 0)
+	connection->proto = PROTO_TCP;
+	connection->connection = true;
+	connection->fd = accept4(server->fd, &connection->peer.any, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (connection->fd < 0) {
+		free(connection);
 		return;
-	size = sizeof(self);
-	getsockname(fd, &self.any, &size);
-	(void)!write(fd, text, greeting(&self, &peer, text, sizeof(text)));
-	close(fd);
+	}
+	size = sizeof(connection->self);
+	getsockname(connection->fd, &connection->self.any, &size);
+	greet(connection);
+	epoll_ctl(poller, EPOLL_CTL_ADD, connection->fd, &event);
+}
+
+static void serve_connection(struct server *connection)
+{
+	char data[512];
+
+	if (read(connection->fd, data, sizeof(data)) > 0)
+		return greet(connection);
+	close(connection->fd);
+	free(connection);
 }
 
 /* The local address of a datagram, from what the kernel says beside it. */
@@ -124,7 +148,9 @@ static void serve_sctp(const struct server *server)
 		size -= (data[0] & 15) * 4;
 		packet += (data[0] & 15) * 4;
 	}
-	if (size < 20 || packet[12] != SCTP_INIT || !sctp_ports[packet[2] << 8 | packet[3]])
+	if (size < 20 || !sctp_ports[packet[2] << 8 | packet[3]])
+		return;
+	if (packet[12] != SCTP_INIT && packet[12] != SCTP_HEARTBEAT)
 		return;
 	if (!sctp_checksum_right(packet, size))
 		return; /* as a real stack: silence */
@@ -132,7 +158,8 @@ static void serve_sctp(const struct server *server)
 	set_port(&peer, packet[0] << 8 | packet[1]);
 	greeting(&self, &peer, text, sizeof(text));
 	tag = (uint32_t)packet[16] << 24 | packet[17] << 16 | packet[18] << 8 | packet[19];
-	size = sctp_build(out, address_port(&self), address_port(&peer), tag, SCTP_INIT_ACK, 0xcafef00d, text);
+	size = sctp_build(out, address_port(&self), address_port(&peer), tag,
+			  packet[12] == SCTP_INIT ? SCTP_INIT_ACK : SCTP_HEARTBEAT_ACK, SCTP_TAG, text);
 	set_port(&peer, 0); /* raw sockets have none, and IPv6 insists */
 	reply(server->fd, out, size, &self, &peer);
 }
@@ -151,6 +178,8 @@ static void *serve(void *unused)
 			pthread_mutex_lock(&lock);
 			if (server->fd < 0)
 				;
+			else if (server->connection)
+				serve_connection(server);
 			else if (server->proto == PROTO_TCP)
 				serve_tcp(server);
 			else if (server->proto == PROTO_UDP)
@@ -195,7 +224,7 @@ static const char *open_server(enum proto proto, int family, const union address
 		return errno_name(error);
 	}
 	server = &servers[server_count++];
-	*server = (struct server){ proto, address_port(at), fd, family };
+	*server = (struct server){ .proto = proto, .port = address_port(at), .fd = fd, .family = family };
 	event.data.ptr = server;
 	epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
 	return NULL;

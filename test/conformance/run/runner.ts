@@ -103,11 +103,11 @@ interface TestFile {
   readonly text: string;
 }
 
-/** The repository's tests, but for those of the runner itself. */
+/** The repository's tests. */
 function testFiles(): readonly TestFile[] {
   const root = join(REPOSITORY, "test");
-  const paths = readdirSync(root, { recursive: true, encoding: "utf8" }).filter(
-    (path) => path.endsWith(".test.ts") && !path.startsWith("conformance/"),
+  const paths = readdirSync(root, { recursive: true, encoding: "utf8" }).filter((path) =>
+    path.endsWith(".test.ts"),
   );
   return paths.sort().map((path) => ({
     path: relative(REPOSITORY, join(root, path)),
