@@ -265,6 +265,15 @@ export class Cluster {
     return node.exec(argv, { check: false, timeoutMs: 60_000 });
   }
 
+  /** How many packets of a node met each of the reasons (bpf/include/reasons.h), by name. */
+  async reasons(node: Node): Promise<ReadonlyMap<string, number>> {
+    const { code, stdout, stderr } = await this.cli(node, ["maps", "dump", "counters", "-o", "json"]);
+    if (code !== 0) throw new Error(`maps dump counters on ${node.name}: ${stderr}`);
+    const lines = stdout.split("\n").filter((line) => line !== "");
+    const cells = lines.map((line) => JSON.parse(line) as { reason?: string; value: { packets: number } });
+    return new Map(cells.map(({ reason, value }) => [reason ?? "", value.packets]));
+  }
+
   /**
    * Replaces a manifest file at once, as a careful editor does. Does not wait for the agents.
    *
