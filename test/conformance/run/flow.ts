@@ -286,6 +286,8 @@ class FlowRun {
     const { dst, port, proto } = this.#flow;
     const transport = proto === "UDP" ? "UDP" : "TCP";
     await this.#ground.serve(transport, port, dst).catch(() => {}); // EADDRINUSE: the node's own server is there
+    await this.#controlFails(); // the node knows the way back: it could not ask for it in the name of 127.0.0.1
+    await this.#probe.clear();
     const dev = this.#sender.kind === "outside" ? "br0" : "eth0";
     const mac = this.#sender.kind === "pod" ? "ee:ee:ee:ee:ee:ee" : this.#ground.nodeMac;
     const sports = Array.from({ length: FEW }, (_, i) => 41_000 + i);
