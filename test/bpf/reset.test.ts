@@ -111,6 +111,13 @@ for (const [flags, length] of [
   );
 }
 
+twins(bench, "TCP options are no data that the RST would acknowledge", async (lab) => {
+  await orphan(lab);
+  const options = Uint8Array.of(1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2);
+  const packet = segment(lab, "P", { seq: 1000, options, data: text("data!") });
+  await resets(lab, packet, resetTo(packet, { flags: "RA", ack: 1005 }));
+});
+
 twins(bench, "Padding of the frame is neither in the RST nor counted as data", async (lab) => {
   await orphan(lab);
   const trailer = { trailer: new Uint8Array(6).fill(0xee) };
