@@ -158,7 +158,7 @@ describe("TCP connections of a removed backend, with --reset-removed-backends", 
     const pods = [cluster.pod("far").ip4, cluster.pod("far").ip6];
     await set(["near", "far"]);
     for (const [i, dst] of pods.entries()) {
-      assert.ok((await client.open(`direct-${i}`, { dst, port: 8080 })).ok);
+      assert.ok((await client.open(`direct-${i}`, { dst, port: 8080 })).ok, dst);
       assert.equal((await client.ask(`direct-${i}`)).who, "far");
     }
     await set(["near"]);
