@@ -16,6 +16,9 @@
 /* choose() found a target. Other results are PTL_NO_FRONTEND, or the enum ptl_reason of a refusal. */
 #define PTL_CHOSEN (-1)
 #define PTL_NO_FRONTEND (-2)
+
+/* The first byte of 127.0.0.0/8. */
+#define PTL_LOOPBACK_NET 127
 #endif
 
 static __always_inline bool FAM(addr_equal)(const ADDR *a, const ADDR *b)
@@ -32,6 +35,12 @@ static __always_inline bool FAM(addr_zero)(const ADDR *a)
 		if (a->w[i])
 			return false;
 	return true;
+}
+
+/* 127.0.0.0/8. (IPv6's only loopback address is never anybody's frontend.) */
+static __always_inline bool FAM(loopback)(const ADDR *addr)
+{
+	return sizeof(ADDR) == 4 && (addr->w[0] & 0xff) == PTL_LOOPBACK_NET;
 }
 
 enum FAM(choice_result) { FAM(CHOICE_NONE), FAM(CHOICE_TORN), FAM(CHOICE_EMPTY), FAM(CHOICE_SLOTS) };

@@ -38,14 +38,15 @@ enum FAM(nat_use) { FAM(NAT_ABSENT), FAM(NAT_DEAD), FAM(NAT_CLOSED), FAM(NAT_TAK
 
 /*
  * Is a key free for a new flow? CLOSED: its connection has ended, but so lately that its last packets may be under way. An
- * element that is recycled just now counts as taken: whoever asks has other keys to try.
+ * element that is recycled just now counts as taken: whoever asks has other keys to try. *last_seen is in ticks.
  */
-static __always_inline enum FAM(nat_use) FAM(nat_use)(const struct FAM(nat_key) *key, __u32 now)
+static __always_inline enum FAM(nat_use) FAM(nat_use)(const struct FAM(nat_key) *key, __u32 now, __u32 *last_seen)
 {
 	struct FAM(nat_value) *e = bpf_map_lookup_elem(&FAM(nat), key);
 
 	if (!e)
 		return FAM(NAT_ABSENT);
+	*last_seen = e->last_seen;
 	if (!ptl_nat_live(key->protocol, e->state, e->last_seen, now))
 		return FAM(NAT_DEAD);
 	return ptl_tcp_age[e->state & (PTL_TCP_STATES - 1)] == PTL_AGE_CLOSED ? FAM(NAT_CLOSED) : FAM(NAT_TAKEN);

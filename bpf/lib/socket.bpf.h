@@ -15,8 +15,6 @@
 #define PTL_SOCKET_TRANSLATED 2
 
 #define PTL_ECONNREFUSED 111
-/* The first byte of 127.0.0.0/8. */
-#define PTL_LOOPBACK_NET 127
 /* The key of `interfaces` under which the node's own addresses are. */
 #define PTL_NODE_IFINDEX 0
 
@@ -113,8 +111,7 @@ static __always_inline bool FAM(socket_frontend)(const struct FAM(addr_port) *wa
 						 struct FAM(addr_port) *key)
 {
 	*class = FAM(address_class)(&wanted->addr, 0, 0);
-	if (sizeof(ADDR) == 4 && host && config.options & PTL_OPTION_LOOPBACK_NODEPORT &&
-	    (wanted->addr.w[0] & 0xff) == PTL_LOOPBACK_NET)
+	if (host && config.options & PTL_OPTION_LOOPBACK_NODEPORT && FAM(loopback)(&wanted->addr))
 		*class |= PTL_CLASS_NODE;
 	FAM(frontend_key)(&wanted->addr, wanted->port, wanted->protocol, *class, key);
 	return *class & (PTL_CLASS_VIP | PTL_CLASS_NODE);
@@ -134,23 +131,24 @@ static __always_inline bool FAM(socket_leaves_to_tc)(const struct FAM(addr_port)
 	return f && (f->affinity_seconds || f->flags & needs);
 }
 
-/* The address that a socket's packets will have: the one it is bound to, or the node's. */
-static __always_inline void FAM(socket_sender)(struct bpf_sock_addr *ctx, struct FAM(sender) *from)
+/* The address that a socket's packets will have: the one it is bound to (true), or the node's. */
+static __always_inline bool FAM(socket_sender)(struct bpf_sock_addr *ctx, struct FAM(sender) *from)
 {
 	__u32 node = PTL_NODE_IFINDEX;
 	struct interface *self;
 
 	from->addr = FAM(ptl_bound)(ctx);
 	if (!FAM(addr_zero)(&from->addr))
-		return;
+		return true;
 	self = bpf_map_lookup_elem(&interfaces, &node);
 	if (self)
 		from->addr = self->FAM(masquerade);
+	return false;
 }
 
 /*
- * A socket that is bound to a Service's address (a load balancer VIP on the node) would show it to the backend, whose
- * replies need not come back here: its packets get an address of the node at egress (8.4).
+ * A socket may be bound to an address to which a backend's replies would not come back: a load balancer's on this node, or
+ * a loopback one. Its packets get an address of the node at egress (8.4, 8.5, 6.5).
  */
 static __always_inline void FAM(socket_masquerade)(struct bpf_sock_addr *ctx, const struct FAM(sender) *from,
 						   const struct FAM(target) *t)
@@ -159,7 +157,7 @@ static __always_inline void FAM(socket_masquerade)(struct bpf_sock_addr *ctx, co
 	struct FAM(nat_key) key = { .src = from->addr, .dst = t->addr, .dport = t->port, .direction = PTL_OUT };
 	struct FAM(nat_value) value = { .backend = t->backend, .generation = t->generation, .service = t->service }, entry;
 
-	if (!sk || !(FAM(address_class)(&from->addr, 0, 0) & PTL_CLASS_VIP))
+	if (!sk || !(FAM(loopback)(&from->addr) || FAM(address_class)(&from->addr, 0, 0) & PTL_CLASS_VIP))
 		return;
 	key.protocol = ctx->protocol;
 	key.sport = bpf_htons(sk->src_port);
@@ -178,6 +176,7 @@ static __noinline int FAM(socket_choose)(struct bpf_sock_addr *ctx, const struct
 	bool host = ptl_host_socket(ctx);
 	struct FAM(sender) from = { .inside = host || config.FAM(detector) != PTL_DETECT_NONE };
 	struct FAM(addr_port) key;
+	bool bound;
 	__u32 class;
 	int r;
 
@@ -188,14 +187,14 @@ static __noinline int FAM(socket_choose)(struct bpf_sock_addr *ctx, const struct
 		return PTL_SOCKET_GO_ON;
 	if (!connected && FAM(socket_recall)(ctx, &wanted->addr, wanted->port, t))
 		return PTL_SOCKET_TRANSLATED;
-	FAM(socket_sender)(ctx, &from);
+	bound = FAM(socket_sender)(ctx, &from);
 	r = FAM(choose)(&key, &from, t);
 	if (r == PTL_REASON_REJECT_NO_BACKEND || (r == PTL_NO_FRONTEND && class & PTL_CLASS_CLUSTER_IP))
 		return ptl_socket_refuse();
 	if (r != PTL_CHOSEN)
 		return PTL_SOCKET_GO_ON;
 	FAM(socket_remember)(ctx, &wanted->addr, wanted->port, t, connected);
-	if (t->masquerade)
+	if (bound)
 		FAM(socket_masquerade)(ctx, &from, t);
 	ptl_count_at(PTL_REASON_SOCKET_TRANSLATED, 1, 0, 0);
 	ptl_count_at(PTL_COUNTERS_SERVICE_BASE + t->service, 0, 0, 1);

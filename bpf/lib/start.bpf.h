@@ -64,6 +64,8 @@ static __always_inline int FAM(resolve)(const struct FAM(packet) *p, __u32 ifind
 	__u32 class = FAM(address_class)(&p->key.dst, 0, 0);
 
 	*pass = PTL_REASON_PASS_NO_SERVICE;
+	if (!class && FAM(loopback)(&p->key.dst))
+		return PTL_REASON_DROP_LOOPBACK; /* with route_localnet the kernel would take it from a wire (6.6) */
 	if (!class)
 		return FAM(unallocated)(&p->key.dst) ? PTL_REASON_DROP_UNALLOCATED : PTL_NO_FRONTEND;
 	if (class & (PTL_CLASS_VIP | PTL_CLASS_NODE)) {
