@@ -14,6 +14,8 @@ const ANSWER_MS = 5_000;
 const REJECT_MS = 400;
 /** So long is silence waited for. */
 const SILENCE_MS = 400;
+/** A packet that was there is found within this time. */
+const WITNESS_MS = 500;
 /** Attempts whose result is one word. */
 const FEW = 3;
 const MOST_ROUNDS = 12;
@@ -138,11 +140,20 @@ class FlowRun {
     const wrong = attempts.find((attempt) => !errors.includes(attempt.error));
     if (wrong !== undefined) return wrong.error === "ETIMEDOUT" ? "saw silence" : `saw ${wrong.error}`;
     if (local) return undefined;
-    const packets = await this.#probe.packets();
     // A reset beside it does no harm: an IPv6 socket may overhear the ICMPv6 error while connect() still owns it.
-    if (packets.some((packet) => this.#isUnreachable(packet))) return undefined;
-    const reset = packets.some((packet) => this.#isReset(packet));
+    if (await this.#witnessed(this.#probe, (packet) => this.#isUnreachable(packet))) return undefined;
+    const reset = (await this.#probe.packets()).some((packet) => this.#isReset(packet));
     return reset ? "saw a TCP reset, and no ICMP port unreachable" : "saw no ICMP port unreachable";
+  }
+
+  /** Whether such a packet was seen. On a busy machine what watches may be behind what happened. */
+  async #witnessed(probe: Probe, wanted: (packet: Seen) => boolean): Promise<boolean> {
+    const end = performance.now() + WITNESS_MS;
+    for (;;) {
+      if ((await probe.packets()).some(wanted)) return true;
+      if (performance.now() > end) return false;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   }
 
   /** Silence, nothing delivered to anybody, while the way to the node works. */
@@ -220,18 +231,18 @@ class FlowRun {
   }
 
   async #refusedByStack(attempts: readonly Attempt[]): Promise<string | undefined> {
-    const packets = await this.#probe.packets();
-    if (packets.some((packet) => this.#isReset(packet))) return undefined;
-    const stack = packets.some((packet) => this.#isNoSuchProtocol(packet));
-    if (this.#flow.proto === "SCTP" && stack) return undefined;
+    const sctp = this.#flow.proto === "SCTP";
+    const refused = (packet: Seen): boolean =>
+      sctp ? this.#isNoSuchProtocol(packet) : this.#isReset(packet);
+    if (await this.#witnessed(this.#probe, refused)) return undefined;
     return `saw ${attempts.map((attempt) => attempt.error).join(", ")}, and no sign that the node's own stack has refused`;
   }
 
   async #leftUntouched(attempts: readonly Attempt[]): Promise<string | undefined> {
     const { dst, port, proto } = this.#flow;
-    const packets = await this.#ground.probe("outside").packets();
     const ports = new Set(attempts.map((attempt) => attempt.sport));
-    const untouched = packets.some(
+    const untouched = await this.#witnessed(
+      this.#ground.probe("outside"),
       (packet) =>
         packet.kind !== OUTGOING &&
         packet.dev === "br0" &&
