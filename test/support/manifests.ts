@@ -57,6 +57,8 @@ export interface ServiceExtras {
   readonly externalIPs?: readonly string[];
   readonly loadBalancerSourceRanges?: readonly string[];
   readonly sessionAffinity?: "None" | "ClientIP";
+  /** Of a LoadBalancer with the external policy Local (6.20). */
+  readonly healthCheckNodePort?: number;
   /** Addresses of `status.loadBalancer.ingress`. */
   readonly ingress?: readonly string[];
 }
