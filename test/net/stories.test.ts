@@ -167,11 +167,9 @@ describe("stories of flows", () => {
     const client = await cluster.at("client");
     await set(2, dual(2, [DNS], clientIPAffinity(60)), ["near", "near-2", "far"], [DNS_PODS]);
     for (const family of FAMILIES) {
-      const got = await Promise.all(
-        Array.from({ length: 50 }, (_, i) =>
-          client.connect({ dst: vip(2, family), port: 53, proto: "udp", sport: 40_000 + i }),
-        ),
-      );
+      const got: Exchange[] = [];
+      for (let i = 0; i < 50; i++)
+        got.push(await client.connect({ dst: vip(2, family), port: 53, proto: "udp", sport: 40_000 + i }));
       assert.equal(new Set(got.map((answer) => answer.seenPort)).size, 50);
       const endpoints = new Set(got.map(told));
       assert.equal(endpoints.size, 1, `${[...endpoints]}`);
@@ -375,6 +373,47 @@ describe("stories of session affinity", () => {
       [...stuck].every((who) => [...PODS, "far"].includes(who)),
       `${[...stuck]}`,
     );
+  });
+
+  it("a client is the same one to the packet and to the socket hooks (5.1)", async () => {
+    const n = 8;
+    const node = world().node(1);
+    await cluster.apply(file(n), [
+      dual(n, [WEB], clientIPAffinity(600)),
+      ...slices(world(), n, [...PODS, "far"], [WEB_PODS]),
+    ]);
+    const client = await cluster.at("client");
+    const host = await cluster.inCgroup(node);
+    const answers = (agent: HostAgent, family: Family): Promise<string[]> =>
+      askAll(agent, 30, family, () => ({ dst: vip(n, family), port: 80 }));
+    const byPackets = [await answers(client, 4), await answers(client, 6)];
+    for (const got of byPackets) assert.ok(new Set(got).size > 1, `${got}`);
+    // The addresses move from the pod to its node.
+    const local = ["10.244.8.0/22", "fd00:10:244:8::/112"];
+    await node.sysctl({ "net/ipv6/ip_nonlocal_bind": 1 });
+    await node.ip(local.map((range) => `route add local ${range} dev lo`));
+    assert.deepEqual([await answers(host, 4), await answers(host, 6)], byPackets);
+    await node.ip(local.map((range) => `route del local ${range} dev lo`));
+    assert.deepEqual([await answers(client, 4), await answers(client, 6)], byPackets);
+  });
+
+  it("connections that a client opens at the same moment go to one endpoint, the first ones too (5.1)", async () => {
+    const n = 9;
+    await cluster.apply(file(n), [
+      dual(n, [WEB], clientIPAffinity(600)),
+      ...slices(world(), n, [...PODS, "far"], [WEB_PODS]),
+    ]);
+    const client = await cluster.at("client");
+    for (const family of FAMILIES) {
+      const split: string[] = [];
+      for (let i = 0; i < 100; i++) {
+        const target = { dst: vip(n, family), port: 80, src: clientAddress(i, family) };
+        const load = await client.loadCount(target, { threads: 4, count: 4 });
+        const endpoints = Object.keys(load.who);
+        if (endpoints.length !== 1) split.push(`${target.src}: ${endpoints} ${Object.keys(load.errors)}`);
+      }
+      assert.deepEqual(split, [], `${split.length} of 100 clients over IPv${family}`);
+    }
   });
 
   it("ports of one Service have affinity of their own (5.2)", async () => {
