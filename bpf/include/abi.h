@@ -114,7 +114,11 @@ enum ptl_nat_flag {
 	PTL_NAT_PENDING = 2,  /* OUT: the egress hook has yet to choose address and port */
 	PTL_NAT_DIRECT = 4,   /* a client uses a backend's own address */
 	PTL_NAT_MASQUERADE = 8, /* half of the pair that changes the client's address */
+	PTL_NAT_ASKED = 16,   /* of a flow whose client's address is changed at egress */
 };
+
+/* nat_key.pad of a lock. */
+#define PTL_NAT_LOCK 1
 
 #define PTL_NO_BACKEND 0xffffffffu
 #define PTL_NO_SERVICE 0xffffffffu
@@ -206,6 +210,7 @@ struct ptl_config {
 	__u32 timeout_udp_unreplied;
 	__u32 timeout_udp_replied;
 	__u32 mark;    /* or'ed into the mark of every translated packet (8.11); 0: none */
+	__u32 masquerade_mark; /* and this one too, from ingress to egress, where the flow is masqueraded (8.9) */
 	__u32 options; /* enum ptl_option */
 	__u32 host_netns[2]; /* cookie of the node's network namespace, low word first; 0: the initial one */
 	__u32 detector4; /* enum ptl_detector */

@@ -33,7 +33,7 @@ struct FAM(nat_key) {
 	__be16 dport;
 	__u8 protocol;
 	__u8 direction; /* enum ptl_direction */
-	__u16 pad;
+	__u16 pad; /* PTL_NAT_LOCK: no packet's entry, but a lock while a dead one is taken over */
 };
 
 /*

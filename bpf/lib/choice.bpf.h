@@ -115,11 +115,10 @@ static __always_inline bool FAM(take_cell)(__u32 cell, __u32 service, __u32 flag
 	return true;
 }
 
-/* A random one of the slots that a choice names. */
-static __always_inline bool FAM(pick)(const struct FAM(choice) *choice, struct FAM(target) *t)
+/* The one of the slots that a choice names which a number, equally distributed over 32 bits, falls on. */
+static __always_inline bool FAM(pick)(const struct FAM(choice) *choice, __u32 number, struct FAM(target) *t)
 {
-	__u32 index = PTL_CHOICE_BASE(choice->word) +
-		      ptl_scale(bpf_get_prandom_u32(), PTL_CHOICE_COUNT(choice->word));
+	__u32 index = PTL_CHOICE_BASE(choice->word) + ptl_scale(number, PTL_CHOICE_COUNT(choice->word));
 	__u32 *slot = bpf_map_lookup_elem(&FAM(slots), &index);
 
 	return slot && FAM(take_cell)(*slot, choice->service, 0, t);
@@ -160,7 +159,7 @@ static __always_inline int FAM(choose)(const struct FAM(addr_port) *key, const s
 		t->flags = 0;
 		t->masquerade = choice.flags & (from->inside ? PTL_FRONTEND_MASQUERADE :
 							       PTL_FRONTEND_MASQUERADE | PTL_FRONTEND_MASQUERADE_OUTSIDERS);
-		if (choice.affinity_seconds ? FAM(affine_pick)(&choice, from, t) : FAM(pick)(&choice, t))
+		if (choice.affinity_seconds ? FAM(affine_pick)(&choice, from, t) : FAM(pick)(&choice, bpf_get_prandom_u32(), t))
 			return PTL_CHOSEN;
 		ptl_count_at(PTL_REASON_READ_RETRIED, 1, 0, 0);
 	}

@@ -7,12 +7,28 @@ static __always_inline bool FAM(same_flow)(const struct FAM(nat_key) *key, const
 	return reply->peer_port == key->sport && reply->port == key->dport && FAM(addr_equal)(&reply->addr, &key->dst);
 }
 
-/* Puts an entry where there is none, or a dead one of another flow (`dead`). Fails when another CPU was faster. */
+/*
+ * Puts an entry where there is none, or one that may be taken over (`dead`). Fails when another CPU was faster. Taking over
+ * is two steps, removal and insertion, and the entry that a slower CPU removes may be the faster one's new flow: so it is
+ * done under a lock, an entry whose key no packet has (PTL_NAT_LOCK). (Compare-and-swap would need Linux 5.12.)
+ */
 static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value, bool dead)
 {
-	if (dead)
+	struct FAM(nat_key) lock = *key;
+	__u32 seen;
+	long r = -1;
+
+	if (!dead)
+		return bpf_map_update_elem(&FAM(nat), key, value, BPF_NOEXIST);
+	lock.pad = PTL_NAT_LOCK;
+	if (bpf_map_update_elem(&FAM(nat), &lock, value, BPF_NOEXIST))
+		return r;
+	if (FAM(nat_use)(key, value->last_seen, &seen) != FAM(NAT_TAKEN)) {
 		bpf_map_delete_elem(&FAM(nat), key);
-	return bpf_map_update_elem(&FAM(nat), key, value, BPF_NOEXIST);
+		r = bpf_map_update_elem(&FAM(nat), key, value, BPF_NOEXIST);
+	}
+	bpf_map_delete_elem(&FAM(nat), &lock);
+	return r;
 }
 
 /* Gives `value` this port: `in`, the one that IN writes into the client's packets (peer_port), otherwise OUT's. */
@@ -69,12 +85,16 @@ static __always_inline enum FAM(nat_use) FAM(find_port)(const struct FAM(nat_key
 static __always_inline int FAM(claim_port)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value,
 					   struct FAM(nat_key) *reply_key, struct FAM(nat_value) *reply, bool in)
 {
-	enum FAM(nat_use) use = FAM(find_port)(key, value, reply_key, value->last_seen, in);
+	for (__u32 i = 0; i < PTL_CLAIM_TRIES; i++) {
+		enum FAM(nat_use) use = FAM(find_port)(key, value, reply_key, value->last_seen, in);
 
-	if (use == FAM(NAT_TAKEN))
-		return PTL_REASON_DROP_NO_SOURCE_PORT;
-	FAM(nat_opposite_value)(key, value, reply_key, reply, in);
-	return FAM(nat_insert)(reply_key, reply, use == FAM(NAT_DEAD)) ? PTL_REASON_DROP_MAP_FULL : PTL_CHOSEN;
+		if (use == FAM(NAT_TAKEN))
+			return PTL_REASON_DROP_NO_SOURCE_PORT;
+		FAM(nat_opposite_value)(key, value, reply_key, reply, in);
+		if (!FAM(nat_insert)(reply_key, reply, use == FAM(NAT_DEAD)))
+			return PTL_CHOSEN;
+	}
+	return PTL_REASON_DROP_MAP_FULL;
 }
 
 /*
@@ -155,7 +175,7 @@ static __noinline int FAM(flow_open)(const struct FAM(packet) *p, const struct F
 	value->backend = t->backend;
 	value->generation = t->generation;
 	value->service = t->service;
-	value->flags = t->flags;
+	value->flags = t->masquerade ? t->flags | PTL_NAT_ASKED : t->flags;
 	value->last_seen = ptl_now();
 	value->state = PTL_SEEN_FORWARD;
 	r = FAM(claim_reply)(&p->key, value, &reply_key, &scratch);

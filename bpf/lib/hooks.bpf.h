@@ -111,7 +111,7 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 			return r;
 	}
 	if (!(v.flags & PTL_NAT_DIRECT))
-		skb->mark |= config.mark;
+		skb->mark |= v.flags & PTL_NAT_ASKED ? config.mark | config.masquerade_mark : config.mark;
 	return FAM(rewrite)(skb, &p, &v, false) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
 }
 
@@ -165,6 +165,8 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 			return FAM(reject)(skb, &p, r, true);
 		return ptl_drop(skb, r);
 	}
+	if (v.flags & PTL_NAT_MASQUERADE)
+		skb->mark &= ~config.masquerade_mark;
 	if (v.flags & PTL_NAT_PENDING) {
 		r = FAM(masquerade)(&p.key, &v, skb->ifindex);
 		if (r != PTL_CHOSEN)

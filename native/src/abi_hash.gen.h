@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define PTL_ABI_HASH 1591725838676807199ull
+#define PTL_ABI_HASH 7832402815839590539ull
 
 _Static_assert(sizeof(struct addr_port4) == 8, "run make abi");
 _Static_assert(offsetof(struct addr_port4, addr) == 0, "run make abi");
@@ -116,7 +116,7 @@ _Static_assert(offsetof(struct network4, addr) == 4, "run make abi");
 _Static_assert(sizeof(struct network6) == 20, "run make abi");
 _Static_assert(offsetof(struct network6, prefix_length) == 0, "run make abi");
 _Static_assert(offsetof(struct network6, addr) == 4, "run make abi");
-_Static_assert(sizeof(struct ptl_config) == 96, "run make abi");
+_Static_assert(sizeof(struct ptl_config) == 100, "run make abi");
 _Static_assert(offsetof(struct ptl_config, snat_port_base) == 0, "run make abi");
 _Static_assert(offsetof(struct ptl_config, snat_port_count) == 4, "run make abi");
 _Static_assert(offsetof(struct ptl_config, timeout_tcp_opening) == 8, "run make abi");
@@ -126,14 +126,15 @@ _Static_assert(offsetof(struct ptl_config, timeout_tcp_closed) == 20, "run make 
 _Static_assert(offsetof(struct ptl_config, timeout_udp_unreplied) == 24, "run make abi");
 _Static_assert(offsetof(struct ptl_config, timeout_udp_replied) == 28, "run make abi");
 _Static_assert(offsetof(struct ptl_config, mark) == 32, "run make abi");
-_Static_assert(offsetof(struct ptl_config, options) == 36, "run make abi");
-_Static_assert(offsetof(struct ptl_config, host_netns) == 40, "run make abi");
-_Static_assert(offsetof(struct ptl_config, detector4) == 48, "run make abi");
-_Static_assert(offsetof(struct ptl_config, detector6) == 52, "run make abi");
-_Static_assert(offsetof(struct ptl_config, local_network4) == 56, "run make abi");
-_Static_assert(offsetof(struct ptl_config, local_mask4) == 60, "run make abi");
-_Static_assert(offsetof(struct ptl_config, local_network6) == 64, "run make abi");
-_Static_assert(offsetof(struct ptl_config, local_mask6) == 80, "run make abi");
+_Static_assert(offsetof(struct ptl_config, masquerade_mark) == 36, "run make abi");
+_Static_assert(offsetof(struct ptl_config, options) == 40, "run make abi");
+_Static_assert(offsetof(struct ptl_config, host_netns) == 44, "run make abi");
+_Static_assert(offsetof(struct ptl_config, detector4) == 52, "run make abi");
+_Static_assert(offsetof(struct ptl_config, detector6) == 56, "run make abi");
+_Static_assert(offsetof(struct ptl_config, local_network4) == 60, "run make abi");
+_Static_assert(offsetof(struct ptl_config, local_mask4) == 64, "run make abi");
+_Static_assert(offsetof(struct ptl_config, local_network6) == 68, "run make abi");
+_Static_assert(offsetof(struct ptl_config, local_mask6) == 84, "run make abi");
 _Static_assert(sizeof(struct service_name) == 160, "run make abi");
 _Static_assert(offsetof(struct service_name, namespace_name) == 0, "run make abi");
 _Static_assert(offsetof(struct service_name, name) == 64, "run make abi");

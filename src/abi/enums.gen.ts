@@ -93,6 +93,7 @@ export const NatFlag = {
   NAT_PENDING: 2,
   NAT_DIRECT: 4,
   NAT_MASQUERADE: 8,
+  NAT_ASKED: 16,
 } as const;
 export type NatFlag = (typeof NatFlag)[keyof typeof NatFlag];
 
@@ -168,6 +169,7 @@ export const Role = {
 } as const;
 export type Role = (typeof Role)[keyof typeof Role];
 
+export const NAT_LOCK = 1;
 export const NO_BACKEND = 4294967295;
 export const NO_SERVICE = 4294967295;
 export const TICK_SHIFT = 30;

@@ -500,7 +500,7 @@ export const network6Codec: Codec<Network6> = codec<Network6>({
   }),
 });
 
-/** struct ptl_config, 96 bytes. */
+/** struct ptl_config, 100 bytes. */
 export interface PtlConfig {
   readonly snatPortBase: readonly [number, number];
   readonly snatPortCount: readonly [number, number];
@@ -511,6 +511,7 @@ export interface PtlConfig {
   readonly timeoutUdpUnreplied: number;
   readonly timeoutUdpReplied: number;
   readonly mark: number;
+  readonly masqueradeMark: number;
   readonly options: number;
   readonly hostNetns: readonly [number, number];
   readonly detector4: number;
@@ -523,8 +524,8 @@ export interface PtlConfig {
 
 export const ptlConfigCodec: Codec<PtlConfig> = codec<PtlConfig>({
   name: "ptl_config",
-  size: 96,
-  offsets: { snatPortBase: 0, snatPortCount: 4, timeoutTcpOpening: 8, timeoutTcpEstablished: 12, timeoutTcpHalfClosed: 16, timeoutTcpClosed: 20, timeoutUdpUnreplied: 24, timeoutUdpReplied: 28, mark: 32, options: 36, hostNetns: 40, detector4: 48, detector6: 52, localNetwork4: 56, localMask4: 60, localNetwork6: 64, localMask6: 80 },
+  size: 100,
+  offsets: { snatPortBase: 0, snatPortCount: 4, timeoutTcpOpening: 8, timeoutTcpEstablished: 12, timeoutTcpHalfClosed: 16, timeoutTcpClosed: 20, timeoutUdpUnreplied: 24, timeoutUdpReplied: 28, mark: 32, masqueradeMark: 36, options: 40, hostNetns: 44, detector4: 52, detector6: 56, localNetwork4: 60, localMask4: 64, localNetwork6: 68, localMask6: 84 },
   encodeInto(view, offset, fields) {
     view.setUint16(offset, fields.snatPortBase[0], true);
     view.setUint16(offset + 2, fields.snatPortBase[1], true);
@@ -537,15 +538,16 @@ export const ptlConfigCodec: Codec<PtlConfig> = codec<PtlConfig>({
     view.setUint32(offset + 24, fields.timeoutUdpUnreplied, true);
     view.setUint32(offset + 28, fields.timeoutUdpReplied, true);
     view.setUint32(offset + 32, fields.mark, true);
-    view.setUint32(offset + 36, fields.options, true);
-    view.setUint32(offset + 40, fields.hostNetns[0], true);
-    view.setUint32(offset + 44, fields.hostNetns[1], true);
-    view.setUint32(offset + 48, fields.detector4, true);
-    view.setUint32(offset + 52, fields.detector6, true);
-    putBytes(view, offset + 56, 4, fields.localNetwork4, "ptl_config.local_network4");
-    putBytes(view, offset + 60, 4, fields.localMask4, "ptl_config.local_mask4");
-    putBytes(view, offset + 64, 16, fields.localNetwork6, "ptl_config.local_network6");
-    putBytes(view, offset + 80, 16, fields.localMask6, "ptl_config.local_mask6");
+    view.setUint32(offset + 36, fields.masqueradeMark, true);
+    view.setUint32(offset + 40, fields.options, true);
+    view.setUint32(offset + 44, fields.hostNetns[0], true);
+    view.setUint32(offset + 48, fields.hostNetns[1], true);
+    view.setUint32(offset + 52, fields.detector4, true);
+    view.setUint32(offset + 56, fields.detector6, true);
+    putBytes(view, offset + 60, 4, fields.localNetwork4, "ptl_config.local_network4");
+    putBytes(view, offset + 64, 4, fields.localMask4, "ptl_config.local_mask4");
+    putBytes(view, offset + 68, 16, fields.localNetwork6, "ptl_config.local_network6");
+    putBytes(view, offset + 84, 16, fields.localMask6, "ptl_config.local_mask6");
   },
   decodeFrom: (view, offset) => ({
     snatPortBase: [view.getUint16(offset, true), view.getUint16(offset + 2, true)],
@@ -557,14 +559,15 @@ export const ptlConfigCodec: Codec<PtlConfig> = codec<PtlConfig>({
     timeoutUdpUnreplied: view.getUint32(offset + 24, true),
     timeoutUdpReplied: view.getUint32(offset + 28, true),
     mark: view.getUint32(offset + 32, true),
-    options: view.getUint32(offset + 36, true),
-    hostNetns: [view.getUint32(offset + 40, true), view.getUint32(offset + 44, true)],
-    detector4: view.getUint32(offset + 48, true),
-    detector6: view.getUint32(offset + 52, true),
-    localNetwork4: getBytes(view, offset + 56, 4),
-    localMask4: getBytes(view, offset + 60, 4),
-    localNetwork6: getBytes(view, offset + 64, 16),
-    localMask6: getBytes(view, offset + 80, 16),
+    masqueradeMark: view.getUint32(offset + 36, true),
+    options: view.getUint32(offset + 40, true),
+    hostNetns: [view.getUint32(offset + 44, true), view.getUint32(offset + 48, true)],
+    detector4: view.getUint32(offset + 52, true),
+    detector6: view.getUint32(offset + 56, true),
+    localNetwork4: getBytes(view, offset + 60, 4),
+    localMask4: getBytes(view, offset + 64, 4),
+    localNetwork6: getBytes(view, offset + 68, 16),
+    localMask6: getBytes(view, offset + 84, 16),
   }),
 });
 
@@ -821,7 +824,7 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "nat_value6", size: 44, fields: [["addr", 0, 16], ["port", 16, 2], ["peer_port", 18, 2], ["check", 20, 4], ["backend", 24, 4], ["generation", 28, 4], ["last_seen", 32, 4], ["state", 36, 2], ["flags", 38, 2], ["service", 40, 4]] },
   { name: "network4", size: 8, fields: [["prefix_length", 0, 4], ["addr", 4, 4]] },
   { name: "network6", size: 20, fields: [["prefix_length", 0, 4], ["addr", 4, 16]] },
-  { name: "ptl_config", size: 96, fields: [["snat_port_base", 0, 4], ["snat_port_count", 4, 4], ["timeout_tcp_opening", 8, 4], ["timeout_tcp_established", 12, 4], ["timeout_tcp_half_closed", 16, 4], ["timeout_tcp_closed", 20, 4], ["timeout_udp_unreplied", 24, 4], ["timeout_udp_replied", 28, 4], ["mark", 32, 4], ["options", 36, 4], ["host_netns", 40, 8], ["detector4", 48, 4], ["detector6", 52, 4], ["local_network4", 56, 4], ["local_mask4", 60, 4], ["local_network6", 64, 16], ["local_mask6", 80, 16]] },
+  { name: "ptl_config", size: 100, fields: [["snat_port_base", 0, 4], ["snat_port_count", 4, 4], ["timeout_tcp_opening", 8, 4], ["timeout_tcp_established", 12, 4], ["timeout_tcp_half_closed", 16, 4], ["timeout_tcp_closed", 20, 4], ["timeout_udp_unreplied", 24, 4], ["timeout_udp_replied", 28, 4], ["mark", 32, 4], ["masquerade_mark", 36, 4], ["options", 40, 4], ["host_netns", 44, 8], ["detector4", 52, 4], ["detector6", 56, 4], ["local_network4", 60, 4], ["local_mask4", 64, 4], ["local_network6", 68, 16], ["local_mask6", 84, 16]] },
   { name: "service_name", size: 160, fields: [["namespace_name", 0, 64], ["name", 64, 64], ["port_name", 128, 24], ["protocol", 152, 1], ["pad", 153, 7]] },
   { name: "socket_key4", size: 16, fields: [["cookie", 0, 8], ["addr", 8, 4], ["port", 12, 2], ["protocol", 14, 1], ["direction", 15, 1]] },
   { name: "socket_key6", size: 28, fields: [["cookie", 0, 8], ["addr", 8, 16], ["port", 24, 2], ["protocol", 26, 1], ["direction", 27, 1]] },

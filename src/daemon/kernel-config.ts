@@ -41,6 +41,8 @@ export type LocalDetector = "none" | "interface" | Cidr;
 export interface KernelOptions {
   /** Or'ed into the mark of every translated packet (8.11); 0: none. */
   readonly mark: number;
+  /** Or'ed in from ingress to egress where the flow is masqueraded (8.9); 0: none. */
+  readonly masqueradeMark: number;
   /** --socket-lb full. */
   readonly socketsOfPods: boolean;
   /** 6.5. */
@@ -55,6 +57,7 @@ export interface KernelOptions {
 
 export const DEFAULT_KERNEL_OPTIONS: KernelOptions = {
   mark: 0,
+  masqueradeMark: 0,
   socketsOfPods: false,
   loopbackNodePorts: false,
   resetRemovedBackends: false,
@@ -103,6 +106,7 @@ export function kernelConfig(
     timeoutUdpUnreplied: ticks(timeouts.udpUnreplied),
     timeoutUdpReplied: ticks(timeouts.udpReplied),
     mark: options.mark,
+    masqueradeMark: options.masqueradeMark,
     options: optionBits(options),
     hostNetns: [Number(options.hostNetns & 0xffff_ffffn), Number(options.hostNetns >> 32n)],
     detector4: detectorOf(options.detectors[4]),

@@ -15,6 +15,8 @@ export interface KernelChoices {
   readonly resetRemovedBackends: boolean;
   /** 0 to 31. */
   readonly markBit: number;
+  /** Bit of the packet mark on flows that will be masqueraded: kube-proxy's, which others' rules know (8.9). */
+  readonly masqueradeBit: number;
 }
 
 /** What the kernel says about itself. */
@@ -32,12 +34,13 @@ export interface KernelAbilities {
  * @throws AppError E_NO_POD_CIDR when detector NodeCIDR finds no ranges in the Node object
  */
 export function kernelOptions(
-  { proxy, socketLb, resetRemovedBackends, markBit }: KernelChoices,
+  { proxy, socketLb, resetRemovedBackends, markBit, masqueradeBit }: KernelChoices,
   node: NodeInfo | null,
   { netnsCookie, setRetval }: Pick<KernelAbilities, "netnsCookie" | "setRetval">,
 ): KernelOptions {
   return {
     mark: 2 ** markBit,
+    masqueradeMark: 2 ** masqueradeBit,
     socketsOfPods: socketLb === "full",
     loopbackNodePorts: proxy.loopbackNodePorts,
     resetRemovedBackends,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mark by which FORWARD rules know a translated packet (8.11): on these and no others, and other bits stay (8.9). */
+import assert from "node:assert/strict";
 import { FrontendFlag } from "../../src/abi/enums.gen.js";
 import { icmpError, type Packet, tcp, udp } from "../support/packet.js";
 import { pieces } from "./support/fragments.js";
@@ -12,6 +13,9 @@ const MARK = 0x2000;
 /** Bits of others, and one of kube-proxy's own. */
 const OTHERS = 0x8000_4f0f;
 const BOTH = (OTHERS | MARK) >>> 0;
+/** kube-proxy's masquerade bit is its default; here one of its own, so that OTHERS may have that one. */
+const MASQUERADE = 0x0010_0000;
+const masquerading = await openBench({ mark: MARK, masqueradeMark: MASQUERADE });
 const bench = await openBench({ mark: MARK });
 const twoBits = await openBench({ mark: 0x4001_0000 });
 const unmarked = await openBench({ mark: 0 });
@@ -192,3 +196,51 @@ twins(bench, "ICMP errors are RELATED to no rule of ours and keep their mark", a
     foreign,
   );
 });
+
+for (const protocol of ["tcp", "udp", "sctp"] as const satisfies readonly ProtocolName[]) {
+  twins(
+    masquerading,
+    `A ${protocol} packet that will be masqueraded carries that bit from ingress to egress, the first and the next (8.9)`,
+    async (lab) => {
+      await nodePort(lab, { protocol, flags: FrontendFlag.FRONTEND_MASQUERADE });
+      const packet = lab.packet("stranger", "nodeip", opening(protocol, 20500, 30080));
+      const mark = (BOTH | MASQUERADE) >>> 0;
+      for (const reason of ["FLOW_NEW", "TRANSLATED"] as const)
+        await lab.expect(
+          "ptl_net_in",
+          packet,
+          {
+            packet: lab.packet("stranger", "backend", opening(protocol, 20500, 8080)),
+            mark,
+            reasons: [reason],
+          },
+          foreign,
+        );
+      const out = await lab.run(
+        "ptl_pod_out",
+        lab.packet("stranger", "backend", opening(protocol, 20500, 8080)),
+        { mark },
+      );
+      assert.equal(out.mark >>> 0, BOTH, "egress takes it away, and no other bit");
+    },
+  );
+
+  twins(
+    masquerading,
+    `A ${protocol} packet that keeps its client's address has not that bit`,
+    async (lab) => {
+      await web(lab, { protocol });
+      const packet = lab.packet("client", "vip", opening(protocol, 40000, 80));
+      await lab.expect(
+        "ptl_pod_in",
+        packet,
+        {
+          packet: lab.packet("client", "backend", opening(protocol, 40000, 8080)),
+          mark: BOTH,
+          reasons: ["FLOW_NEW"],
+        },
+        foreign,
+      );
+    },
+  );
+}

@@ -25,6 +25,7 @@ const CONFIG: PtlConfig = {
   timeoutUdpUnreplied: 5,
   timeoutUdpReplied: 0x01020304,
   mark: 0,
+  masqueradeMark: 0,
   options: 0,
   hostNetns: [0, 0],
   detector4: 0,

@@ -104,7 +104,7 @@ describe(`${UPDATES} rolling updates of ${REPLICAS} replicas under load`, () => 
       },
       // kube-proxy's own bit: flannel's rules leave packets with it alone. Else the kernel would masquerade some flows, and our
       // hook others, to one address and sometimes one port.
-      agentArgs: ["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48", "--forward-mark-bit", "14"],
+      agentArgs: ["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48"],
       prepare: async (world) => {
         const { ip4, ip6 } = world.node(1).address;
         await world.switch.ip([

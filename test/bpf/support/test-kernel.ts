@@ -19,6 +19,7 @@ export const TEST_CONFIG: PtlConfig = {
   timeoutUdpUnreplied: 30,
   timeoutUdpReplied: 180,
   mark: 0,
+  masqueradeMark: 0,
   options: 0,
   hostNetns: [0, 0],
   // clients and backends of addresses.ts are pods: 10.244.0.0/16, fd00:244::/32

@@ -203,7 +203,8 @@ class FlowRun {
       packet.kind === FOR_US &&
       packet.proto === PROTO_NUMBER[proto] &&
       packet.src === dst &&
-      packet.sport === port
+      packet.sport === port &&
+      packet.dst === this.#sender.src // the last packets of another sender's flow may still be under way
     );
   }
 

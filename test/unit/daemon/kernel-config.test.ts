@@ -29,6 +29,7 @@ test("kernelConfig() gives both port ranges as first port and count, and none as
 
 const ALL_ON: KernelOptions = {
   mark: 0x8000_0000,
+  masqueradeMark: 0x4000,
   socketsOfPods: true,
   loopbackNodePorts: true,
   resetRemovedBackends: true,

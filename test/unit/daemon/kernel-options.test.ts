@@ -13,7 +13,7 @@ import type { NodeInfo } from "../../../src/model/types.js";
 import { parseCidr } from "../../../src/net/cidr.js";
 
 function choices(texts: ProxyOptionTexts = {}, fields: Partial<KernelChoices> = {}): KernelChoices {
-  const defaults = { socketLb: "host-only", resetRemovedBackends: false, markBit: 13 } as const;
+  const defaults = { socketLb: "host-only", resetRemovedBackends: false, markBit: 13, masqueradeBit: 14 } as const;
   return { proxy: parseProxyOptions(texts), ...defaults, ...fields };
 }
 
@@ -26,6 +26,7 @@ const ABILITIES = { netnsCookie: 77n, setRetval: true };
 test("kernelOptions() has kube-proxy's defaults: no detector, loopback NodePorts, and our bit of the mark", () => {
   assert.deepEqual(kernelOptions(choices(), null, ABILITIES), {
     mark: 0x2000,
+    masqueradeMark: 0x4000,
     socketsOfPods: false,
     loopbackNodePorts: true,
     resetRemovedBackends: false,

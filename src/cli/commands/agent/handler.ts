@@ -19,6 +19,7 @@ export interface AgentOptions extends ProxyOptionTexts {
   readonly cgroupRoot?: string;
   readonly resetRemovedBackends: boolean;
   readonly forwardMarkBit: number;
+  readonly iptablesMasqueradeBit: number;
   readonly forwardRules: boolean;
   readonly snatPorts?: string;
   readonly maxServices?: number;
@@ -96,6 +97,7 @@ export const agent: Handler<AgentOptions> = async (options) => {
     cgroupRoot: cgroupRoot(options.cgroupRoot),
     resetRemovedBackends: options.resetRemovedBackends,
     markBit: options.forwardMarkBit,
+    masqueradeBit: options.iptablesMasqueradeBit,
     forwardRules: options.forwardRules,
   };
   const log = createLogger(options.logLevel);

@@ -118,6 +118,12 @@ SIGTERM stops the agent and leaves the dataplane up: traffic goes on without it.
       "decides the default of --nodeport-addresses only: all with iptables, primary with nftables (default: iptables)",
     )
     .option(
+      "--iptables-masquerade-bit <n>",
+      "bit of the packet mark on connections that get an address of the node; others' rules leave those alone",
+      integerOption(0, 31),
+      14,
+    )
+    .option(
       "--iptables-localhost-nodeports [bool]",
       "serve NodePorts on 127.0.0.0/8 to this host's programs (default: true)",
     )
