@@ -34,7 +34,7 @@
 
 /* How many ports are tried before a flow is given up: with 70 % of the ports in use 1 flow in 90,000 finds none. */
 #define PTL_PORT_TRIES 32
-/* How often a flow looks for a port when another CPU has taken the one it found. */
+/* How often a masqueraded flow looks for a port when another CPU has taken the one it found. */
 #define PTL_CLAIM_TRIES 2
 
 /* The flags byte of a TCP header, and its bits. */
