@@ -88,4 +88,4 @@ int ptl_net_out(struct __sk_buff *skb)
 	return ptl_out(skb, PTL_NET);
 }
 
-char _license[] SEC("license") = "Dual BSD/GPL";
+char _license[] __weak SEC("license") = "Dual BSD/GPL";

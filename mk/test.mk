@@ -17,7 +17,7 @@ test_timeout_ms := 900000
 TEST_ARGS ?=
 lane_files = $(or $(FILES),$(sort $(shell find test/$(1) -name '*.test.ts' 2>/dev/null)))
 
-.PHONY: test test-free test-kernels bench-compile need-root $(addprefix test-,$(LANES))
+.PHONY: test test-free test-kernels conformance bench-compile need-root $(addprefix test-,$(LANES))
 
 test: need-root ## every lane and every check; needs root
 	@mk/run-lanes.sh check $(addprefix test-,$(LANES)) $(if $(WITHOUT_KERNELS),,test-kernels)
@@ -34,6 +34,9 @@ $(foreach lane,$(LANES),$(eval $(call lane_rule,$(lane))))
 
 test-kernels: bpf build/kernels/runner build/kernels/selftest.bpf.o ## load and try the BPF object on Debian's 5.10 and 6.1 kernels in QEMU (KERNELS="5.10 6.1 6.12")
 	@scripts/kernels/run.sh $(KERNELS)
+
+conformance: build need-root ## the conformance cases of ../shared/conformance, with real traffic (ARGS="DIR|FILE --case ID -o json")
+	@$(TSX) test/conformance/main.ts $(ARGS)
 
 bench-compile: build ## parse, compile, diff and apply 10,000 x 10 and 5,000 x 50; JSON result
 	@$(TSX) --expose-gc test/perf/compile.bench.ts $(ARGS)

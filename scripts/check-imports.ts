@@ -15,7 +15,7 @@ interface Rule {
   readonly pure?: true;
 }
 
-const BELOW_DAEMON = ["abi", "model", "image", "diff", "native", "dataplane", "source"];
+const BELOW_DAEMON = ["abi", "model", "config", "image", "diff", "native", "dataplane", "source"];
 
 /** From low to high. "dir/file" allows single files. `source` and `dataplane` do not know each other: they meet in `daemon`. */
 export const RULES: Readonly<Record<string, Rule>> = {
@@ -23,6 +23,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   net: { modules: [], packages: ["ipaddr.js"], pure: true },
   abi: { modules: [] },
   model: { modules: [], pure: true },
+  config: { modules: ["model"], pure: true },
   image: { modules: ["model", "abi"], pure: true },
   diff: { modules: ["abi"], lazily: ["image", "native"], pure: true },
   native: { modules: ["abi"], packages: ["ffi-napi", "ref-napi"] },
@@ -30,7 +31,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   source: { modules: ["model"], packages: ["yaml"] },
   daemon: { modules: BELOW_DAEMON, packages: ["pino"] },
   cli: {
-    modules: ["native", "abi", "image", "model", "dataplane/view", "dataplane/pins"],
+    modules: ["native", "abi", "image", "model", "config", "dataplane/view", "dataplane/pins"],
     lazily: ["daemon", "source", "dataplane", "diff", "demo"],
     packages: ["commander", "picocolors", "pino", "pino-pretty", "yaml"],
   },

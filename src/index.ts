@@ -13,6 +13,14 @@
 // Maps: open, load, read.
 export { LAYOUT_VERSION } from "./abi/abi-hash.gen.js";
 export { MAP_NAMES, MAPS, type MapName, type MapSpec } from "./abi/maps.gen.js";
+// Compile: pure, no kernel.
+export {
+  localDetectors,
+  type ProxyOptions,
+  type ProxyOptionTexts,
+  parseProxyOptions,
+  proxyConfig,
+} from "./config/proxy-options.js";
 // Dataplane: publish, attach, run.
 export { type AgentConfig, runAgent } from "./daemon/run.js";
 export { type Hooks, InterfaceKeeper, type LinkSnapshot } from "./dataplane/attach.js";
@@ -35,16 +43,24 @@ export {
   servicesView,
   type Tables,
 } from "./dataplane/view.js";
-// Compile: pure, no kernel.
-export { type Compiler, compile, createCompiler } from "./image/compile.js";
+export {
+  type Compiler,
+  compile,
+  createCompiler,
+  DEFAULT_PROXY_CONFIG,
+  NO_HOST_FACTS,
+} from "./image/compile.js";
 export { describeImage, type ImageDescription, imageLines, problemLine } from "./image/describe.js";
 export type { BackendImage, ChoiceImage, FrontendImage, Image, ServicePortImage } from "./image/types.js";
 export type {
   Endpoint,
   EndpointSlice,
+  HostFacts,
   NodeInfo,
   Origin,
   Problem,
+  ProxyConfig,
+  ReservedAddress,
   Service,
   ServicePortSpec,
   Snapshot,

@@ -14,7 +14,7 @@
 
 #include "reasons.h"
 
-enum ptl_layout { PTL_LAYOUT_VERSION = 1 };
+enum ptl_layout { PTL_LAYOUT_VERSION = 2 };
 
 struct addr4 {
 	__be32 w[1];
@@ -60,19 +60,41 @@ struct frontend {
 	__u32 pad;
 };
 
+/*
+ * What a scope is offered is the Cluster set or the Local set of the service port (kube-proxy's section 4). Which one is
+ * said here, because session affinity asks whether a backend is in it.
+ */
 enum ptl_frontend_flag {
 	PTL_FRONTEND_CLUSTER_IP = 1,
+	PTL_FRONTEND_MASQUERADE = 2,           /* every new flow (8.2 masqueradeAll, 8.4) */
+	PTL_FRONTEND_MASQUERADE_OUTSIDERS = 4, /* new flows of senders that are no local pods (8.2) */
+	PTL_FRONTEND_SOURCE_RANGES = 8,        /* `source_ranges` decides who may */
+	PTL_FRONTEND_INTERNAL_LOCAL = 16,      /* `internal` is the Local set */
+	PTL_FRONTEND_EXTERNAL_LOCAL = 32,      /* `external` is the Local set */
+	PTL_FRONTEND_NODE_PORT = 64,           /* the key's address is all zero: every address of class NODE */
 };
 
 /* Bits of a value of `addresses`. */
 enum ptl_address_class {
-	PTL_CLASS_VIP = 1,        /* the address is a ClusterIP: unknown ports are rejected */
-	PTL_CLASS_BACKEND = 2,    /* some backend has this address */
+	PTL_CLASS_VIP = 1,          /* some frontend has this address */
+	PTL_CLASS_BACKEND = 2,      /* some backend has this address */
 	PTL_CLASS_BACKEND_PORT = 4, /* key with port and protocol: this is a backend */
+	PTL_CLASS_CLUSTER_IP = 8,   /* the address is a ClusterIP: its unknown ports are rejected (6.13) */
+	PTL_CLASS_NODE = 16,        /* an address of this node on which NodePorts are served (6.1 to 6.4) */
 };
 
-enum ptl_backend_state { PTL_BACKEND_FREE = 0, PTL_BACKEND_LIVE = 1 };
-enum ptl_backend_flag { PTL_BACKEND_LOCAL = 1 };
+enum ptl_backend_state {
+	PTL_BACKEND_FREE = 0,
+	PTL_BACKEND_LIVE = 1,     /* it serves (9.3): its flows stay */
+	PTL_BACKEND_DRAINING = 2, /* still in a slice, but it does not serve: UDP flows leave it, TCP stays, nobody new */
+};
+
+/* The sets are kept for service ports with session affinity only. They may change while the cell is in use. */
+enum ptl_backend_flag {
+	PTL_BACKEND_LOCAL = 1,       /* on this node */
+	PTL_BACKEND_CLUSTER_SET = 2, /* in the Cluster set */
+	PTL_BACKEND_LOCAL_SET = 4,   /* in the Local set */
+};
 
 enum ptl_direction { PTL_IN = 0, PTL_OUT = 1 };
 
@@ -92,7 +114,11 @@ enum ptl_nat_flag {
 	PTL_NAT_PENDING = 2,  /* OUT: the egress hook has yet to choose address and port */
 	PTL_NAT_DIRECT = 4,   /* a client uses a backend's own address */
 	PTL_NAT_MASQUERADE = 8, /* half of the pair that changes the client's address */
+	PTL_NAT_ASKED = 16,   /* of a flow whose client's address is changed at egress */
 };
+
+/* nat_key.pad of a lock. */
+#define PTL_NAT_LOCK 1
 
 #define PTL_NO_BACKEND 0xffffffffu
 #define PTL_NO_SERVICE 0xffffffffu
@@ -105,14 +131,21 @@ enum ptl_role {
 	PTL_ROLE_UPLINK = 2,  /* leads to other hosts */
 	PTL_ROLE_OVERLAY = 3, /* vxlan and the like */
 	PTL_ROLE_BRIDGE = 4,  /* a bridge that pods hang on: known for its address, not hooked */
+	PTL_ROLE_NODE = 5,    /* no interface: the node, key 0 */
 };
 
-/* A value of `interfaces`, keyed by ifindex. An all-zero address: nothing to masquerade with. */
+/*
+ * A value of `interfaces`, keyed by ifindex. An all-zero address: nothing to masquerade with. Key 0 is the node itself
+ * (PTL_ROLE_NODE): the addresses that its own processes are taken to have, for source ranges and session affinity.
+ */
 struct interface {
 	__u32 role; /* enum ptl_role */
 	struct addr4 masquerade4;
 	struct addr6 masquerade6;
+	__u32 flags; /* enum ptl_interface_flag */
 };
+
+enum ptl_interface_flag { PTL_INTERFACE_LOCAL_PODS = 1 /* what comes in here is a local pod's (PTL_DETECT_INTERFACE) */ };
 
 /* A value of `services`: the name behind a service index. Strings end with NUL. */
 struct service_name {
@@ -129,6 +162,13 @@ struct fragment {
 	__be16 dport;
 };
 
+/* A value of `affinity4/6`. */
+struct affinity {
+	__u32 backend;
+	__u32 generation;
+	__u64 last_new; /* ns of CLOCK_MONOTONIC: the client's last new connection (5.5) */
+};
+
 /* A value of `counters` (per CPU) and of `backend_stats4/6` (added to atomically). */
 struct traffic {
 	__u64 flows;
@@ -143,6 +183,21 @@ enum ptl_reason { PTL_REASONS(PTL_REASON_ENUM) PTL_REASON_COUNT };
 /* `counters` holds the reasons first and then, from this index on, one cell per service index. */
 enum ptl_counters { PTL_COUNTERS_SERVICE_BASE = 64 };
 
+/* Who counts as a pod of this node (8.3), per family. */
+enum ptl_detector {
+	PTL_DETECT_NONE = 0,
+	PTL_DETECT_NETWORK = 1,   /* source address in local_network/local_mask: ClusterCIDR, NodeCIDR */
+	PTL_DETECT_INTERFACE = 2, /* PTL_INTERFACE_LOCAL_PODS: BridgeInterface, InterfaceNamePrefix */
+};
+
+/* Bits of ptl_config.options. */
+enum ptl_option {
+	PTL_OPTION_SOCKETS_PODS = 1,      /* --socket-lb full: sockets of pods too */
+	PTL_OPTION_LOOPBACK_NODEPORT = 2, /* NodePorts on 127.0.0.0/8 for the node's own processes (6.5) */
+	PTL_OPTION_RESET_REMOVED = 4,     /* --reset-removed-backends */
+	PTL_OPTION_SET_RETVAL = 8,        /* the kernel has bpf_set_retval (5.18) */
+};
+
 /* Settings the loader writes into .rodata before the programs are verified. Times in ticks. */
 struct ptl_config {
 	/* two ranges of source ports that masquerading may use, host byte order; count 0: none */
@@ -154,6 +209,16 @@ struct ptl_config {
 	__u32 timeout_tcp_closed;      /* both FINs or an RST */
 	__u32 timeout_udp_unreplied;
 	__u32 timeout_udp_replied;
+	__u32 mark;    /* or'ed into the mark of every translated packet (8.11); 0: none */
+	__u32 masquerade_mark; /* and this one too, from ingress to egress, where the flow is masqueraded (8.9) */
+	__u32 options; /* enum ptl_option */
+	__u32 host_netns[2]; /* cookie of the node's network namespace, low word first; 0: the initial one */
+	__u32 detector4; /* enum ptl_detector */
+	__u32 detector6;
+	struct addr4 local_network4;
+	struct addr4 local_mask4;
+	struct addr6 local_network6;
+	struct addr6 local_mask6;
 };
 
 /*

@@ -33,7 +33,7 @@ struct FAM(nat_key) {
 	__be16 dport;
 	__u8 protocol;
 	__u8 direction; /* enum ptl_direction */
-	__u16 pad;
+	__u16 pad; /* PTL_NAT_LOCK: no packet's entry, but a lock while a dead one is taken over */
 };
 
 /*
@@ -63,4 +63,40 @@ struct FAM(fragment_key) {
 	__u8 protocol;
 	__u8 direction; /* enum ptl_direction: between the hooks the ports may change and the addresses stay */
 	__u16 pad;
+};
+
+/* The client of a service port: whatever VIP it used, and whatever port (5.1, 5.2). */
+struct FAM(affinity_key) {
+	ADDR client;
+	__u32 service;
+};
+
+/* A key of `source_ranges`: an LPM trie whose first 32 bits are the service index. The value is 1. */
+struct FAM(source_range) {
+	__u32 prefix_length; /* 32 + that of the range */
+	__u32 service;
+	ADDR addr;
+};
+
+/* A key of `service_nets`: the ranges that ClusterIPs come from (ServiceCIDR objects). The value is 1. */
+struct FAM(network) {
+	__u32 prefix_length;
+	ADDR addr;
+};
+
+/* What a socket was told, and what it talks to instead. */
+struct FAM(socket_key) {
+	__u32 cookie[2]; /* of the socket: low word, high word */
+	ADDR addr;
+	__be16 port;
+	__u8 protocol;
+	__u8 direction; /* IN: Service -> backend (UDP that is not connected), OUT: backend -> Service */
+};
+
+struct FAM(socket_value) {
+	ADDR addr;
+	__be16 port;
+	__u16 pad;
+	__u32 backend;
+	__u32 generation;
 };

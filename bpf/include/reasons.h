@@ -37,6 +37,13 @@
 	PTL_REASON(MASQUERADED, "masqueraded", "a flow was given the node's address")                       \
 	PTL_REASON(BACKEND_STALE, "backend_stale", "a UDP flow's backend has gone: chosen anew")             \
 	PTL_REASON(PAIR_RESTORED, "pair_restored", "the other half of a nat pair was missing and was put back") \
-	PTL_REASON(READ_RETRIED, "read_retried", "a map element was recycled while it was read: read again")
+	PTL_REASON(READ_RETRIED, "read_retried", "a map element was recycled while it was read: read again")  \
+	PTL_REASON(DROP_SOURCE_RANGE, "source_range", "dropped: the sender is in none of loadBalancerSourceRanges") \
+	PTL_REASON(DROP_UNALLOCATED, "service_address_unused", "dropped: no Service has this address of the service network") \
+	PTL_REASON(RESET_REMOVED, "backend_removed", "reset: the connection's backend has left the Service")  \
+	PTL_REASON(AFFINITY_KEPT, "affinity_kept", "session affinity chose a flow's backend")                \
+	PTL_REASON(SOCKET_TRANSLATED, "socket_translated", "a socket was sent to a backend")                 \
+	PTL_REASON(SOCKET_REFUSED, "socket_refused", "a socket was refused: the Service has no endpoint, or no such port") \
+	PTL_REASON(DROP_LOOPBACK, "loopback_from_outside", "dropped: a packet to a loopback address that did not begin on this host")
 
 #endif /* PTL_REASONS_H */

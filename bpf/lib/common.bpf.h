@@ -34,6 +34,8 @@
 
 /* How many ports are tried before a flow is given up: with 70 % of the ports in use 1 flow in 90,000 finds none. */
 #define PTL_PORT_TRIES 32
+/* How often a masqueraded flow looks for a port when another CPU has taken the one it found. */
+#define PTL_CLAIM_TRIES 2
 
 /* The flags byte of a TCP header, and its bits. */
 #define PTL_TCP_FLAGS_OFFSET 13
@@ -45,7 +47,7 @@
 /* Keeps the compiler from reading a map element again instead of the copy. */
 #define ptl_barrier() asm volatile("" ::: "memory")
 
-const volatile struct ptl_config config = {};
+const volatile struct ptl_config config __weak = {};
 
 static __always_inline __u32 ptl_now(void)
 {

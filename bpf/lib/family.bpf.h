@@ -5,8 +5,11 @@
  */
 #include "choice.bpf.h"
 #include "nat.bpf.h"
+#include "track.bpf.h"
 #include "fragment.bpf.h"
 #include "rewrite.bpf.h"
 #include "flow.bpf.h"
+#include "start.bpf.h"
 #include "reject.bpf.h"
+#include "reset.bpf.h"
 #include "icmp.bpf.h"

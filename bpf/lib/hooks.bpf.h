@@ -16,90 +16,27 @@ static __always_inline int FAM(reject)(struct __sk_buff *skb, const struct FAM(p
 	return bpf_redirect(skb->ifindex, redirect);
 }
 
-/*
- * A client uses a backend's own address. Replies to a Service flow of the same client port would be one tuple with the
- * replies to this one: the later flow gets a source port of its own. From pods, the direct flow is remembered, so that
- * a Service flow that comes later sees it.
- *
- * PTL_CHOSEN: *t is this flow's own destination; otherwise the packet passes.
- */
-static __always_inline int FAM(direct)(const struct FAM(packet) *p, bool pod, struct FAM(target) *t)
-{
-	struct FAM(nat_key) key = p->key;
-	struct FAM(nat_value) reply;
-
-	/* It may be a reply itself, to a client whose port is a backend's too. */
-	key.direction = PTL_OUT;
-	if (FAM(nat_find_live)(&key, &reply))
-		return PTL_NO_FRONTEND;
-	key.src = p->key.dst;
-	key.dst = p->key.src;
-	key.sport = p->key.dport;
-	key.dport = p->key.sport;
-	if (!FAM(nat_find_live)(&key, &reply)) {
-		if (!pod) {
-			bpf_map_delete_elem(&FAM(nat), &key);
-			return PTL_NO_FRONTEND;
-		}
-	}
-	t->addr = p->key.dst;
-	t->port = p->key.dport;
-	t->flags = PTL_NAT_DIRECT;
-	t->backend = PTL_NO_BACKEND;
-	t->generation = 0;
-	t->service = PTL_NO_SERVICE;
-	return PTL_CHOSEN;
-}
-
-/*
- * What a first packet is sent to: PTL_CHOSEN with *t, or PTL_NO_FRONTEND with *reason to pass, or the reason to reject
- * or drop.
- */
-static __noinline int FAM(resolve)(const struct FAM(packet) *p, bool pod, struct FAM(target) *t,
-				   enum ptl_reason *reason)
-{
-	__u32 class = FAM(address_class)(&p->key.dst, 0, 0);
-
-	*reason = PTL_REASON_PASS_NO_SERVICE;
-	if (!class)
-		return PTL_NO_FRONTEND;
-	if (class & PTL_CLASS_VIP) {
-		struct FAM(addr_port) frontend = {
-			.addr = p->key.dst, .port = p->key.dport, .protocol = p->key.protocol
-		};
-		int r = FAM(choose)(&frontend, !pod, t);
-
-		if (r != PTL_NO_FRONTEND)
-			return r;
-	}
-	if ((class & PTL_CLASS_BACKEND) &&
-	    FAM(address_class)(&p->key.dst, p->key.dport, p->key.protocol) & PTL_CLASS_BACKEND_PORT) {
-		*reason = PTL_REASON_PASS_DIRECT;
-		return FAM(direct)(p, pod, t);
-	}
-	return class & PTL_CLASS_VIP ? PTL_REASON_REJECT_NO_PORT : PTL_NO_FRONTEND;
-}
-
 /* A packet that may start a flow: PTL_REWRITE with its entry in *value, or the verdict. */
 static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct FAM(packet) *p, bool pod,
 					     struct FAM(nat_value) *value)
 {
-	struct FAM(target) target = {};
-	enum ptl_reason pass = PTL_REASON_PASS_NO_SERVICE;
-	int r = FAM(resolve)(p, pod, &target, &pass);
+	struct FAM(start) *start = FAM(start_cell)();
+	int r;
 
+	if (!start)
+		return PTL_DROP; /* cannot be: the only cell of an array */
+	start->packet = *p;
+	r = FAM(ptl_resolve)(skb, pod);
 	if (r == PTL_NO_FRONTEND)
-		return ptl_pass(skb, pass);
+		return ptl_pass(skb, start->pass);
 	/* only a datagram's first packet is answered (RFC 1122 3.2.2, RFC 4443 2.4) */
 	if ((r == PTL_REASON_REJECT_NO_BACKEND || r == PTL_REASON_REJECT_NO_PORT) && p->part != PTL_LATER_FRAGMENT)
 		return FAM(reject)(skb, p, r, false);
+	if (r == PTL_CHOSEN)
+		r = FAM(ptl_open)(skb);
 	if (r != PTL_CHOSEN)
 		return ptl_drop(skb, r);
-	r = FAM(flow_open)(p, &target, value);
-	if (r != PTL_CHOSEN)
-		return ptl_drop(skb, r);
-	ptl_count(skb, value->flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_FLOW_NEW);
-	FAM(nat_account)(skb, value, 1);
+	*value = start->value;
 	return PTL_REWRITE;
 }
 
@@ -127,6 +64,25 @@ static __always_inline void FAM(note)(const struct __sk_buff *skb, const struct 
 	FAM(nat_account)(skb, v, 0);
 }
 
+/* Is this a packet of a connection whose client asked to be told when its backend is gone (--reset-removed-backends)? */
+static __always_inline bool FAM(resets)(const struct FAM(packet) *p, const struct FAM(nat_value) *v)
+{
+	return config.options & PTL_OPTION_RESET_REMOVED && p->key.protocol == IPPROTO_TCP && !(v->flags & PTL_NAT_REPLY) &&
+	       p->part == PTL_WHOLE && !(p->tcp_flags & PTL_TCP_RST) && FAM(backend_removed)(v->backend, v->generation);
+}
+
+/* Answers with an RST, which the entry remembers for a while: the client may not hear the first one. */
+static __always_inline int FAM(reset)(struct __sk_buff *skb, const struct FAM(packet) *p, struct FAM(nat_value) *e,
+				      __u32 now)
+{
+	e->state |= PTL_RST_REPLY;
+	e->last_seen = now;
+	ptl_count(skb, PTL_REASON_RESET_REMOVED);
+	if (FAM(reset_build)(skb, p))
+		return ptl_drop(skb, PTL_REASON_DROP_REJECT_FAILED);
+	return bpf_redirect(skb->ifindex, 0);
+}
+
 /* Destination side. */
 static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 {
@@ -144,6 +100,8 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 		return FAM(icmp_in)(skb, &p);
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(&p, &v)) {
+		if (FAM(resets)(&p, &v))
+			return FAM(reset)(skb, &p, e, now);
 		FAM(note)(skb, &p, e, &v, now, true);
 	} else {
 		if (!ptl_opens(p.key.protocol, p.tcp_flags))
@@ -152,13 +110,33 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 		if (r != PTL_REWRITE)
 			return r;
 	}
+	if (!(v.flags & PTL_NAT_DIRECT))
+		skb->mark |= v.flags & PTL_NAT_ASKED ? config.mark | config.masquerade_mark : config.mark;
 	return FAM(rewrite)(skb, &p, &v, false) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
 }
 
-/* A packet to a Service address that leaves the node as it is: no hook has seen its start. */
-static __always_inline bool FAM(untranslated)(const struct FAM(packet) *p)
+/*
+ * A first packet that leaves the node as it is: does it go to a Service? Then no hook has seen its start, or a process of
+ * the node was left to the silence that the Service's rules ask for. PTL_NO_FRONTEND, or the reason to reject or drop.
+ */
+static __noinline int FAM(guard)(const struct FAM(packet) *p)
 {
-	return ptl_opens(p->key.protocol, p->tcp_flags) && FAM(address_class)(&p->key.dst, 0, 0) & PTL_CLASS_VIP;
+	struct FAM(addr_port) key = { .addr = p->key.dst, .port = p->key.dport, .protocol = p->key.protocol };
+	__u32 class = FAM(address_class)(&p->key.dst, 0, 0);
+	struct frontend *f;
+	__u64 word;
+
+	if (!class)
+		return FAM(unallocated)(&p->key.dst) ? PTL_REASON_DROP_UNALLOCATED : PTL_NO_FRONTEND;
+	if (!(class & PTL_CLASS_VIP))
+		return PTL_NO_FRONTEND;
+	f = bpf_map_lookup_elem(&FAM(frontends), &key);
+	if (!f)
+		return class & PTL_CLASS_CLUSTER_IP ? PTL_REASON_REJECT_UNTRANSLATED : PTL_NO_FRONTEND;
+	word = f->internal;
+	if (!PTL_CHOICE_COUNT(word) && PTL_CHOICE_BASE(word) == PTL_EMPTY_DROP)
+		return PTL_REASON_DROP_POLICY;
+	return f->flags & PTL_FRONTEND_SOURCE_RANGES ? PTL_REASON_DROP_SOURCE_RANGE : PTL_REASON_REJECT_UNTRANSLATED;
 }
 
 /* Source side. */
@@ -178,10 +156,17 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 		return FAM(icmp_out)(skb, &p);
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (!e || !ptl_nat_live(p.key.protocol, v.state, v.last_seen, now)) {
-		if (!pod && p.part != PTL_LATER_FRAGMENT && FAM(untranslated)(&p))
-			return FAM(reject)(skb, &p, PTL_REASON_REJECT_UNTRANSLATED, true);
-		return ptl_pass(skb, PTL_REASON_PASS_EGRESS_MISS);
+		r = PTL_NO_FRONTEND;
+		if (!pod && p.part != PTL_LATER_FRAGMENT && ptl_opens(p.key.protocol, p.tcp_flags))
+			r = FAM(guard)(&p);
+		if (r == PTL_NO_FRONTEND)
+			return ptl_pass(skb, PTL_REASON_PASS_EGRESS_MISS);
+		if (r == PTL_REASON_REJECT_UNTRANSLATED)
+			return FAM(reject)(skb, &p, r, true);
+		return ptl_drop(skb, r);
 	}
+	if (v.flags & PTL_NAT_MASQUERADE)
+		skb->mark &= ~config.masquerade_mark;
 	if (v.flags & PTL_NAT_PENDING) {
 		r = FAM(masquerade)(&p.key, &v, skb->ifindex);
 		if (r != PTL_CHOSEN)

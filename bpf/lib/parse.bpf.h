@@ -146,6 +146,17 @@ static __always_inline __u32 parse_length(const struct __sk_buff *skb, __u32 l3,
 	return skb->len > PTL_MAX_PLAIN_LENGTH ? skb->len - l3 : fixed;
 }
 
+/* Bytes of a packet from l4 on, without what pads the frame. 0: the header at l3 cannot be read. */
+static __always_inline __u32 ptl_transport_length(struct __sk_buff *skb, __u32 l3, __u32 l4, bool v6)
+{
+	__be16 said;
+
+	if (bpf_skb_load_bytes(skb, l3 + (v6 ? offsetof(struct ipv6hdr, payload_len) : offsetof(struct iphdr, tot_len)), &said,
+			       sizeof(said)))
+		return 0;
+	return parse_length(skb, l3, bpf_ntohs(said), v6 ? sizeof(struct ipv6hdr) : 0) - (l4 - l3);
+}
+
 /* What the transport header needs at least, by protocol. Padding behind a short packet is not read as ports. */
 static __always_inline __u32 parse_minimum(__u8 protocol)
 {

@@ -74,15 +74,14 @@ static __always_inline long FAM(store_address)(struct __sk_buff *skb, __u32 l3, 
 static __noinline long FAM(rewrite_sctp)(struct __sk_buff *skb, const struct FAM(packet) *p, struct ptl_ports before,
 					 struct ptl_ports after)
 {
-	__be16 said;
-	__u32 at = sizeof(ADDR) == 4 ? offsetof(struct iphdr, tot_len) : offsetof(struct ipv6hdr, payload_len);
-	__u32 fixed = sizeof(ADDR) == 4 ? 0 : sizeof(struct ipv6hdr);
+	__u32 length;
 
 	if (p->part == PTL_LATER_FRAGMENT || (before.sport == after.sport && before.dport == after.dport))
 		return 0;
-	if (p->part != PTL_WHOLE || bpf_skb_load_bytes(skb, p->l3 + at, &said, sizeof(said)))
+	length = ptl_transport_length(skb, p->l3, p->l4, sizeof(ADDR) != 4);
+	if (p->part != PTL_WHOLE || !length)
 		return -1;
-	return ptl_sctp_ports(skb, p->l4, parse_length(skb, p->l3, bpf_ntohs(said), fixed) - (p->l4 - p->l3), before, after);
+	return ptl_sctp_ports(skb, p->l4, length, before, after);
 }
 
 /*

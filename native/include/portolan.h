@@ -28,12 +28,18 @@
 #define PTL_E_FOREIGN_FILTER "E_NATIVE_FOREIGN_FILTER" /* somebody else's filter has our preference and handle */
 #define PTL_E_FOREIGN_LINK "E_NATIVE_FOREIGN_LINK" /* the pin of the link serves an interface of another network namespace */
 
+#define PTL_E_CGROUP "E_NATIVE_CGROUP"            /* the directory is missing, or none of cgroup v2 */
+#define PTL_E_CGROUP_BUSY "E_NATIVE_CGROUP_BUSY"  /* somebody holds a socket hook of the cgroup, or of one above, alone */
+
 /* What ptl_open may be told about a map: how many entries it shall have. */
 struct ptl_size {
 	char map[16];
 	uint32_t max_entries;
 	uint32_t pad;
 };
+
+/* ptl_open's `flags`. */
+enum ptl_open_flag { PTL_OPEN_NO_SOCKETS = 1 /* the programs of cgroups' socket hooks are not loaded */ };
 
 struct ptl_map_info {
 	char name[16];
@@ -46,7 +52,7 @@ struct ptl_map_info {
 	uint32_t id;
 	uint32_t pad;
 	uint64_t bytes; /* memory the kernel charges for it */
-	int64_t used;   /* entries of a hash; -1: not counted, or not a hash */
+	int64_t used;   /* entries of a hash or a trie; -1: not counted, or an array */
 };
 
 /* Transaction: for each run this header, then count keys, then (not for deletes) count values; keys and values each
@@ -115,6 +121,40 @@ struct ptl_attachment {
 	uint32_t handle;
 	char name[16];
 	uint8_t tag[8];
+};
+
+/* What ptl_attach_sockets did, in hooks. */
+struct ptl_sockets_result {
+	uint64_t cgroup_id;
+	uint32_t added;
+	uint32_t replaced; /* the program in a link of an earlier life */
+	uint32_t moved;    /* from another cgroup */
+	uint32_t pad;
+};
+
+/* The pinned link of one socket hook. */
+struct ptl_socket_link {
+	char hook[16]; /* "connect4" …: the program's name without "ptl_" */
+	uint64_t cgroup_id; /* 0: the cgroup is gone, and the link does nothing any more */
+	uint32_t link_id;
+	uint32_t program_id;
+	char name[16];
+	uint8_t tag[8];
+};
+
+/* A backend whose connected UDP sockets are to be destroyed. */
+struct ptl_udp_target {
+	uint64_t cookie; /* of the one socket that is meant; 0: every socket */
+	uint8_t address[16]; /* v4: as ::ffff:a.b.c.d */
+	uint8_t port[2]; /* network byte order */
+	uint8_t pad[6];
+};
+
+struct ptl_destroy_result {
+	uint32_t matched;
+	uint32_t destroyed; /* fewer: some went away by themselves meanwhile */
+	uint32_t unsupported; /* 1: the kernel cannot do it (CONFIG_INET_DIAG_DESTROY, CONFIG_INET_UDP_DIAG) */
+	uint32_t pad;
 };
 
 /* Kernel features. `value`: 1 yes, 0 no, negative: -errno, unknown. */
@@ -191,6 +231,10 @@ int ptl_object_layout(const char *object, void *out, uint32_t out_size, char *er
 /* Mounts a bpf file system on `path` unless there is one. 1: mounted now, 0: it was there. */
 int ptl_mount_bpffs(const char *path, char *err, uint32_t err_size);
 
+/* The cookie of the calling thread's network namespace, as bpf_get_netns_cookie() tells it: writes 8 bytes. 1: known, 0: this
+ * kernel does not tell (before Linux 5.14), and 0 is written. */
+int ptl_netns_cookie(void *cookie, char *err, uint32_t err_size);
+
 /* Kernel features; returns how many were written (at most `capacity`). */
 int ptl_probe(void *features, uint32_t capacity, char *err, uint32_t err_size);
 
@@ -198,10 +242,11 @@ int ptl_probe(void *features, uint32_t capacity, char *err, uint32_t err_size);
  * Loads `object`: every map that is pinned by name goes below `pins` (made when missing) or is taken from there; `config`
  * replaces the .rodata variable `config` (empty: left as it is); `sizes` overrides max_entries. `pins` empty: nothing is
  * pinned, the maps are private and vanish with the handle. Returns a handle > 0, to be closed with ptl_close.
+ * `flags`: enum ptl_open_flag bits.
  * PTL_E_MAP_SPEC names a pinned map that does not fit. When loading fails, pins and directories made by this call are removed.
  */
 int ptl_open(const char *object, const char *pins, const void *config, uint32_t config_size, const void *sizes,
-	     uint32_t size_count, char *err, uint32_t err_size);
+	     uint32_t size_count, uint32_t flags, char *err, uint32_t err_size);
 /* The maps pinned in `pins`, for reading only; no programs. Returns a handle. -ENOENT with PTL_E_PINS: none there. */
 int ptl_open_pins(const char *pins, char *err, uint32_t err_size);
 /* Maps stay while they are pinned, attached programs while their links are. -EBADF: no such handle. */
@@ -244,6 +289,25 @@ int ptl_sweep(const char *pins, char *err, uint32_t err_size);
 /* Detaches everything that <pins>/links knows, and removes every pin and the directory. Idempotent. Returns the number of
  * pins and hooks removed. */
 int ptl_cleanup(const char *pins, char *err, uint32_t err_size);
+
+/*
+ * Attaches the eight socket programs to a cgroup v2 directory by links that are pinned below <pins>/links. A link that is there
+ * already gets the new program in place; one that belongs to another cgroup ends after the new one has begun. Fills the
+ * ptl_sockets_result. When a hook cannot be attached, nothing new stays and what was at work goes on. PTL_E_CGROUP,
+ * PTL_E_CGROUP_BUSY; PTL_E_OBJECT when the object has no such programs.
+ */
+int ptl_attach_sockets(int handle, const char *cgroup, void *result, char *err, uint32_t err_size);
+/* Takes the socket programs off, with their pins. Idempotent. Returns how many. ptl_cleanup does it too. */
+int ptl_detach_sockets(const char *pins, char *err, uint32_t err_size);
+/* The pinned links of socket hooks: up to 8 struct ptl_socket_link. Returns how many. */
+int ptl_socket_links(const char *pins, void *links, uint32_t capacity, char *err, uint32_t err_size);
+
+/*
+ * Destroys the connected UDP sockets of the calling thread's network namespace whose remote end is one of `targets` (struct
+ * ptl_udp_target), IPv6 sockets with v4-mapped addresses too: their next receive fails with ECONNABORTED. Fills the
+ * ptl_destroy_result; that the kernel cannot do it is said there and is no error.
+ */
+int ptl_destroy_udp(const void *targets, uint32_t count, void *result, char *err, uint32_t err_size);
 
 /* Links and addresses of the namespace: ptl_links_header, then the links, then the addresses. Returns the bytes needed;
  * nothing but the header is written when that is more than `size`. */

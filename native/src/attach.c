@@ -109,7 +109,7 @@ static const char *explain(const char *code, int status)
 	return strerror(-status);
 }
 
-static int make_links_directory(struct error *err, const char *pins)
+int make_links_directory(struct error *err, const char *pins)
 {
 	char path[512], made[512];
 

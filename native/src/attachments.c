@@ -5,12 +5,7 @@
 
 #include "hooks.h"
 
-struct program_info {
-	char name[16];
-	uint8_t tag[8];
-};
-
-static int program_info(uint32_t id, struct program_info *out)
+int program_info(uint32_t id, struct program_info *out)
 {
 	struct bpf_prog_info info = {};
 	uint32_t size = sizeof(info);

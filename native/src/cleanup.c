@@ -83,7 +83,7 @@ EXPORT int ptl_cleanup(const char *pins, char *text, uint32_t text_size)
 		closedir(directory);
 		return fail(&err, EINVAL, PTL_E_BPFFS, "cleanup", pins, "The directory is not on a bpf file system");
 	}
-	int removed = for_each_link(pins, cleanup_one);
+	int removed = for_each_link(pins, cleanup_one) + sockets_remove(pins);
 
 	snprintf(path, sizeof(path), "%s/links", pins);
 	rmdir(path);

@@ -19,7 +19,20 @@ static inline void link_path(char path[512], const char *pins, uint32_t ifindex,
 	snprintf(path, 512, "%s/links/%u-%s", pins, ifindex, suffix);
 }
 
+/* attach.c */
+int make_links_directory(struct error *err, const char *pins);
+
+/* sockets.c */
+/* Takes every socket program off, with its pin. Returns how many. */
+int sockets_remove(const char *pins);
+
 /* attachments.c */
+struct program_info {
+	char name[16];
+	uint8_t tag[8];
+};
+/* 0, or -errno: then `out` is all zero. */
+int program_info(uint32_t id, struct program_info *out);
 bool is_ours(uint32_t program_id);
 
 /* tcx_link.c */

@@ -77,10 +77,6 @@ static inline bool is_array(uint32_t type)
 {
 	return type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_ARRAY;
 }
-static inline bool is_hash(uint32_t type)
-{
-	return type == BPF_MAP_TYPE_HASH || type == BPF_MAP_TYPE_LRU_HASH || type == BPF_MAP_TYPE_PERCPU_HASH;
-}
 
 /* Returns the fd or result, or -errno. */
 int sys_bpf(int command, void *attr, uint32_t size);
@@ -102,12 +98,19 @@ int tcx_query(uint32_t ifindex, bool out, struct tcx_entry *entries, uint32_t ca
 /* 1: the kernel has tcx, 0: it has none, -errno: it does not say. */
 int tcx_available(void);
 
+/* socket_diag.c */
+/* 1: UDP sockets can be destroyed, 0: they cannot, -errno: the kernel does not say. */
+int probe_udp_destroy(void);
+
 /* netlink.c */
 typedef int (*netlink_visit)(const void *message, void *context);
-/* One dump request; visits every answer. Returns 0 or -errno. */
+/* One dump request; visits every answer and the NLMSG_DONE that ends them. Returns 0 or -errno. */
 int netlink_dump(const void *request, uint32_t size, netlink_visit visit, void *context);
 /* A request with an acknowledgement. */
 int netlink_request(void *request, uint32_t size);
+/* The same to another netlink family, such as NETLINK_SOCK_DIAG. */
+int netlink_dump_of(int protocol, const void *request, uint32_t size, netlink_visit visit, void *context);
+int netlink_request_to(int protocol, void *request, uint32_t size);
 /* The kind of the qdisc at the ingress hook: "", "ingress", "clsact". */
 int qdisc_kind(uint32_t ifindex, char kind[16]);
 int qdisc_remove_clsact(uint32_t ifindex);

@@ -338,7 +338,8 @@ static int dump(struct map *map, uint32_t limit, bool batch, struct ptl_cursor *
 		free(scratch);
 		return -ENOMEM;
 	}
-	batch = batch && !is_per_cpu(map->type) && !map->no_batch;
+	/* A trie has batch lookups since Linux 5.14 only, and is small: always key after key. */
+	batch = batch && !is_per_cpu(map->type) && !map->no_batch && map->type != BPF_MAP_TYPE_LPM_TRIE;
 	if (is_array(map->type)) {
 		if (limit > map->max_entries)
 			limit = map->max_entries;
@@ -451,7 +452,7 @@ EXPORT int ptl_map_infos(int number, uint32_t count_entries, void *out, uint32_t
 			.flags = map->flags,
 			.id = map->id,
 			.bytes = charged_bytes(map->fd),
-			.used = count_entries && is_hash(map->type) ? count_entries_of(map) : -1,
+			.used = count_entries && !is_array(map->type) ? count_entries_of(map) : -1,
 		};
 
 		memcpy(info.name, map->name, sizeof(info.name));

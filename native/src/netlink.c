@@ -16,10 +16,10 @@
 #define FILTER_INGRESS 0xfffffff2u
 #define FILTER_EGRESS 0xfffffff3u
 
-static int open_socket(void)
+static int open_socket(int protocol)
 {
 	struct sockaddr_nl address = { .nl_family = AF_NETLINK };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
 
 	if (fd < 0)
 		return -errno;
@@ -49,19 +49,19 @@ static int visit_all(uint8_t *buffer, ssize_t length, netlink_visit visit, void 
 			return ((struct nlmsgerr *)NLMSG_DATA(message))->error;
 		if (message->nlmsg_flags & NLM_F_DUMP_INTR) /* the last message may be the only one to say so */
 			return -EINTR;
-		if (message->nlmsg_type == NLMSG_DONE)
-			return 0;
 		int result = visit ? visit(message, context) : 0;
 
 		if (result < 0)
 			return result;
+		if (message->nlmsg_type == NLMSG_DONE)
+			return 0;
 	}
 	return 1;
 }
 
-static int exchange(const void *request, uint32_t size, netlink_visit visit, void *context)
+static int exchange(int protocol, const void *request, uint32_t size, netlink_visit visit, void *context)
 {
-	int fd = open_socket();
+	int fd = open_socket(protocol);
 	uint8_t *buffer = malloc(BUFFER_SIZE);
 	int result = fd < 0 ? fd : buffer ? send_request(fd, request, size) : -ENOMEM;
 
@@ -80,15 +80,25 @@ static int exchange(const void *request, uint32_t size, netlink_visit visit, voi
 	return result;
 }
 
+int netlink_dump_of(int protocol, const void *request, uint32_t size, netlink_visit visit, void *context)
+{
+	return exchange(protocol, request, size, visit, context);
+}
+
+int netlink_request_to(int protocol, void *request, uint32_t size)
+{
+	((struct nlmsghdr *)request)->nlmsg_flags |= NLM_F_ACK;
+	return exchange(protocol, request, size, NULL, NULL);
+}
+
 int netlink_dump(const void *request, uint32_t size, netlink_visit visit, void *context)
 {
-	return exchange(request, size, visit, context);
+	return netlink_dump_of(NETLINK_ROUTE, request, size, visit, context);
 }
 
 int netlink_request(void *request, uint32_t size)
 {
-	((struct nlmsghdr *)request)->nlmsg_flags |= NLM_F_ACK;
-	return exchange(request, size, NULL, NULL);
+	return netlink_request_to(NETLINK_ROUTE, request, size);
 }
 
 static void copy_text(char *out, size_t size, const struct rtattr *attribute)
@@ -139,7 +149,7 @@ int qdisc_kind(uint32_t ifindex, char kind[16])
 	struct qdisc_search search = { ifindex, kind };
 
 	kind[0] = 0;
-	int result = exchange(&request, sizeof(request), visit_qdisc, &search);
+	int result = exchange(NETLINK_ROUTE, &request, sizeof(request), visit_qdisc, &search);
 
 	return result == -ENOENT || result == -EINVAL ? 0 : result; /* there is none */
 }

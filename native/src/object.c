@@ -243,6 +243,15 @@ static int check_pin(struct error *err, struct bpf_map *wanted, const char *pin)
 	return 0;
 }
 
+static void leave_out_sockets(struct bpf_object *object)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object)
+		if (bpf_program__type(program) == BPF_PROG_TYPE_CGROUP_SOCK_ADDR)
+			bpf_program__set_autoload(program, false);
+}
+
 /* Which pins were there before: those must survive a failed load, the others must not. */
 struct pin_state {
 	char first_made[512];
@@ -354,6 +363,8 @@ static int take(struct bpf_object *object, struct handle *handle)
 			return -E2BIG;
 		struct program *mine = &handle->programs[handle->program_count];
 
+		if (!bpf_program__autoload(program))
+			continue;
 		mine->fd = dup(bpf_program__fd(program));
 		if (mine->fd < 0)
 			return -errno;
@@ -380,7 +391,7 @@ static int finish(struct error *err, struct bpf_object *object, const char *path
 }
 
 EXPORT int ptl_open(const char *path, const char *pins, const void *config, uint32_t config_size, const void *sizes,
-		    uint32_t size_count, char *err_text, uint32_t err_size)
+		    uint32_t size_count, uint32_t flags, char *err_text, uint32_t err_size)
 {
 	struct error err = error_begin(err_text, err_size);
 	struct pin_state state = {};
@@ -396,6 +407,8 @@ EXPORT int ptl_open(const char *path, const char *pins, const void *config, uint
 	int result = object ? 0 : -errno;
 
 	if (object) {
+		if (flags & PTL_OPEN_NO_SOCKETS)
+			leave_out_sockets(object);
 		if (config_size)
 			result = set_config(&err, object, path, config, config_size);
 		if (result == 0)

@@ -14,6 +14,7 @@
 #define EXIT() INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 
 #define CSUM_IPV6 (1 << 7) /* BPF_F_IPV6 */
+#define SET_RETVAL 187 /* bpf_set_retval */
 
 /* A map of two entries: is its content readable by batch? */
 static int probe_batch(enum bpf_map_type type)
@@ -70,6 +71,34 @@ static int probe_csum_ipv6(void)
 	return result < 0 ? result : (int)attr.test.retval >= 0;
 }
 
+static int load_connect4(const struct bpf_insn *program, size_t count)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_CGROUP_INET4_CONNECT);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "ptl_probe", "GPL", program, count, &options);
+
+	if (fd < 0)
+		return errno == EINVAL ? 0 : -errno;
+	close(fd);
+	return 1;
+}
+
+static int probe_cgroup_sockets(void)
+{
+	const struct bpf_insn program[] = { MOV_IMM(BPF_REG_0, 1), EXIT() };
+
+	return load_connect4(program, sizeof(program) / sizeof(program[0]));
+}
+
+/* With it a connect(2) that is refused fails with an errno of our choice (Linux 5.18). */
+static int probe_set_retval(void)
+{
+	const struct bpf_insn program[] = {
+		MOV_IMM(BPF_REG_1, -ECONNREFUSED), CALL(SET_RETVAL), MOV_IMM(BPF_REG_0, 0), EXIT(),
+	};
+
+	return load_connect4(program, sizeof(program) / sizeof(program[0]));
+}
+
 static int read_number(const char *path)
 {
 	FILE *file = fopen(path, "re");
@@ -100,6 +129,9 @@ EXPORT int ptl_probe(void *out, uint32_t capacity, char *text, uint32_t text_siz
 		{ "batch_percpu_array", probe_batch(BPF_MAP_TYPE_PERCPU_ARRAY) },
 		{ "ringbuf", probe_ringbuf() },
 		{ "csum_ipv6_flag", probe_csum_ipv6() },
+		{ "cgroup_sockets", probe_cgroup_sockets() },
+		{ "set_retval", probe_set_retval() },
+		{ "udp_destroy", probe_udp_destroy() },
 		{ "jit", probe_jit() },
 		{ "btf", access("/sys/kernel/btf/vmlinux", R_OK) == 0 },
 		{ "br_netfilter4", read_number("/proc/sys/net/bridge/bridge-nf-call-iptables") },

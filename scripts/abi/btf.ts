@@ -180,11 +180,14 @@ export class BtfReader {
     throw new AbiRuleError(`${where}: type ${type.name ?? type.kind}; use a fixed-width type such as __u32`);
   }
 
+  /** Maps that are pinned. What a program keeps for itself is nobody else's layout. */
   #mapVariables(): BtfType[] {
     const section = [...this.#types.values()].find(
       (type) => type.kind === "DATASEC" && type.name === ".maps",
     ) as (BtfType & { readonly vars?: readonly { readonly type_id: number }[] }) | undefined;
-    return (section?.vars ?? []).map((variable) => this.#type(variable.type_id));
+    return (section?.vars ?? [])
+      .map((variable) => this.#type(variable.type_id))
+      .filter((variable) => this.#strip(variable.type_id).members?.some(({ name }) => name === "pinning"));
   }
 
   #map(variable: BtfType): AbiMap {

@@ -6,12 +6,16 @@ export const AddressClass = {
   CLASS_VIP: 1,
   CLASS_BACKEND: 2,
   CLASS_BACKEND_PORT: 4,
+  CLASS_CLUSTER_IP: 8,
+  CLASS_NODE: 16,
 } as const;
 export type AddressClass = (typeof AddressClass)[keyof typeof AddressClass];
 
 /** enum ptl_backend_flag */
 export const BackendFlag = {
   BACKEND_LOCAL: 1,
+  BACKEND_CLUSTER_SET: 2,
+  BACKEND_LOCAL_SET: 4,
 } as const;
 export type BackendFlag = (typeof BackendFlag)[keyof typeof BackendFlag];
 
@@ -19,6 +23,7 @@ export type BackendFlag = (typeof BackendFlag)[keyof typeof BackendFlag];
 export const BackendState = {
   BACKEND_FREE: 0,
   BACKEND_LIVE: 1,
+  BACKEND_DRAINING: 2,
 } as const;
 export type BackendState = (typeof BackendState)[keyof typeof BackendState];
 
@@ -35,6 +40,14 @@ export const Counters = {
   SERVICE_BASE: 64,
 } as const;
 export type Counters = (typeof Counters)[keyof typeof Counters];
+
+/** enum ptl_detector */
+export const Detector = {
+  DETECT_NONE: 0,
+  DETECT_NETWORK: 1,
+  DETECT_INTERFACE: 2,
+} as const;
+export type Detector = (typeof Detector)[keyof typeof Detector];
 
 /** enum ptl_direction */
 export const Direction = {
@@ -53,12 +66,24 @@ export type Empty = (typeof Empty)[keyof typeof Empty];
 /** enum ptl_frontend_flag */
 export const FrontendFlag = {
   FRONTEND_CLUSTER_IP: 1,
+  FRONTEND_MASQUERADE: 2,
+  FRONTEND_MASQUERADE_OUTSIDERS: 4,
+  FRONTEND_SOURCE_RANGES: 8,
+  FRONTEND_INTERNAL_LOCAL: 16,
+  FRONTEND_EXTERNAL_LOCAL: 32,
+  FRONTEND_NODE_PORT: 64,
 } as const;
 export type FrontendFlag = (typeof FrontendFlag)[keyof typeof FrontendFlag];
 
+/** enum ptl_interface_flag */
+export const InterfaceFlag = {
+  INTERFACE_LOCAL_PODS: 1,
+} as const;
+export type InterfaceFlag = (typeof InterfaceFlag)[keyof typeof InterfaceFlag];
+
 /** enum ptl_layout */
 export const Layout = {
-  VERSION: 1,
+  VERSION: 2,
 } as const;
 export type Layout = (typeof Layout)[keyof typeof Layout];
 
@@ -68,6 +93,7 @@ export const NatFlag = {
   NAT_PENDING: 2,
   NAT_DIRECT: 4,
   NAT_MASQUERADE: 8,
+  NAT_ASKED: 16,
 } as const;
 export type NatFlag = (typeof NatFlag)[keyof typeof NatFlag];
 
@@ -82,6 +108,15 @@ export const NatState = {
   RST_REPLY: 64,
 } as const;
 export type NatState = (typeof NatState)[keyof typeof NatState];
+
+/** enum ptl_option */
+export const Option = {
+  SOCKETS_PODS: 1,
+  LOOPBACK_NODEPORT: 2,
+  RESET_REMOVED: 4,
+  SET_RETVAL: 8,
+} as const;
+export type Option = (typeof Option)[keyof typeof Option];
 
 /** enum ptl_reason */
 export const Reason = {
@@ -113,7 +148,14 @@ export const Reason = {
   BACKEND_STALE: 25,
   PAIR_RESTORED: 26,
   READ_RETRIED: 27,
-  COUNT: 28,
+  DROP_SOURCE_RANGE: 28,
+  DROP_UNALLOCATED: 29,
+  RESET_REMOVED: 30,
+  AFFINITY_KEPT: 31,
+  SOCKET_TRANSLATED: 32,
+  SOCKET_REFUSED: 33,
+  DROP_LOOPBACK: 34,
+  COUNT: 35,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 
@@ -123,14 +165,16 @@ export const Role = {
   UPLINK: 2,
   OVERLAY: 3,
   BRIDGE: 4,
+  NODE: 5,
 } as const;
 export type Role = (typeof Role)[keyof typeof Role];
 
+export const NAT_LOCK = 1;
 export const NO_BACKEND = 4294967295;
 export const NO_SERVICE = 4294967295;
 export const TICK_SHIFT = 30;
 
-export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unknown" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried";
+export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unknown" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried" | "source_range" | "service_address_unused" | "backend_removed" | "affinity_kept" | "socket_translated" | "socket_refused" | "loopback_from_outside";
 
 export interface ReasonInfo {
   /** Index into `counters`. */
@@ -171,4 +215,11 @@ export const REASONS: readonly ReasonInfo[] = [
   { id: 25, key: "BACKEND_STALE", name: "backend_stale", text: "a UDP flow's backend has gone: chosen anew" },
   { id: 26, key: "PAIR_RESTORED", name: "pair_restored", text: "the other half of a nat pair was missing and was put back" },
   { id: 27, key: "READ_RETRIED", name: "read_retried", text: "a map element was recycled while it was read: read again" },
+  { id: 28, key: "DROP_SOURCE_RANGE", name: "source_range", text: "dropped: the sender is in none of loadBalancerSourceRanges" },
+  { id: 29, key: "DROP_UNALLOCATED", name: "service_address_unused", text: "dropped: no Service has this address of the service network" },
+  { id: 30, key: "RESET_REMOVED", name: "backend_removed", text: "reset: the connection's backend has left the Service" },
+  { id: 31, key: "AFFINITY_KEPT", name: "affinity_kept", text: "session affinity chose a flow's backend" },
+  { id: 32, key: "SOCKET_TRANSLATED", name: "socket_translated", text: "a socket was sent to a backend" },
+  { id: 33, key: "SOCKET_REFUSED", name: "socket_refused", text: "a socket was refused: the Service has no endpoint, or no such port" },
+  { id: 34, key: "DROP_LOOPBACK", name: "loopback_from_outside", text: "dropped: a packet to a loopback address that did not begin on this host" },
 ];

@@ -48,6 +48,69 @@ export const addrPort6Codec: Codec<AddrPort6> = codec<AddrPort6>({
   }),
 });
 
+/** struct affinity, 16 bytes. */
+export interface Affinity {
+  readonly backend: number;
+  readonly generation: number;
+  readonly lastNew: bigint;
+}
+
+export const affinityCodec: Codec<Affinity> = codec<Affinity>({
+  name: "affinity",
+  size: 16,
+  offsets: { backend: 0, generation: 4, lastNew: 8 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.backend, true);
+    view.setUint32(offset + 4, fields.generation, true);
+    view.setBigUint64(offset + 8, fields.lastNew, true);
+  },
+  decodeFrom: (view, offset) => ({
+    backend: view.getUint32(offset, true),
+    generation: view.getUint32(offset + 4, true),
+    lastNew: view.getBigUint64(offset + 8, true),
+  }),
+});
+
+/** struct affinity_key4, 8 bytes. */
+export interface AffinityKey4 {
+  readonly client: Uint8Array;
+  readonly service: number;
+}
+
+export const affinityKey4Codec: Codec<AffinityKey4> = codec<AffinityKey4>({
+  name: "affinity_key4",
+  size: 8,
+  offsets: { client: 0, service: 4 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 4, fields.client, "affinity_key4.client");
+    view.setUint32(offset + 4, fields.service, true);
+  },
+  decodeFrom: (view, offset) => ({
+    client: getBytes(view, offset, 4),
+    service: view.getUint32(offset + 4, true),
+  }),
+});
+
+/** struct affinity_key6, 20 bytes. */
+export interface AffinityKey6 {
+  readonly client: Uint8Array;
+  readonly service: number;
+}
+
+export const affinityKey6Codec: Codec<AffinityKey6> = codec<AffinityKey6>({
+  name: "affinity_key6",
+  size: 20,
+  offsets: { client: 0, service: 16 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.client, "affinity_key6.client");
+    view.setUint32(offset + 16, fields.service, true);
+  },
+  decodeFrom: (view, offset) => ({
+    client: getBytes(view, offset, 16),
+    service: view.getUint32(offset + 16, true),
+  }),
+});
+
 /** struct backend4, 16 bytes. */
 export interface Backend4 {
   readonly addr: Uint8Array;
@@ -219,26 +282,29 @@ export const frontendCodec: Codec<Frontend> = codec<Frontend>({
   }),
 });
 
-/** struct interface, 24 bytes. */
+/** struct interface, 28 bytes. */
 export interface Interface {
   readonly role: number;
   readonly masquerade4: Uint8Array;
   readonly masquerade6: Uint8Array;
+  readonly flags: number;
 }
 
 export const interfaceCodec: Codec<Interface> = codec<Interface>({
   name: "interface",
-  size: 24,
-  offsets: { role: 0, masquerade4: 4, masquerade6: 8 },
+  size: 28,
+  offsets: { role: 0, masquerade4: 4, masquerade6: 8, flags: 24 },
   encodeInto(view, offset, fields) {
     view.setUint32(offset, fields.role, true);
     putBytes(view, offset + 4, 4, fields.masquerade4, "interface.masquerade4");
     putBytes(view, offset + 8, 16, fields.masquerade6, "interface.masquerade6");
+    view.setUint32(offset + 24, fields.flags, true);
   },
   decodeFrom: (view, offset) => ({
     role: view.getUint32(offset, true),
     masquerade4: getBytes(view, offset + 4, 4),
     masquerade6: getBytes(view, offset + 8, 16),
+    flags: view.getUint32(offset + 24, true),
   }),
 });
 
@@ -394,7 +460,47 @@ export const natValue6Codec: Codec<NatValue6> = codec<NatValue6>({
   }),
 });
 
-/** struct ptl_config, 32 bytes. */
+/** struct network4, 8 bytes. */
+export interface Network4 {
+  readonly prefixLength: number;
+  readonly addr: Uint8Array;
+}
+
+export const network4Codec: Codec<Network4> = codec<Network4>({
+  name: "network4",
+  size: 8,
+  offsets: { prefixLength: 0, addr: 4 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.prefixLength, true);
+    putBytes(view, offset + 4, 4, fields.addr, "network4.addr");
+  },
+  decodeFrom: (view, offset) => ({
+    prefixLength: view.getUint32(offset, true),
+    addr: getBytes(view, offset + 4, 4),
+  }),
+});
+
+/** struct network6, 20 bytes. */
+export interface Network6 {
+  readonly prefixLength: number;
+  readonly addr: Uint8Array;
+}
+
+export const network6Codec: Codec<Network6> = codec<Network6>({
+  name: "network6",
+  size: 20,
+  offsets: { prefixLength: 0, addr: 4 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.prefixLength, true);
+    putBytes(view, offset + 4, 16, fields.addr, "network6.addr");
+  },
+  decodeFrom: (view, offset) => ({
+    prefixLength: view.getUint32(offset, true),
+    addr: getBytes(view, offset + 4, 16),
+  }),
+});
+
+/** struct ptl_config, 100 bytes. */
 export interface PtlConfig {
   readonly snatPortBase: readonly [number, number];
   readonly snatPortCount: readonly [number, number];
@@ -404,12 +510,22 @@ export interface PtlConfig {
   readonly timeoutTcpClosed: number;
   readonly timeoutUdpUnreplied: number;
   readonly timeoutUdpReplied: number;
+  readonly mark: number;
+  readonly masqueradeMark: number;
+  readonly options: number;
+  readonly hostNetns: readonly [number, number];
+  readonly detector4: number;
+  readonly detector6: number;
+  readonly localNetwork4: Uint8Array;
+  readonly localMask4: Uint8Array;
+  readonly localNetwork6: Uint8Array;
+  readonly localMask6: Uint8Array;
 }
 
 export const ptlConfigCodec: Codec<PtlConfig> = codec<PtlConfig>({
   name: "ptl_config",
-  size: 32,
-  offsets: { snatPortBase: 0, snatPortCount: 4, timeoutTcpOpening: 8, timeoutTcpEstablished: 12, timeoutTcpHalfClosed: 16, timeoutTcpClosed: 20, timeoutUdpUnreplied: 24, timeoutUdpReplied: 28 },
+  size: 100,
+  offsets: { snatPortBase: 0, snatPortCount: 4, timeoutTcpOpening: 8, timeoutTcpEstablished: 12, timeoutTcpHalfClosed: 16, timeoutTcpClosed: 20, timeoutUdpUnreplied: 24, timeoutUdpReplied: 28, mark: 32, masqueradeMark: 36, options: 40, hostNetns: 44, detector4: 52, detector6: 56, localNetwork4: 60, localMask4: 64, localNetwork6: 68, localMask6: 84 },
   encodeInto(view, offset, fields) {
     view.setUint16(offset, fields.snatPortBase[0], true);
     view.setUint16(offset + 2, fields.snatPortBase[1], true);
@@ -421,6 +537,17 @@ export const ptlConfigCodec: Codec<PtlConfig> = codec<PtlConfig>({
     view.setUint32(offset + 20, fields.timeoutTcpClosed, true);
     view.setUint32(offset + 24, fields.timeoutUdpUnreplied, true);
     view.setUint32(offset + 28, fields.timeoutUdpReplied, true);
+    view.setUint32(offset + 32, fields.mark, true);
+    view.setUint32(offset + 36, fields.masqueradeMark, true);
+    view.setUint32(offset + 40, fields.options, true);
+    view.setUint32(offset + 44, fields.hostNetns[0], true);
+    view.setUint32(offset + 48, fields.hostNetns[1], true);
+    view.setUint32(offset + 52, fields.detector4, true);
+    view.setUint32(offset + 56, fields.detector6, true);
+    putBytes(view, offset + 60, 4, fields.localNetwork4, "ptl_config.local_network4");
+    putBytes(view, offset + 64, 4, fields.localMask4, "ptl_config.local_mask4");
+    putBytes(view, offset + 68, 16, fields.localNetwork6, "ptl_config.local_network6");
+    putBytes(view, offset + 84, 16, fields.localMask6, "ptl_config.local_mask6");
   },
   decodeFrom: (view, offset) => ({
     snatPortBase: [view.getUint16(offset, true), view.getUint16(offset + 2, true)],
@@ -431,6 +558,16 @@ export const ptlConfigCodec: Codec<PtlConfig> = codec<PtlConfig>({
     timeoutTcpClosed: view.getUint32(offset + 20, true),
     timeoutUdpUnreplied: view.getUint32(offset + 24, true),
     timeoutUdpReplied: view.getUint32(offset + 28, true),
+    mark: view.getUint32(offset + 32, true),
+    masqueradeMark: view.getUint32(offset + 36, true),
+    options: view.getUint32(offset + 40, true),
+    hostNetns: [view.getUint32(offset + 44, true), view.getUint32(offset + 48, true)],
+    detector4: view.getUint32(offset + 52, true),
+    detector6: view.getUint32(offset + 56, true),
+    localNetwork4: getBytes(view, offset + 60, 4),
+    localMask4: getBytes(view, offset + 64, 4),
+    localNetwork6: getBytes(view, offset + 68, 16),
+    localMask6: getBytes(view, offset + 84, 16),
   }),
 });
 
@@ -460,6 +597,164 @@ export const serviceNameCodec: Codec<ServiceName> = codec<ServiceName>({
   }),
 });
 
+/** struct socket_key4, 16 bytes. */
+export interface SocketKey4 {
+  readonly cookie: readonly [number, number];
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly protocol: number;
+  readonly direction: number;
+}
+
+export const socketKey4Codec: Codec<SocketKey4> = codec<SocketKey4>({
+  name: "socket_key4",
+  size: 16,
+  offsets: { cookie: 0, addr: 8, port: 12, protocol: 14, direction: 15 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.cookie[0], true);
+    view.setUint32(offset + 4, fields.cookie[1], true);
+    putBytes(view, offset + 8, 4, fields.addr, "socket_key4.addr");
+    view.setUint16(offset + 12, fields.port, false);
+    view.setUint8(offset + 14, fields.protocol);
+    view.setUint8(offset + 15, fields.direction);
+  },
+  decodeFrom: (view, offset) => ({
+    cookie: [view.getUint32(offset, true), view.getUint32(offset + 4, true)],
+    addr: getBytes(view, offset + 8, 4),
+    port: view.getUint16(offset + 12, false),
+    protocol: view.getUint8(offset + 14),
+    direction: view.getUint8(offset + 15),
+  }),
+});
+
+/** struct socket_key6, 28 bytes. */
+export interface SocketKey6 {
+  readonly cookie: readonly [number, number];
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly protocol: number;
+  readonly direction: number;
+}
+
+export const socketKey6Codec: Codec<SocketKey6> = codec<SocketKey6>({
+  name: "socket_key6",
+  size: 28,
+  offsets: { cookie: 0, addr: 8, port: 24, protocol: 26, direction: 27 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.cookie[0], true);
+    view.setUint32(offset + 4, fields.cookie[1], true);
+    putBytes(view, offset + 8, 16, fields.addr, "socket_key6.addr");
+    view.setUint16(offset + 24, fields.port, false);
+    view.setUint8(offset + 26, fields.protocol);
+    view.setUint8(offset + 27, fields.direction);
+  },
+  decodeFrom: (view, offset) => ({
+    cookie: [view.getUint32(offset, true), view.getUint32(offset + 4, true)],
+    addr: getBytes(view, offset + 8, 16),
+    port: view.getUint16(offset + 24, false),
+    protocol: view.getUint8(offset + 26),
+    direction: view.getUint8(offset + 27),
+  }),
+});
+
+/** struct socket_value4, 16 bytes. */
+export interface SocketValue4 {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly backend: number;
+  readonly generation: number;
+}
+
+export const socketValue4Codec: Codec<SocketValue4> = codec<SocketValue4>({
+  name: "socket_value4",
+  size: 16,
+  offsets: { addr: 0, port: 4, pad: 6, backend: 8, generation: 12 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 4, fields.addr, "socket_value4.addr");
+    view.setUint16(offset + 4, fields.port, false);
+    view.setUint32(offset + 8, fields.backend, true);
+    view.setUint32(offset + 12, fields.generation, true);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 4),
+    port: view.getUint16(offset + 4, false),
+    backend: view.getUint32(offset + 8, true),
+    generation: view.getUint32(offset + 12, true),
+  }),
+});
+
+/** struct socket_value6, 28 bytes. */
+export interface SocketValue6 {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly backend: number;
+  readonly generation: number;
+}
+
+export const socketValue6Codec: Codec<SocketValue6> = codec<SocketValue6>({
+  name: "socket_value6",
+  size: 28,
+  offsets: { addr: 0, port: 16, pad: 18, backend: 20, generation: 24 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.addr, "socket_value6.addr");
+    view.setUint16(offset + 16, fields.port, false);
+    view.setUint32(offset + 20, fields.backend, true);
+    view.setUint32(offset + 24, fields.generation, true);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 16),
+    port: view.getUint16(offset + 16, false),
+    backend: view.getUint32(offset + 20, true),
+    generation: view.getUint32(offset + 24, true),
+  }),
+});
+
+/** struct source_range4, 12 bytes. */
+export interface SourceRange4 {
+  readonly prefixLength: number;
+  readonly service: number;
+  readonly addr: Uint8Array;
+}
+
+export const sourceRange4Codec: Codec<SourceRange4> = codec<SourceRange4>({
+  name: "source_range4",
+  size: 12,
+  offsets: { prefixLength: 0, service: 4, addr: 8 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.prefixLength, true);
+    view.setUint32(offset + 4, fields.service, true);
+    putBytes(view, offset + 8, 4, fields.addr, "source_range4.addr");
+  },
+  decodeFrom: (view, offset) => ({
+    prefixLength: view.getUint32(offset, true),
+    service: view.getUint32(offset + 4, true),
+    addr: getBytes(view, offset + 8, 4),
+  }),
+});
+
+/** struct source_range6, 24 bytes. */
+export interface SourceRange6 {
+  readonly prefixLength: number;
+  readonly service: number;
+  readonly addr: Uint8Array;
+}
+
+export const sourceRange6Codec: Codec<SourceRange6> = codec<SourceRange6>({
+  name: "source_range6",
+  size: 24,
+  offsets: { prefixLength: 0, service: 4, addr: 8 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.prefixLength, true);
+    view.setUint32(offset + 4, fields.service, true);
+    putBytes(view, offset + 8, 16, fields.addr, "source_range6.addr");
+  },
+  decodeFrom: (view, offset) => ({
+    prefixLength: view.getUint32(offset, true),
+    service: view.getUint32(offset + 4, true),
+    addr: getBytes(view, offset + 8, 16),
+  }),
+});
+
 /** struct traffic, 24 bytes. */
 export interface Traffic {
   readonly flows: bigint;
@@ -486,15 +781,20 @@ export const trafficCodec: Codec<Traffic> = codec<Traffic>({
 /** The codecs that exist once per family; the field types are the same in both. */
 export interface FamilyCodecs {
   readonly addrPort: Codec<AddrPort4>;
+  readonly affinityKey: Codec<AffinityKey4>;
   readonly backend: Codec<Backend4>;
   readonly fragmentKey: Codec<FragmentKey4>;
   readonly natKey: Codec<NatKey4>;
   readonly natValue: Codec<NatValue4>;
+  readonly network: Codec<Network4>;
+  readonly socketKey: Codec<SocketKey4>;
+  readonly socketValue: Codec<SocketValue4>;
+  readonly sourceRange: Codec<SourceRange4>;
 }
 
 export const FAMILY_CODECS: Readonly<Record<4 | 6, FamilyCodecs>> = {
-  4: { addrPort: addrPort4Codec, backend: backend4Codec, fragmentKey: fragmentKey4Codec, natKey: natKey4Codec, natValue: natValue4Codec },
-  6: { addrPort: addrPort6Codec, backend: backend6Codec, fragmentKey: fragmentKey6Codec, natKey: natKey6Codec, natValue: natValue6Codec },
+  4: { addrPort: addrPort4Codec, affinityKey: affinityKey4Codec, backend: backend4Codec, fragmentKey: fragmentKey4Codec, natKey: natKey4Codec, natValue: natValue4Codec, network: network4Codec, socketKey: socketKey4Codec, socketValue: socketValue4Codec, sourceRange: sourceRange4Codec },
+  6: { addrPort: addrPort6Codec, affinityKey: affinityKey6Codec, backend: backend6Codec, fragmentKey: fragmentKey6Codec, natKey: natKey6Codec, natValue: natValue6Codec, network: network6Codec, socketKey: socketKey6Codec, socketValue: socketValue6Codec, sourceRange: sourceRange6Codec },
 };
 
 export interface StructLayout {
@@ -508,18 +808,29 @@ export interface StructLayout {
 export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "addr_port4", size: 8, fields: [["addr", 0, 4], ["port", 4, 2], ["protocol", 6, 1], ["pad", 7, 1]] },
   { name: "addr_port6", size: 20, fields: [["addr", 0, 16], ["port", 16, 2], ["protocol", 18, 1], ["pad", 19, 1]] },
+  { name: "affinity", size: 16, fields: [["backend", 0, 4], ["generation", 4, 4], ["last_new", 8, 8]] },
+  { name: "affinity_key4", size: 8, fields: [["client", 0, 4], ["service", 4, 4]] },
+  { name: "affinity_key6", size: 20, fields: [["client", 0, 16], ["service", 16, 4]] },
   { name: "backend4", size: 16, fields: [["addr", 0, 4], ["port", 4, 2], ["state", 6, 1], ["flags", 7, 1], ["generation", 8, 4], ["service", 12, 4]] },
   { name: "backend6", size: 28, fields: [["addr", 0, 16], ["port", 16, 2], ["state", 18, 1], ["flags", 19, 1], ["generation", 20, 4], ["service", 24, 4]] },
   { name: "fragment", size: 4, fields: [["sport", 0, 2], ["dport", 2, 2]] },
   { name: "fragment_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["id", 8, 4], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
   { name: "fragment_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["id", 32, 4], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
   { name: "frontend", size: 32, fields: [["internal", 0, 8], ["external", 8, 8], ["service", 16, 4], ["affinity_seconds", 20, 4], ["flags", 24, 4], ["pad", 28, 4]] },
-  { name: "interface", size: 24, fields: [["role", 0, 4], ["masquerade4", 4, 4], ["masquerade6", 8, 16]] },
+  { name: "interface", size: 28, fields: [["role", 0, 4], ["masquerade4", 4, 4], ["masquerade6", 8, 16], ["flags", 24, 4]] },
   { name: "nat_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["sport", 8, 2], ["dport", 10, 2], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
   { name: "nat_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["sport", 32, 2], ["dport", 34, 2], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
   { name: "nat_value4", size: 32, fields: [["addr", 0, 4], ["port", 4, 2], ["peer_port", 6, 2], ["check", 8, 4], ["backend", 12, 4], ["generation", 16, 4], ["last_seen", 20, 4], ["state", 24, 2], ["flags", 26, 2], ["service", 28, 4]] },
   { name: "nat_value6", size: 44, fields: [["addr", 0, 16], ["port", 16, 2], ["peer_port", 18, 2], ["check", 20, 4], ["backend", 24, 4], ["generation", 28, 4], ["last_seen", 32, 4], ["state", 36, 2], ["flags", 38, 2], ["service", 40, 4]] },
-  { name: "ptl_config", size: 32, fields: [["snat_port_base", 0, 4], ["snat_port_count", 4, 4], ["timeout_tcp_opening", 8, 4], ["timeout_tcp_established", 12, 4], ["timeout_tcp_half_closed", 16, 4], ["timeout_tcp_closed", 20, 4], ["timeout_udp_unreplied", 24, 4], ["timeout_udp_replied", 28, 4]] },
+  { name: "network4", size: 8, fields: [["prefix_length", 0, 4], ["addr", 4, 4]] },
+  { name: "network6", size: 20, fields: [["prefix_length", 0, 4], ["addr", 4, 16]] },
+  { name: "ptl_config", size: 100, fields: [["snat_port_base", 0, 4], ["snat_port_count", 4, 4], ["timeout_tcp_opening", 8, 4], ["timeout_tcp_established", 12, 4], ["timeout_tcp_half_closed", 16, 4], ["timeout_tcp_closed", 20, 4], ["timeout_udp_unreplied", 24, 4], ["timeout_udp_replied", 28, 4], ["mark", 32, 4], ["masquerade_mark", 36, 4], ["options", 40, 4], ["host_netns", 44, 8], ["detector4", 52, 4], ["detector6", 56, 4], ["local_network4", 60, 4], ["local_mask4", 64, 4], ["local_network6", 68, 16], ["local_mask6", 84, 16]] },
   { name: "service_name", size: 160, fields: [["namespace_name", 0, 64], ["name", 64, 64], ["port_name", 128, 24], ["protocol", 152, 1], ["pad", 153, 7]] },
+  { name: "socket_key4", size: 16, fields: [["cookie", 0, 8], ["addr", 8, 4], ["port", 12, 2], ["protocol", 14, 1], ["direction", 15, 1]] },
+  { name: "socket_key6", size: 28, fields: [["cookie", 0, 8], ["addr", 8, 16], ["port", 24, 2], ["protocol", 26, 1], ["direction", 27, 1]] },
+  { name: "socket_value4", size: 16, fields: [["addr", 0, 4], ["port", 4, 2], ["pad", 6, 2], ["backend", 8, 4], ["generation", 12, 4]] },
+  { name: "socket_value6", size: 28, fields: [["addr", 0, 16], ["port", 16, 2], ["pad", 18, 2], ["backend", 20, 4], ["generation", 24, 4]] },
+  { name: "source_range4", size: 12, fields: [["prefix_length", 0, 4], ["service", 4, 4], ["addr", 8, 4]] },
+  { name: "source_range6", size: 24, fields: [["prefix_length", 0, 4], ["service", 4, 4], ["addr", 8, 16]] },
   { name: "traffic", size: 24, fields: [["flows", 0, 8], ["packets", 8, 8], ["bytes", 16, 8]] },
 ];

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // GENERATED from bpf/include/*.h by scripts/gen-abi.ts (make abi). Do not edit.
 
-export type MapName = "frontends4" | "slots4" | "backends4" | "backend_stats4" | "nat4" | "addresses4" | "fragments4" | "frontends6" | "slots6" | "backends6" | "backend_stats6" | "nat6" | "addresses6" | "fragments6" | "interfaces" | "counters" | "services";
+export type MapName = "frontends4" | "slots4" | "backends4" | "backend_stats4" | "nat4" | "addresses4" | "fragments4" | "affinity4" | "source_ranges4" | "service_nets4" | "socket_nat4" | "frontends6" | "slots6" | "backends6" | "backend_stats6" | "nat6" | "addresses6" | "fragments6" | "affinity6" | "source_ranges6" | "service_nets6" | "socket_nat6" | "interfaces" | "counters" | "services";
 
-export type MapType = "array" | "hash" | "lru_hash" | "percpu_array";
+export type MapType = "array" | "hash" | "lpm_trie" | "lru_hash" | "percpu_array";
 
 export interface MapSpec {
   readonly name: MapName;
@@ -23,7 +23,7 @@ export interface MapSpec {
 }
 
 /** In the order of maps.bpf.h; the position is the map's number in a transaction. */
-export const MAP_NAMES: readonly MapName[] = ["frontends4", "slots4", "backends4", "backend_stats4", "nat4", "addresses4", "fragments4", "frontends6", "slots6", "backends6", "backend_stats6", "nat6", "addresses6", "fragments6", "interfaces", "counters", "services"];
+export const MAP_NAMES: readonly MapName[] = ["frontends4", "slots4", "backends4", "backend_stats4", "nat4", "addresses4", "fragments4", "affinity4", "source_ranges4", "service_nets4", "socket_nat4", "frontends6", "slots6", "backends6", "backend_stats6", "nat6", "addresses6", "fragments6", "affinity6", "source_ranges6", "service_nets6", "socket_nat6", "interfaces", "counters", "services"];
 
 export const MAPS: Readonly<Record<MapName, MapSpec>> = {
   frontends4: { name: "frontends4", type: "hash", typeId: 1, keySize: 8, valueSize: 32, maxEntries: 65536, flags: 0, key: "addr_port4", value: "frontend" },
@@ -33,6 +33,10 @@ export const MAPS: Readonly<Record<MapName, MapSpec>> = {
   nat4: { name: "nat4", type: "lru_hash", typeId: 9, keySize: 16, valueSize: 32, maxEntries: 524288, flags: 0, key: "nat_key4", value: "nat_value4" },
   addresses4: { name: "addresses4", type: "hash", typeId: 1, keySize: 8, valueSize: 4, maxEntries: 524288, flags: 1, key: "addr_port4", value: "u32" },
   fragments4: { name: "fragments4", type: "lru_hash", typeId: 9, keySize: 16, valueSize: 4, maxEntries: 8192, flags: 0, key: "fragment_key4", value: "fragment" },
+  affinity4: { name: "affinity4", type: "lru_hash", typeId: 9, keySize: 8, valueSize: 16, maxEntries: 131072, flags: 0, key: "affinity_key4", value: "affinity" },
+  source_ranges4: { name: "source_ranges4", type: "lpm_trie", typeId: 11, keySize: 12, valueSize: 4, maxEntries: 16384, flags: 1, key: "source_range4", value: "u32" },
+  service_nets4: { name: "service_nets4", type: "lpm_trie", typeId: 11, keySize: 8, valueSize: 4, maxEntries: 64, flags: 1, key: "network4", value: "u32" },
+  socket_nat4: { name: "socket_nat4", type: "lru_hash", typeId: 9, keySize: 16, valueSize: 16, maxEntries: 65536, flags: 0, key: "socket_key4", value: "socket_value4" },
   frontends6: { name: "frontends6", type: "hash", typeId: 1, keySize: 20, valueSize: 32, maxEntries: 65536, flags: 0, key: "addr_port6", value: "frontend" },
   slots6: { name: "slots6", type: "array", typeId: 2, keySize: 4, valueSize: 4, maxEntries: 524288, flags: 0, key: "u32", value: "u32" },
   backends6: { name: "backends6", type: "array", typeId: 2, keySize: 4, valueSize: 28, maxEntries: 131072, flags: 0, key: "u32", value: "backend6" },
@@ -40,7 +44,11 @@ export const MAPS: Readonly<Record<MapName, MapSpec>> = {
   nat6: { name: "nat6", type: "lru_hash", typeId: 9, keySize: 40, valueSize: 44, maxEntries: 524288, flags: 0, key: "nat_key6", value: "nat_value6" },
   addresses6: { name: "addresses6", type: "hash", typeId: 1, keySize: 20, valueSize: 4, maxEntries: 524288, flags: 1, key: "addr_port6", value: "u32" },
   fragments6: { name: "fragments6", type: "lru_hash", typeId: 9, keySize: 40, valueSize: 4, maxEntries: 8192, flags: 0, key: "fragment_key6", value: "fragment" },
-  interfaces: { name: "interfaces", type: "hash", typeId: 1, keySize: 4, valueSize: 24, maxEntries: 4096, flags: 0, key: "u32", value: "interface" },
+  affinity6: { name: "affinity6", type: "lru_hash", typeId: 9, keySize: 20, valueSize: 16, maxEntries: 131072, flags: 0, key: "affinity_key6", value: "affinity" },
+  source_ranges6: { name: "source_ranges6", type: "lpm_trie", typeId: 11, keySize: 24, valueSize: 4, maxEntries: 16384, flags: 1, key: "source_range6", value: "u32" },
+  service_nets6: { name: "service_nets6", type: "lpm_trie", typeId: 11, keySize: 20, valueSize: 4, maxEntries: 64, flags: 1, key: "network6", value: "u32" },
+  socket_nat6: { name: "socket_nat6", type: "lru_hash", typeId: 9, keySize: 28, valueSize: 28, maxEntries: 65536, flags: 0, key: "socket_key6", value: "socket_value6" },
+  interfaces: { name: "interfaces", type: "hash", typeId: 1, keySize: 4, valueSize: 28, maxEntries: 4096, flags: 0, key: "u32", value: "interface" },
   counters: { name: "counters", type: "percpu_array", typeId: 6, keySize: 4, valueSize: 24, maxEntries: 32832, flags: 0, key: "u32", value: "traffic" },
   services: { name: "services", type: "hash", typeId: 1, keySize: 4, valueSize: 160, maxEntries: 32768, flags: 1, key: "u32", value: "service_name" },
 };

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { report } from "./command.js";
+import { affinityCommand } from "./commands/affinity/index.js";
 import { agentCommand } from "./commands/agent/index.js";
 import { backendsCommand } from "./commands/backends/index.js";
 import { cleanupCommand } from "./commands/cleanup/index.js";
@@ -56,6 +57,7 @@ export function buildProgram(): Command {
     servicesCommand(),
     backendsCommand(),
     flowsCommand(),
+    affinityCommand(),
     interfacesCommand(),
     mapsCommand(),
     doctorCommand(),

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How Services, addresses and traffic are shown, the same in every command. */
 import type { Traffic } from "../abi/layout.gen.js";
-import type { ServiceId } from "../dataplane/view.js";
+import type { ServiceId, Tables } from "../dataplane/view.js";
+import { ExitCode } from "./exit-codes.js";
+import type { Printer } from "./output.js";
 
 /** A Service's name as `kubectl` knows it; "#12" for an index that has no name. */
 export function serviceName({ namespace, name, index }: ServiceId): string {
@@ -9,10 +11,24 @@ export function serviceName({ namespace, name, index }: ServiceId): string {
 }
 
 /** Whether a row belongs to the Service that was asked for: "name", or "namespace/name". */
-export function isService(service: ServiceId | null, wanted: string | undefined): boolean {
+export function isService(
+  service: Pick<ServiceId, "namespace" | "name"> | null,
+  wanted: string | undefined,
+): boolean {
   if (wanted === undefined) return true;
   if (service === null) return false;
   return wanted.includes("/") ? wanted === `${service.namespace}/${service.name}` : wanted === service.name;
+}
+
+/**
+ * The exit status of a command that was asked for one Service. One that the maps do not have is a finding, and is said:
+ * a mistyped name shall not look like a Service without traffic.
+ */
+export function serviceStatus(tables: Tables, wanted: string | undefined, printer: Printer): ExitCode {
+  if (wanted === undefined) return ExitCode.ok;
+  for (const service of tables.services.values()) if (isService(service, wanted)) return ExitCode.ok;
+  printer.note(`no Service "${wanted}" in the maps`);
+  return ExitCode.finding;
 }
 
 /** An address and a port, IPv6 in brackets. */

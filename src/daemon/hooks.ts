@@ -5,7 +5,7 @@ import type { Link, LinkAddress } from "../dataplane/interfaces.js";
 import type { InterfaceAddress, NetworkInterface } from "../native/interfaces.js";
 import type { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
-import { ipFromBytes } from "../net/ip.js";
+import { type IpAddress, ipFromBytes, specialUse } from "../net/ip.js";
 import { defaultRouteInterfaces } from "../util/proc.js";
 
 const RT_SCOPE_LINK = 253;
@@ -27,6 +27,14 @@ function addressesOf({ ifindex, addresses }: NetworkInterface): readonly LinkAdd
     .map(({ address, prefix }) => ({ ifindex, address: ipFromBytes(address), prefixLength: prefix }));
 }
 
+/** Addresses that this host answers to: those that it should not use for itself any more, too (6.1). */
+function localAddressesOf({ addresses }: NetworkInterface): readonly IpAddress[] {
+  return addresses
+    .filter(({ flags }) => (flags & (IFA_F_DADFAILED | IFA_F_TENTATIVE)) === 0)
+    .map(({ address }) => ipFromBytes(address))
+    .filter((address) => specialUse(address) === null);
+}
+
 /** Links, addresses and default routes of this network namespace, as they are now. */
 export function readLinks(library: NativeLibrary): LinkSnapshot {
   const interfaces = library.interfaces();
@@ -35,6 +43,7 @@ export function readLinks(library: NativeLibrary): LinkSnapshot {
     links: interfaces.map(toLink),
     addresses: interfaces.flatMap(addressesOf),
     defaultRoutes: new Set(interfaces.filter(({ name }) => names.has(name)).map(({ ifindex }) => ifindex)),
+    localAddresses: interfaces.flatMap(localAddressesOf),
   };
 }
 

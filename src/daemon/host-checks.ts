@@ -3,6 +3,8 @@
  * What this host and kernel can do, what degrades, and how to mend it. Facts are gathered elsewhere (`host-facts.ts`), so
  * that every verdict here can be tested without such a host.
  */
+import type { ForwardPolicy } from "./forward-rules.js";
+import type { DroppingChain } from "./forward-rules-nft.js";
 import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
 
 export type CheckStatus = "ok" | "warn" | "fail";
@@ -45,6 +47,13 @@ export interface HostFacts {
   readonly ingressQdiscs: readonly string[] | null;
   readonly localPorts: PortRange | null;
   readonly snatRanges: readonly PortRange[];
+  /** What each backend and family of iptables does to forwarded packets. */
+  readonly forwardPolicies: readonly ForwardPolicy[];
+  /** Base chains of nft that drop what they do not know; null: nft could not be asked. */
+  readonly droppingChains: readonly DroppingChain[] | null;
+  /** An agent's pins are there: its rules should be, too. */
+  readonly agentPinned: boolean;
+  readonly routeLocalnet: string | null;
 }
 
 const CAP_NET_ADMIN = 12n;
@@ -139,9 +148,72 @@ function checkHooks({ kernelRelease, missingFeatures, ingressQdiscs }: HostFacts
   );
 }
 
-function checkCgroup2({ cgroup2 }: HostFacts): Check {
-  if (cgroup2 !== null) return ok("cgroup2", `mounted at ${cgroup2}`);
-  return warn("cgroup2", "not mounted: programs on the host cannot be served at their sockets");
+function checkCgroup2({ cgroup2, missingFeatures }: HostFacts): Check {
+  if (cgroup2 === null)
+    return warn(
+      "cgroup2",
+      "not mounted: programs on the host cannot be served at their sockets",
+      "mount -t cgroup2 none /sys/fs/cgroup/unified",
+    );
+  if (missingFeatures?.includes("cgroup_sockets"))
+    return warn("cgroup2", `mounted at ${cgroup2}, but the kernel has not all socket hooks (Linux 5.8)`);
+  return ok("cgroup2", `mounted at ${cgroup2}`);
+}
+
+/** What programs of the host see of it when a Service has no endpoint, or loses one. */
+function checkSockets({ missingFeatures }: HostFacts): readonly Check[] {
+  if (missingFeatures === null)
+    return ["set_retval", "socket_destroy"].map((name) =>
+      warn(name, "not tried: the kernel's features could not be asked for"),
+    );
+  return [
+    missingFeatures.includes("set_retval")
+      ? warn(
+          "set_retval",
+          "connect(2) to a Service without endpoints fails with EPERM (ECONNREFUSED from 5.18)",
+        )
+      : ok("set_retval", "connect(2) to a Service without endpoints fails with ECONNREFUSED"),
+    missingFeatures.includes("udp_destroy")
+      ? warn(
+          "socket_destroy",
+          "connected UDP sockets of this host keep a backend that is gone (needs CONFIG_INET_DIAG_DESTROY)",
+          "--socket-lb off, or a kernel with CONFIG_INET_DIAG_DESTROY and CONFIG_INET_UDP_DIAG",
+        )
+      : ok("socket_destroy", "connected UDP sockets of removed backends are ended"),
+  ];
+}
+
+/** 8.11: what is forwarded must get through, whatever the host's firewall is. */
+function checkForward({ forwardPolicies, droppingChains, agentPinned }: HostFacts): Check {
+  const where = ({ backend, family }: ForwardPolicy): string =>
+    `${family === 4 ? "iptables" : "ip6tables"}-${backend}`;
+  const [chain] = droppingChains ?? [];
+  if (chain !== undefined) {
+    const detail = `nft's chain ${chain.text} drops what it does not know, and no rule elsewhere can help`;
+    return warn("forward_policy", detail, "accept packets with our mark there (--forward-mark-bit)");
+  }
+  const needed = forwardPolicies.filter((each) => each.state === "known" && each.needed);
+  const lacking = needed.filter((each) => each.state === "known" && each.policy === "DROP" && !each.inPlace);
+  if (lacking.length > 0) {
+    const detail = `${lacking.map(where).join(", ")}: FORWARD drops by policy, and our rules are not there`;
+    if (agentPinned) return fail("forward_policy", detail, "run the agent, with --forward-rules=true");
+    return ok("forward_policy", `${detail}; the agent puts them in`);
+  }
+  const unknown = forwardPolicies.filter((each) => each.state === "unknown");
+  if (unknown.length > 0)
+    return ok("forward_policy", `not known of ${unknown.map(where).join(", ")}: iptables cannot be asked`);
+  if (needed.length === 0) return ok("forward_policy", "FORWARD stops nothing");
+  return ok("forward_policy", `${needed.map(where).join(", ")}: FORWARD has rules; ours stand before them`);
+}
+
+/** 6.5, 6.6: the socket hooks serve loopback NodePorts, so no packet has to leave 127.0.0.0/8. */
+function checkRouteLocalnet({ routeLocalnet }: HostFacts): Check {
+  if (routeLocalnet === "1")
+    return ok(
+      "route_localnet",
+      "on, which nothing of ours needs: NodePorts on 127.0.0.1 are served at the sockets",
+    );
+  return ok("route_localnet", "off: NodePorts on 127.0.0.1 are served at the sockets, which is enough");
 }
 
 /** Same-bridge flows are seen by conntrack in one direction only when bridged frames do not pass it. */
@@ -217,9 +289,12 @@ export function checkHost(facts: HostFacts): readonly Check[] {
     checkBatch(facts),
     checkHooks(facts),
     checkCgroup2(facts),
+    ...checkSockets(facts),
     checkBridgeNetfilter(facts),
     ...checkForwarding(facts),
     checkRpFilter(facts),
+    checkForward(facts),
+    checkRouteLocalnet(facts),
     checkSnatPorts(facts),
   ];
 }

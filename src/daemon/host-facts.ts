@@ -4,8 +4,11 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { release } from "node:os";
 import type { Link, LinkAddress } from "../dataplane/interfaces.js";
+import { findCgroup2 } from "../native/paths.js";
 import { specialUse } from "../net/ip.js";
 import { mountPoint, readText, sysctl } from "../util/proc.js";
+import { readForwardPolicy } from "./forward-rules.js";
+import { readDroppingChains } from "./forward-rules-nft.js";
 import type { HostFacts } from "./host-checks.js";
 import { type PortRange, parseLocalPortRange } from "./snat-ports.js";
 
@@ -16,6 +19,9 @@ export interface FactSources {
   /** Why the native library could not be used, or null. */
   readonly nativeError: string | null;
   readonly snatRanges: readonly PortRange[];
+  /** Of the packet mark: --forward-mark-bit. */
+  readonly markBit?: number;
+  readonly agentPinned: boolean;
 }
 
 const TOOL_TIMEOUT_MS = 3_000;
@@ -82,15 +88,20 @@ export function localPortRange(): PortRange | null {
 }
 
 export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
-  const { links, addresses, missingFeatures, nativeError, snatRanges } = sources;
-  const [invalidDrops, ingressQdiscs] = await Promise.all([findInvalidDrops(), findIngressQdiscs()]);
+  const { links, addresses, missingFeatures, nativeError, snatRanges, markBit, agentPinned } = sources;
+  const [invalidDrops, ingressQdiscs, forwardPolicies, droppingChains] = await Promise.all([
+    findInvalidDrops(),
+    findIngressQdiscs(),
+    readForwardPolicy(markBit),
+    readDroppingChains(),
+  ]);
   return {
     kernelRelease: release(),
     missingFeatures,
     capabilities: capabilities(),
     nativeError,
     bpffs: mountPoint("bpf"),
-    cgroup2: mountPoint("cgroup2"),
+    cgroup2: findCgroup2(),
     kernelBtf: existsSync("/sys/kernel/btf/vmlinux"),
     jit: sysctl("net/core/bpf_jit_enable"),
     bridges: bridgesWithPorts(links),
@@ -103,5 +114,9 @@ export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
     ingressQdiscs,
     localPorts: localPortRange(),
     snatRanges,
+    forwardPolicies,
+    droppingChains,
+    agentPinned,
+    routeLocalnet: sysctl("net/ipv4/conf/all/route_localnet"),
   };
 }

@@ -4,19 +4,29 @@ import { HoldBack } from "../dataplane/hold-back.js";
 import type { Reconciler, SyncResult } from "../dataplane/reconciler.js";
 import { type Compiler, createCompiler } from "../image/compile.js";
 import type { Image } from "../image/types.js";
-import type { Problem, Snapshot } from "../model/types.js";
+import type { Problem, ProxyConfig, Snapshot } from "../model/types.js";
 import { type Clock, systemClock } from "../util/clock.js";
 import { Lane } from "../util/lane.js";
 import type { Logger } from "../util/log.js";
 import { inSlices } from "../util/slices.js";
+import type { HostView } from "./host-view.js";
 
 export interface ServiceSyncDependencies {
   readonly reconciler: Reconciler;
   readonly log: Logger;
+  readonly proxy: ProxyConfig;
+  readonly host: Pick<HostView, "facts" | "refresh">;
   readonly clock?: Clock;
   /** Called once, after the first transaction that was committed whole. */
   readonly onReady: () => void;
+  /** The kernel holds this image now, which was compiled from this snapshot. Also called when nothing had to be written. */
+  readonly onCommitted?: (image: Image, snapshot: Snapshot) => void;
+  /** With the first compile, and with each that finds other problems than the one before. */
+  readonly onProblems?: (problems: readonly Problem[]) => void;
 }
+
+/** Longer than this without a sync that succeeds is not healthy: kube-proxy allows twice its period of 30 s (6.24). */
+const HEALTHY_FAILING_MS = 60_000;
 
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
@@ -29,9 +39,13 @@ export class ServiceSync {
   readonly #reconciler: Reconciler;
   readonly #log: Logger;
   readonly #clock: Clock;
+  readonly #host: Pick<HostView, "facts" | "refresh">;
   readonly #onReady: () => void;
-  readonly #compiler: Compiler = createCompiler();
+  readonly #onCommitted: (image: Image, snapshot: Snapshot) => void;
+  readonly #onProblems: (problems: readonly Problem[]) => void;
+  readonly #compiler: Compiler;
   readonly #lane = new Lane(() => this.#run());
+  readonly #audits = new Lane(() => this.#audit());
   /** What the source last said; null until its first complete read: nothing is written before. */
   #snapshot: Snapshot | null = null;
   /** Files that the snapshot lacks something of. */
@@ -42,17 +56,33 @@ export class ServiceSync {
   #holdBack: HoldBack | null = null;
   #heldBack: Readonly<Record<string, unknown>> | null = null;
   #image: Image | null = null;
-  #logged: ReadonlySet<string> = new Set();
+  /** That #image was compiled from. */
+  #compiled: Snapshot | null = null;
+  /** Null: nothing has been compiled yet. */
+  #logged: ReadonlySet<string> | null = null;
+  /** Since when what is wanted could not be written; null: it is written, or on its way. */
+  #failingSince: number | null = null;
   #ready = false;
   #stopped = false;
   #retryMs = FIRST_RETRY_MS;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor({ reconciler, log, clock, onReady }: ServiceSyncDependencies) {
+  constructor(dependencies: ServiceSyncDependencies) {
+    const { reconciler, log, proxy, host, clock, onReady, onCommitted, onProblems } = dependencies;
     this.#reconciler = reconciler;
     this.#log = log;
+    this.#host = host;
     this.#clock = clock ?? systemClock;
     this.#onReady = onReady;
+    this.#onCommitted = onCommitted ?? (() => {});
+    this.#onProblems = onProblems ?? (() => {});
+    this.#compiler = createCompiler(proxy);
+  }
+
+  /** Something has been written, and what is wanted now could be written within the last minute (6.24). */
+  get healthy(): boolean {
+    if (!this.#ready) return false;
+    return this.#failingSince === null || this.#clock.now() - this.#failingSince < HEALTHY_FAILING_MS;
   }
 
   /**
@@ -65,10 +95,21 @@ export class ServiceSync {
     this.#request();
   }
 
-  /** Compares the kernel with what was written, and repairs it. */
-  async audit(): Promise<void> {
+  /** What is known of the host has changed: compiles again, from the snapshot that there is. */
+  hostChanged(): void {
+    if (this.#snapshot !== null) this.#request();
+  }
+
+  /** Compares the kernel with what was written, and repairs it; and looks who listens on this host now. */
+  audit(): Promise<void> {
+    return this.#audits.request();
+  }
+
+  async #audit(): Promise<void> {
     if (this.#image === null || this.#stopped) return;
     this.#warnOfHeldBack();
+    if (await this.#host.refresh()) this.hostChanged();
+    if (this.#stopped) return;
     const { repair, failure } = await this.#reconciler.audit();
     if (failure !== null) this.#log.warn({ ...failure }, "audit failed");
     if (repair !== null) this.#report(repair, this.#image, this.#clock.now());
@@ -78,13 +119,14 @@ export class ServiceSync {
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    await this.#lane.idle();
+    await Promise.all([this.#lane.idle(), this.#audits.idle()]);
   }
 
   #request(): void {
     if (this.#stopped) return;
     this.#lane.request().catch((error: unknown) => {
       this.#log.error({ err: error }, "cannot sync");
+      this.#failingSince ??= this.#clock.now();
       this.#retryIn(this.#backoff());
     });
   }
@@ -94,10 +136,14 @@ export class ServiceSync {
     const lacking = this.#lacking;
     if (snapshot === null || this.#stopped) return;
     const start = this.#clock.now();
-    const compiled = await inSlices(this.#compiler.compileSliced(snapshot));
+    await this.#host.refresh();
+    const { facts } = this.#host;
+    if (facts === null) return; // hostChanged() comes with the addresses
+    const compiled = await inSlices(this.#compiler.compileSliced(snapshot, facts));
     this.#logProblems(compiled.problems);
     const image = await this.#withHeldBack(compiled, snapshot, lacking);
     this.#image = image;
+    this.#compiled = snapshot;
     this.#report(await this.#reconciler.sync(image), image, start);
   }
 
@@ -126,9 +172,11 @@ export class ServiceSync {
 
   #report(result: SyncResult, image: Image, start: number): void {
     if (result.failure !== null) {
+      this.#failingSince ??= this.#clock.now();
       this.#retryIn(this.#backoff());
       return;
     }
+    this.#failingSince = null;
     this.#retryMs = FIRST_RETRY_MS;
     if (result.retryAfterMs !== null) this.#retryIn(result.retryAfterMs);
     let backends = 0;
@@ -144,9 +192,11 @@ export class ServiceSync {
       },
       "synced",
     );
-    if (this.#ready) return;
-    this.#ready = true;
-    this.#onReady();
+    if (!this.#ready) {
+      this.#ready = true;
+      this.#onReady();
+    }
+    if (this.#compiled !== null) this.#onCommitted(image, this.#compiled);
   }
 
   #backoff(): number {
@@ -163,13 +213,16 @@ export class ServiceSync {
 
   #logProblems(problems: readonly Problem[]): void {
     const texts = new Set(problems.map(problemText));
+    const before = this.#logged;
     for (const problem of problems) {
-      if (this.#logged.has(problemText(problem))) continue;
+      if (before?.has(problemText(problem))) continue;
       const { severity, origin, object, field, message } = problem;
       const fields = { file: origin?.file, line: origin?.line, object, field, problem: message };
       if (severity === "error") this.#log.error(fields, "service problem");
       else this.#log.warn(fields, "service problem");
     }
     this.#logged = texts;
+    const same = before?.size === texts.size && [...texts].every((text) => before.has(text));
+    if (!same) this.#onProblems(problems);
   }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * `addresses4/6`: which classes the kernel holds for a key, and how many frontends and backends give a reason for them.
+ * `addresses4/6`: which classes the kernel holds for a key, and what gives a reason for them: frontends, backends, the node.
  * Purely derived: when a transaction is made, the keys where the two disagree are put right. One number per key, since
- * there are two for each backend of the cluster: classes (4 bits), backends (24 bits), VIPs (the rest of 53 bits).
+ * there are two for each backend of the cluster: classes (6 bits), backends (24), ClusterIP frontends (18: every port of
+ * every protocol), and one bit each for "frontends of other kinds", which are few and counted apart, and "of this node".
  */
 import { AddressClass } from "../abi/enums.gen.js";
 import type { Family } from "../net/ip.js";
@@ -10,17 +11,23 @@ import { ShardedMap } from "../util/sharded-map.js";
 import type { Sliced } from "../util/slices.js";
 import { LAYOUTS } from "./keys.js";
 
-const CLASSES = 16;
+const CLASSES = 64;
 /** Stands for whatever the kernel holds that is no class of ours: never wanted, so it is written over. */
-const FOREIGN = 8;
+const FOREIGN = 32;
 const STRIDE = 1024;
+const BACKENDS = 2 ** 24;
+const CLUSTER_IPS = 2 ** 18;
 const ONE_BACKEND = CLASSES;
-const ONE_VIP = CLASSES * 2 ** 24;
+const ONE_CLUSTER_IP = ONE_BACKEND * BACKENDS;
+const EXTERNAL = ONE_CLUSTER_IP * CLUSTER_IPS;
+const NODE = EXTERNAL * 2;
 
 export class AddressTable {
   readonly #entries: ShardedMap<number>;
   readonly #protocolAt: number;
   readonly #wrong: ShardedMap<true>;
+  /** Frontends of externalIPs and load balancers, by the key of their address. */
+  readonly #externals: Map<string, number> = new Map();
   #present = 0;
   #missing = 0;
 
@@ -88,9 +95,25 @@ export class AddressTable {
     this.#put(key, packed, packed - (packed % CLASSES));
   }
 
-  addVip(key: string, change: 1 | -1): void {
+  /** A frontend at this address which makes it `classes`: VIP, with or without CLUSTER_IP; 0 is no reason for anything. */
+  addVip(key: string, classes: number, change: 1 | -1): void {
+    if (classes === 0) return;
     const packed = this.#entries.get(key) ?? 0;
-    this.#put(key, packed, packed + change * ONE_VIP);
+    if (classes & AddressClass.CLASS_CLUSTER_IP) this.#put(key, packed, packed + change * ONE_CLUSTER_IP);
+    else {
+      const before = this.#externals.get(key) ?? 0;
+      const after = before + change;
+      if (after === 0) this.#externals.delete(key);
+      else this.#externals.set(key, after);
+      const difference = Number(after > 0) - Number(before > 0);
+      if (difference !== 0) this.#put(key, packed, packed + difference * EXTERNAL);
+    }
+  }
+
+  /** NodePorts are served on this address, or not any more. To be called once for each change. */
+  setNode(key: string, isNode: boolean): void {
+    const packed = this.#entries.get(key) ?? 0;
+    this.#put(key, packed, packed + (isNode ? NODE : -NODE));
   }
 
   /** For the key of an address and for the key with port and protocol alike. */
@@ -101,6 +124,7 @@ export class AddressTable {
 
   /** Forgets every reason; what the kernel holds stays known. */
   *clearReasons(): Sliced<void> {
+    this.#externals.clear();
     let seen = 0;
     for (const [key, packed] of this.#entries) {
       if (packed >= CLASSES) this.#put(key, packed, packed % CLASSES);
@@ -110,11 +134,14 @@ export class AddressTable {
   }
 
   #wantedOf(key: string, packed: number): number {
-    const reasons = Math.floor(packed / CLASSES);
-    if (reasons === 0) return 0;
+    if (packed < CLASSES) return 0;
     if (key.charCodeAt(this.#protocolAt) !== 0) return AddressClass.CLASS_BACKEND_PORT;
-    const backends = reasons % 2 ** 24 > 0 ? AddressClass.CLASS_BACKEND : 0;
-    return (packed >= ONE_VIP ? AddressClass.CLASS_VIP : 0) | backends;
+    let wanted = packed >= NODE ? AddressClass.CLASS_NODE : 0;
+    if (Math.floor(packed / EXTERNAL) % 2 > 0) wanted |= AddressClass.CLASS_VIP;
+    if (Math.floor(packed / ONE_CLUSTER_IP) % CLUSTER_IPS > 0)
+      wanted |= AddressClass.CLASS_VIP | AddressClass.CLASS_CLUSTER_IP;
+    if (Math.floor(packed / ONE_BACKEND) % BACKENDS > 0) wanted |= AddressClass.CLASS_BACKEND;
+    return wanted;
   }
 
   #put(key: string, before: number, after: number): void {

@@ -3,10 +3,11 @@
  * Keeps the programs on the interfaces that should carry them, and the `interfaces` map in step. Level-triggered: each
  * call looks at everything there is and does what is missing, whatever happened before.
  */
-import { Role } from "../abi/enums.gen.js";
+import { InterfaceFlag, Role } from "../abi/enums.gen.js";
 import { interfaceCodec } from "../abi/layout.gen.js";
 import type { HookMode } from "../native/hooks.js";
 import type { KernelMaps, MapWrite } from "../native/kernel.js";
+import { type IpAddress, ipFromBytes } from "../net/ip.js";
 import { AppError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
 import {
@@ -15,6 +16,7 @@ import {
   type InterfaceRole,
   type Link,
   type LinkAddress,
+  type NodeAddresses,
   planInterfaces,
 } from "./interfaces.js";
 
@@ -24,6 +26,8 @@ export interface LinkSnapshot {
   readonly addresses: readonly LinkAddress[];
   /** ifindexes which a default route uses. */
   readonly defaultRoutes: ReadonlySet<number>;
+  /** Every address that packets to this host may have, beside loopback and link-local ones; also those not to be used any more. */
+  readonly localAddresses: readonly IpAddress[];
 }
 
 export interface AttachRequest {
@@ -53,6 +57,8 @@ export interface KeeperDependencies {
   readonly hooks: Hooks;
   readonly maps: KernelMaps;
   readonly log: Logger;
+  /** Told of everything that a sync has seen, before it does anything. */
+  readonly onLinks?: (links: LinkSnapshot) => void;
 }
 
 interface Attached {
@@ -74,6 +80,19 @@ export function encodeInterface(plan: InterfacePlan): Uint8Array {
     role: ROLES[plan.role],
     masquerade4: plan.masquerade4?.bytes ?? new Uint8Array(4),
     masquerade6: plan.masquerade6?.bytes ?? new Uint8Array(16),
+    flags: plan.localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0,
+  });
+}
+
+/** The key of `interfaces` that stands for the node itself: no interface has this index. */
+const NODE_KEY = 0;
+
+function encodeNode({ masquerade4, masquerade6 }: NodeAddresses): Uint8Array {
+  return interfaceCodec.encode({
+    role: Role.NODE,
+    masquerade4: masquerade4?.bytes ?? new Uint8Array(4),
+    masquerade6: masquerade6?.bytes ?? new Uint8Array(16),
+    flags: 0,
   });
 }
 
@@ -92,24 +111,55 @@ const equal = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
 
 const NONE: ReadonlySet<number> = new Set();
 
+/** One entry of `interfaces`. */
+interface Entry {
+  readonly ifindex: number;
+  readonly value: Uint8Array;
+}
+
+/** The node's own addresses as the map has them. */
+function nodeAddressesIn(entries: ReadonlyMap<number, Uint8Array>): readonly IpAddress[] {
+  const value = entries.get(NODE_KEY);
+  if (value === undefined) return [];
+  const { masquerade4, masquerade6 } = interfaceCodec.decode(value);
+  return [masquerade4, masquerade6].filter((bytes) => bytes.some((byte) => byte !== 0)).map(ipFromBytes);
+}
+
 export class InterfaceKeeper {
   readonly #mode: HookMode;
   readonly #options: InterfaceOptions;
   readonly #hooks: Hooks;
   readonly #maps: KernelMaps;
   readonly #log: Logger;
+  readonly #onLinks: (links: LinkSnapshot) => void;
   readonly #attached = new Map<number, Attached>();
+  /** By which the cluster knows this node; null until somebody has said. */
+  #nodeAddresses: readonly IpAddress[] | null = null;
   /** What `interfaces` holds, by ifindex; null until it was read. */
   #entries: Map<number, Uint8Array> | null = null;
   /** What was said about an interface that could not be served, so that it is said once. */
   readonly #complaints = new Map<number, string>();
 
-  constructor(mode: HookMode, options: InterfaceOptions, { hooks, maps, log }: KeeperDependencies) {
+  constructor(mode: HookMode, options: InterfaceOptions, { hooks, maps, log, onLinks }: KeeperDependencies) {
     this.#mode = mode;
     this.#options = options;
     this.#hooks = hooks;
     this.#maps = maps;
     this.#log = log;
+    this.#onLinks = onLinks ?? (() => {});
+  }
+
+  /**
+   * The Node object's addresses, in order (13.1): the next sync takes those that are here for the node's own. Until they are
+   * known, what an agent before this one wrote stays as long as it is here.
+   *
+   * @returns whether they are others than before
+   */
+  setNodeAddresses(addresses: readonly IpAddress[]): boolean {
+    const before = this.#nodeAddresses;
+    this.#nodeAddresses = addresses;
+    const same = before?.length === addresses.length;
+    return !same || addresses.some(({ text }, i) => text !== before[i]?.text);
   }
 
   /** How many interfaces carry the programs. */
@@ -129,13 +179,25 @@ export class InterfaceKeeper {
    * @param audit also put back what somebody else has taken off, and read `interfaces` anew
    */
   async sync(audit = false): Promise<void> {
-    const { links, addresses, defaultRoutes } = this.#hooks.readLinks();
-    const { plans, refused } = planInterfaces(links, addresses, defaultRoutes, this.#options);
+    const seen = this.#hooks.readLinks();
+    this.#onLinks(seen);
+    const { links, addresses, defaultRoutes } = seen;
+    if (audit || this.#entries === null) this.#entries = await this.#readEntries();
+    const preferred = this.#nodeAddresses ?? nodeAddressesIn(this.#entries);
+    const { plans, refused, node } = planInterfaces(
+      links,
+      addresses,
+      defaultRoutes,
+      this.#options,
+      preferred,
+    );
     for (const { ifindex, name, reason } of refused)
       this.#complain(ifindex, name, "interface_refused", reason);
     const wanted = new Map(plans.map((plan) => [plan.ifindex, plan]));
-    if (audit || this.#entries === null) this.#entries = await this.#readEntries();
-    await this.#writeEntries(plans, this.#entries);
+    const hasNode = node.masquerade4 !== null || node.masquerade6 !== null;
+    const values = plans.map((plan) => ({ ifindex: plan.ifindex, value: encodeInterface(plan) }));
+    if (hasNode) values.push({ ifindex: NODE_KEY, value: encodeNode(node) });
+    await this.#writeEntries(values, this.#entries);
     const served = plans.filter((plan) => plan.attach);
     const removed = audit ? await this.#findRemoved(served) : NONE;
     await this.#attach(
@@ -145,8 +207,11 @@ export class InterfaceKeeper {
     // Entries also name interfaces of an agent before this one, whose programs may still be there.
     const known = [...new Set([...this.#entries.keys(), ...this.#attached.keys()])];
     const gone = known.filter((ifindex) => !wanted.has(ifindex));
-    await this.#detach(gone);
-    await this.#deleteEntries(gone, this.#entries);
+    await this.#detach(gone.filter((ifindex) => ifindex !== NODE_KEY));
+    await this.#deleteEntries(
+      gone.filter((ifindex) => ifindex !== NODE_KEY || !hasNode),
+      this.#entries,
+    );
     const present = new Set(links.map((link) => link.ifindex));
     for (const ifindex of [...this.#complaints.keys()]) {
       if (!present.has(ifindex)) this.#complaints.delete(ifindex);
@@ -164,10 +229,8 @@ export class InterfaceKeeper {
     return entries;
   }
 
-  async #writeEntries(plans: readonly InterfacePlan[], entries: Map<number, Uint8Array>): Promise<void> {
-    const changed = plans
-      .map((plan) => ({ ifindex: plan.ifindex, value: encodeInterface(plan) }))
-      .filter(({ ifindex, value }) => !equal(value, entries.get(ifindex)));
+  async #writeEntries(wanted: readonly Entry[], entries: Map<number, Uint8Array>): Promise<void> {
+    const changed = wanted.filter(({ ifindex, value }) => !equal(value, entries.get(ifindex)));
     if (changed.length === 0) return;
     const values = new Uint8Array(changed.length * interfaceCodec.size);
     changed.forEach(({ value }, i) => {

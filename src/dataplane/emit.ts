@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Turns decisions into writes in the publish order, and changes the state as if they had been applied. */
-import { BackendFlag, BackendState } from "../abi/enums.gen.js";
+import { BackendState } from "../abi/enums.gen.js";
 import type { MapName } from "../abi/maps.gen.js";
 import type { SlotRange } from "../diff/range-allocator.js";
 import { type Run, Transaction } from "../diff/transaction.js";
 import type { MapWrite } from "../native/kernel.js";
 import type { Family } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
-import { addressText, FAMILIES, LAYOUTS } from "./keys.js";
+import { addressText, backendFlags, backendState, FAMILIES, LAYOUTS, PRESENT } from "./keys.js";
+import type { NodeWide } from "./node-wide.js";
 import type { PreparedPort } from "./plan.js";
-import type { NewCell, PreparedFamily } from "./prepare.js";
+import type { CellChange, CellStanding, NewCell, PreparedFamily } from "./prepare.js";
 import type { Refusal } from "./refusal.js";
 import { LAST_GENERATION } from "./restore.js";
 import type { FamilyPort, FamilyState, PortState, State } from "./state.js";
-import { type FamilyStep, PUBLISH_ORDER, type StepName } from "./steps.js";
+import { FAMILY_STEPS, type FamilyStep, PUBLISH_ORDER, type StepName } from "./steps.js";
 
 export interface Plan {
   readonly writes: readonly MapWrite[];
@@ -46,6 +47,10 @@ export class Emission {
       4: new FamilyEmission(state.families[4], this.#transaction),
       6: new FamilyEmission(state.families[6], this.#transaction),
     };
+  }
+
+  nodeWide({ serviceNets }: NodeWide): void {
+    for (const family of FAMILIES) this.#families[family].serviceNets(serviceNets[family]);
   }
 
   remove(port: PortState): void {
@@ -108,17 +113,7 @@ class FamilyEmission {
   constructor(state: FamilyState, transaction: Transaction<StepName>) {
     this.#state = state;
     const run = (step: FamilyStep): Run => transaction.run(`${step}${state.mirror.family}`);
-    this.#runs = {
-      stats: run("stats"),
-      cells: run("cells"),
-      slots: run("slots"),
-      addresses: run("addresses"),
-      frontends: run("frontends"),
-      frontendDeletes: run("frontendDeletes"),
-      addressChanges: run("addressChanges"),
-      addressDeletes: run("addressDeletes"),
-      retired: run("retired"),
-    };
+    this.#runs = Object.fromEntries(FAMILY_STEPS.map((step) => [step, run(step)])) as Record<FamilyStep, Run>;
   }
 
   *publish(port: PortState, prepared: PreparedFamily): Sliced<void> {
@@ -127,6 +122,9 @@ class FamilyEmission {
       this.#fillCell(cell, port.index);
       if (i % STRIDE === STRIDE - 1) yield;
     }
+    for (const change of prepared.changedCells) this.#changeCell(change);
+    for (const key of prepared.after?.sourceRanges ?? [])
+      if (mirror.sourceRanges.get(key) !== PRESENT) this.#runs.sourceRanges.add(key, PRESENT);
     for (const { base, cells } of prepared.newRanges)
       for (const [i, cell] of cells.entries()) this.#runs.slots.addNumber(base + i, cell);
     for (const [key, value] of prepared.frontends) {
@@ -144,10 +142,37 @@ class FamilyEmission {
     const { bytes, offset } = this.#runs.cells.addIndex(cell);
     bytes.set(backend.address.bytes, offset);
     bytes.writeUInt16BE(backend.port, offset + layout.port);
-    bytes[offset + layout.state] = BackendState.BACKEND_LIVE;
-    bytes[offset + layout.flags] = backend.local ? BackendFlag.BACKEND_LOCAL : 0;
+    bytes[offset + layout.state] = backendState(backend);
+    bytes[offset + layout.flags] = backendFlags(backend);
     bytes.writeUInt32LE(generation, offset + layout.generation);
     bytes.writeUInt32LE(service, offset + layout.service);
+  }
+
+  /**
+   * A cell that stays. A frontend may name it before or after: as long as either does it is LIVE, and in every set in which
+   * it was or will be, or session affinity would send clients elsewhere that it has just placed.
+   */
+  #changeCell({ cell, held, wanted }: CellChange): void {
+    const live = held.state === BackendState.BACKEND_LIVE;
+    const meanwhile = { state: live ? held.state : wanted.state, flags: held.flags | wanted.flags };
+    if (!sameStanding(meanwhile, held)) this.#rewrite(this.#runs.cells, cell, meanwhile);
+    if (!sameStanding(wanted, meanwhile)) this.#rewrite(this.#runs.settled, cell, wanted);
+  }
+
+  /** The same backend with the same generation: only the bytes for state and flags differ from what readers see now. */
+  #rewrite(run: Run, cell: number, { state, flags }: CellStanding): void {
+    const { mirror } = this.#state;
+    const layout = LAYOUTS[mirror.family];
+    const at = cell * layout.cell;
+    const { bytes, offset } = run.addIndex(cell);
+    bytes.set(mirror.cells.subarray(at, at + layout.cell), offset);
+    bytes[offset + layout.state] = state;
+    bytes[offset + layout.flags] = flags;
+  }
+
+  serviceNets({ added, removed }: NodeWide["serviceNets"][Family]): void {
+    for (const key of added) this.#runs.serviceNets.add(key, PRESENT);
+    for (const key of removed) this.#runs.serviceNetDeletes.add(key);
   }
 
   /** What `before` has and `after` has not. A frontend that another port claims is written over, not deleted. */
@@ -159,9 +184,9 @@ class FamilyEmission {
   ): void {
     const { mirror, owners, broken } = this.#state;
     const { family, addresses } = mirror;
-    for (const key of before.frontends) {
+    for (const [key, classes] of before.frontends) {
+      if (after?.frontends.get(key) !== classes) addresses.addVip(addressText(family, key), classes, -1);
       if (after?.frontends.has(key)) continue;
-      addresses.addVip(addressText(family, key), -1);
       if (owners.get(key) !== port || claims.has(key)) continue;
       owners.delete(key);
       broken.frontends.delete(key);
@@ -177,6 +202,8 @@ class FamilyEmission {
     for (const [set, range] of before.ranges)
       if (after?.ranges.get(set)?.base !== range.base) this.#goneRanges.push(range);
     this.#goneRanges.push(...before.spareRanges);
+    for (const key of before.sourceRanges)
+      if (!after?.sourceRanges.has(key)) this.#runs.sourceRangeDeletes.add(key);
   }
 
   /** FREE, with the next generation; the other members stay, so that an old flow can be explained. */
@@ -224,4 +251,8 @@ class FamilyEmission {
     broken.cells = [];
     broken.ranges = [];
   }
+}
+
+function sameStanding(a: CellStanding, b: CellStanding): boolean {
+  return a.state === b.state && a.flags === b.flags;
 }

@@ -8,6 +8,7 @@
  */
 import type { BackendImage, ChoiceImage, FrontendImage, Image, ServicePortImage } from "../image/types.js";
 import type { Service, Snapshot } from "../model/types.js";
+import type { Cidr } from "../net/cidr.js";
 import { compareIp } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
 import { storedPortName } from "./keys.js";
@@ -34,9 +35,12 @@ const STRIDE = 1024;
 
 export class HoldBack {
   readonly #held: Map<string, Held>;
+  /** Ranges of ClusterIPs that no snapshot has named. */
+  #networks: readonly Cidr[];
 
   /** `found`: what the kernel held before this agent's first write. */
   constructor(found: Image) {
+    this.#networks = found.serviceNetworks;
     this.#held = new Map(
       Array.from(found.servicePorts, ([key, port]) => [
         key,
@@ -51,7 +55,7 @@ export class HoldBack {
     const claimed = yield* claims(image);
     const ours = (frontend: FrontendImage, port: ServicePortImage): boolean =>
       !claimed.has(claimOf(frontend, port)) &&
-      !node.addresses.some(({ text }) => text === frontend.address.text);
+      !(frontend.kind === "ClusterIP" && node.addresses.some(({ text }) => text === frontend.address.text));
     let ports = 0;
     let backends = 0;
     let seen = 0;
@@ -70,7 +74,18 @@ export class HoldBack {
         ports += 1;
       } else this.#held.delete(key);
     }
-    return { image: { ...image, servicePorts }, servicePorts: ports, backends };
+    const serviceNetworks = this.#withHeldNetworks(image.serviceNetworks);
+    return { image: { ...image, servicePorts, serviceNetworks }, servicePorts: ports, backends };
+  }
+
+  /** They come from objects, too. The addresses of the node do not: the host has all of them. */
+  #withHeldNetworks(wanted: readonly Cidr[]): readonly Cidr[] {
+    const named = new Set(wanted.map(({ text }) => text));
+    this.#networks = this.#networks.filter(({ text }) => !named.has(text));
+    if (this.#networks.length === 0) return wanted;
+    return [...wanted, ...this.#networks].sort(
+      (a, b) => compareIp(a.address, b.address) || a.prefixLength - b.prefixLength,
+    );
   }
 }
 

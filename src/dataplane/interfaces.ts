@@ -37,6 +37,8 @@ export interface InterfacePlan {
   /** The source address for flows that are masqueraded here; null: none of that family. */
   readonly masquerade4: IpAddress | null;
   readonly masquerade6: IpAddress | null;
+  /** What comes in here is a local pod's: detectors BridgeInterface and InterfaceNamePrefix (8.3). */
+  readonly localPods: boolean;
 }
 
 /** An interface that looks like ours to serve, and cannot be. */
@@ -51,12 +53,24 @@ export interface InterfaceOptions {
   readonly devices: readonly string[];
   /** Names or globs of the node's ends of pods' interfaces, in place of detection; empty: detect. */
   readonly podInterfaces: readonly string[];
+  /** Whose packets are local pods' (8.3); left out: that is not told by interfaces. */
+  readonly localPods?: LocalPods;
+}
+
+/** An interface by its exact name (BridgeInterface), or all whose name begins so (InterfaceNamePrefix). */
+export type LocalPods = { readonly bridge: string } | { readonly prefix: string };
+
+/** The addresses that this node's own processes are taken to have; null: none of that family. */
+export interface NodeAddresses {
+  readonly masquerade4: IpAddress | null;
+  readonly masquerade6: IpAddress | null;
 }
 
 export interface Interfaces {
   /** By ifindex, ascending. */
   readonly plans: readonly InterfacePlan[];
   readonly refused: readonly RefusedInterface[];
+  readonly node: NodeAddresses;
 }
 
 const ARPHRD_ETHER = 1;
@@ -169,6 +183,26 @@ class Detection {
   leadsToDefault(link: Link): boolean {
     return this.#defaultRoutes.has(link.ifindex);
   }
+
+  /** Some interface has this very address. */
+  isLocal({ text }: IpAddress): boolean {
+    for (const list of this.#addresses.values())
+      if (list.some(({ address }) => address.text === text)) return true;
+    return false;
+  }
+
+  /**
+   * Whether what comes in by this link is a local pod's. kube-proxy sees packets after the bridge; our programs sit on its
+   * ports, so a port counts as its bridge does.
+   */
+  bringsLocalPods(link: Link): boolean {
+    const { localPods } = this.#options;
+    if (localPods === undefined) return false;
+    const master = this.#links.get(link.master);
+    const names = [link.name, ...(master?.kind === "bridge" ? [master.name] : [])];
+    if ("bridge" in localPods) return names.includes(localPods.bridge);
+    return names.some((name) => name.startsWith(localPods.prefix));
+  }
 }
 
 /**
@@ -183,13 +217,18 @@ class Detection {
  * - Any other veth whose peer is in another namespace is a pod's (routed, as Calico does).
  *
  * @param addresses in the kernel's order: the first of a family is the primary one
+ * The node's own address is the first preferred one that is here, else that of the uplink with the default route, else of
+ * any uplink.
+ *
  * @param defaultRoutes ifindexes which a default route uses
+ * @param preferred addresses by which the cluster knows this node, the primary one of each family first (13.1)
  */
 export function planInterfaces(
   links: readonly Link[],
   addresses: readonly LinkAddress[],
   defaultRoutes: ReadonlySet<number>,
   options: InterfaceOptions,
+  preferred: readonly IpAddress[] = [],
 ): Interfaces {
   const detection = new Detection(links, addresses, defaultRoutes, options);
   const roles = [...links]
@@ -201,7 +240,9 @@ export function planInterfaces(
   const uplinks = roles.filter(({ role }) => role === "uplink").map(({ link }) => link);
   uplinks.sort((a, b) => Number(detection.leadsToDefault(b)) - Number(detection.leadsToDefault(a)));
   const nodeAddress = (family: 4 | 6): IpAddress | null =>
-    uplinks.map((link) => detection.address(link, family)).find((address) => address !== null) ?? null;
+    preferred.find((address) => address.family === family && detection.isLocal(address)) ??
+    uplinks.map((link) => detection.address(link, family)).find((address) => address !== null) ??
+    null;
   const [node4, node6] = [nodeAddress(4), nodeAddress(6)];
 
   const plans: InterfacePlan[] = [];
@@ -217,7 +258,9 @@ export function planInterfaces(
     }
     const masquerade4 = detection.address(link, 4) ?? node4;
     const masquerade6 = detection.address(link, 6) ?? node6;
-    plans.push(Object.freeze({ ifindex, name, role, attach: role !== "bridge", masquerade4, masquerade6 }));
+    const localPods = detection.bringsLocalPods(link);
+    const attach = role !== "bridge";
+    plans.push(Object.freeze({ ifindex, name, role, attach, masquerade4, masquerade6, localPods }));
   }
-  return { plans, refused };
+  return { plans, refused, node: { masquerade4: node4, masquerade6: node6 } };
 }

@@ -4,16 +4,22 @@
  * byte arrays. Everything here is in the layout of bpf/include/abi.h.
  */
 import { Buffer } from "node:buffer";
-import { FrontendFlag } from "../abi/enums.gen.js";
+import { AddressClass, BackendFlag, BackendState, FrontendFlag } from "../abi/enums.gen.js";
 import {
   addrPort4Codec,
   addrPort6Codec,
   backend4Codec,
   backend6Codec,
+  frontendCodec,
+  network4Codec,
+  network6Codec,
   serviceNameCodec,
+  sourceRange4Codec,
+  sourceRange6Codec,
 } from "../abi/layout.gen.js";
-import type { ServicePortImage } from "../image/types.js";
-import { type Family, ipFromBytes } from "../net/ip.js";
+import type { BackendImage, FrontendImage, ServicePortImage } from "../image/types.js";
+import { type Cidr, cidrOf } from "../net/cidr.js";
+import { type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
 import { protocolNumber } from "../net/port.js";
 
 export const FAMILIES: readonly Family[] = [4, 6];
@@ -126,19 +132,114 @@ export function protocolOfName(name: string): number {
   return name.charCodeAt(serviceNameCodec.offsets.protocol as number);
 }
 
-const frontendScratch = Buffer.alloc(32);
+const frontendScratch = Buffer.alloc(frontendCodec.size);
 
-/** A struct frontend of a ClusterIP. */
+/** A struct frontend; its bytes behind `flags` stay zero. */
 export function frontendText(
   internal: bigint,
   external: bigint,
   service: number,
   affinitySeconds: number,
+  flags: number,
 ): string {
   frontendScratch.writeBigUInt64LE(internal, 0);
   frontendScratch.writeBigUInt64LE(external, 8);
   frontendScratch.writeUInt32LE(service, 16);
   frontendScratch.writeUInt32LE(affinitySeconds, 20);
-  frontendScratch.writeUInt32LE(FrontendFlag.FRONTEND_CLUSTER_IP, 24);
+  frontendScratch.writeUInt32LE(flags, 24);
   return frontendScratch.toString("latin1");
+}
+
+/** enum ptl_frontend_flag. */
+export function frontendFlags({ kind, internal, external, masquerade, sourceRanged }: FrontendImage): number {
+  let flags = 0;
+  if (kind === "ClusterIP") flags |= FrontendFlag.FRONTEND_CLUSTER_IP;
+  if (kind === "NodePort") flags |= FrontendFlag.FRONTEND_NODE_PORT;
+  if (masquerade === "always") flags |= FrontendFlag.FRONTEND_MASQUERADE;
+  if (masquerade === "outsiders") flags |= FrontendFlag.FRONTEND_MASQUERADE_OUTSIDERS;
+  if (sourceRanged) flags |= FrontendFlag.FRONTEND_SOURCE_RANGES;
+  if (internal.set === "local") flags |= FrontendFlag.FRONTEND_INTERNAL_LOCAL;
+  if (external.set === "local") flags |= FrontendFlag.FRONTEND_EXTERNAL_LOCAL;
+  return flags;
+}
+
+/** The classes that a frontend with these flags gives to the address in its key: none to that of a NodePort. */
+export function frontendClasses(family: Family, key: string, flags: number): number {
+  if (!/[^\0]/.test(key.slice(0, LAYOUTS[family].address))) return 0;
+  if ((flags & FrontendFlag.FRONTEND_CLUSTER_IP) === 0) return AddressClass.CLASS_VIP;
+  return AddressClass.CLASS_VIP | AddressClass.CLASS_CLUSTER_IP;
+}
+
+/** enum ptl_backend_state of a backend that is there. */
+export function backendState({ serving }: BackendImage): number {
+  return serving ? BackendState.BACKEND_LIVE : BackendState.BACKEND_DRAINING;
+}
+
+/** enum ptl_backend_flag. */
+export function backendFlags({ local, clusterSet, localSet }: BackendImage): number {
+  return (
+    (local ? BackendFlag.BACKEND_LOCAL : 0) |
+    (clusterSet ? BackendFlag.BACKEND_CLUSTER_SET : 0) |
+    (localSet ? BackendFlag.BACKEND_LOCAL_SET : 0)
+  );
+}
+
+/** The value of every entry of `source_ranges` and `service_nets`: that it is there is all. */
+export const PRESENT = "\u0001\0\0\0";
+
+/** Bytes of a prefix length, and the bits of a service index behind it in a key of `source_ranges`. */
+const LENGTH_BYTES = 4;
+const SERVICE_BITS = 32;
+
+export const PREFIX_LAYOUTS: Readonly<
+  Record<Family, { readonly sourceRange: number; readonly network: number }>
+> = {
+  4: { sourceRange: sourceRange4Codec.size, network: network4Codec.size },
+  6: { sourceRange: sourceRange6Codec.size, network: network6Codec.size },
+};
+
+/** A struct source_range4/6. */
+export function sourceRangeText(service: number, { address, prefixLength }: Cidr): string {
+  const bytes = Buffer.alloc(PREFIX_LAYOUTS[address.family].sourceRange);
+  bytes.writeUInt32LE(SERVICE_BITS + prefixLength, 0);
+  bytes.writeUInt32LE(service, LENGTH_BYTES);
+  bytes.set(address.bytes, 2 * LENGTH_BYTES);
+  return bytes.toString("latin1");
+}
+
+/** The service index and the range in a struct source_range4/6. */
+export function readSourceRange(key: string): { readonly service: number; readonly range: Cidr } {
+  const bytes = bytesOf(key);
+  const address = ipFromBytes(bytes.subarray(2 * LENGTH_BYTES));
+  const length = Math.max(0, bytes.readUInt32LE(0) - SERVICE_BITS);
+  return { service: bytes.readUInt32LE(LENGTH_BYTES), range: cidrOf(address, length) };
+}
+
+/** A struct network4/6. */
+export function networkText({ address, prefixLength }: Cidr): string {
+  const bytes = Buffer.alloc(PREFIX_LAYOUTS[address.family].network);
+  bytes.writeUInt32LE(prefixLength, 0);
+  bytes.set(address.bytes, LENGTH_BYTES);
+  return bytes.toString("latin1");
+}
+
+export function readNetwork(key: string): Cidr {
+  const bytes = bytesOf(key);
+  return cidrOf(ipFromBytes(bytes.subarray(LENGTH_BYTES)), bytes.readUInt32LE(0));
+}
+
+/** A key of an LPM trie without the bits that do not count: the kernel keeps those as they were written, and ignores them. */
+export function withoutHostBits(key: string): string {
+  const bytes = bytesOf(key);
+  const length = bytes.readUInt32LE(0);
+  for (let i = LENGTH_BYTES; i < bytes.length; i += 1) {
+    const bits = Math.min(8, Math.max(0, length - (i - LENGTH_BYTES) * 8));
+    bytes[i] = (bytes[i] as number) & ((0xff << (8 - bits)) & 0xff);
+  }
+  return bytes.toString("latin1");
+}
+
+/** The key of an address itself. */
+export function ipText({ family, bytes }: IpAddress): string {
+  return addrPortText(family, bytes, 0, 0);
 }

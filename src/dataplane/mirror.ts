@@ -5,11 +5,11 @@
  */
 import { Buffer } from "node:buffer";
 import type { MapName } from "../abi/maps.gen.js";
-import type { KernelMaps, MapDump, MapWrite } from "../native/kernel.js";
+import type { KernelMaps, MapDump, MapWrite, OpKind } from "../native/kernel.js";
 import type { Family } from "../net/ip.js";
 import { inSlices, type Sliced, type SliceOptions } from "../util/slices.js";
 import { AddressTable } from "./address-table.js";
-import { FAMILIES, LAYOUTS } from "./keys.js";
+import { FAMILIES, LAYOUTS, PREFIX_LAYOUTS, withoutHostBits } from "./keys.js";
 
 export interface FamilyMirror {
   readonly family: Family;
@@ -19,8 +19,13 @@ export interface FamilyMirror {
   /** struct frontend by struct addr_port. */
   readonly frontends: Map<string, string>;
   readonly addresses: AddressTable;
+  /** Values by struct source_range and struct network, without host bits. */
+  readonly sourceRanges: Map<string, string>;
+  readonly serviceNets: Map<string, string>;
   /** max_entries. */
-  readonly capacity: { readonly cells: number; readonly frontends: number; readonly addresses: number };
+  readonly capacity: Readonly<
+    Record<"cells" | "frontends" | "addresses" | "sourceRanges" | "serviceNets", number>
+  >;
 }
 
 export interface Mirror {
@@ -34,7 +39,7 @@ export interface Mirror {
 /** Entries handled between two chances to pause. */
 const STRIDE = 512;
 
-/** Reads the kernel: 9 FFI calls. */
+/** Reads the kernel: 13 FFI calls. */
 export async function readMirror(kernel: KernelMaps, options: SliceOptions): Promise<Mirror> {
   const names = new Map<number, string>();
   const dump = await kernel.dump("services");
@@ -73,8 +78,11 @@ async function readFamily(kernel: KernelMaps, family: Family, options: SliceOpti
     eachEntry(addressDump, keySize, 4, (key, value) => addresses.setClasses(key, u32(value))),
     options,
   );
+  const { sourceRange, network } = PREFIX_LAYOUTS[family];
   return {
     family,
+    sourceRanges: await readPrefixes(kernel, `source_ranges${family}`, sourceRange, options),
+    serviceNets: await readPrefixes(kernel, `service_nets${family}`, network, options),
     cells: Buffer.from(cells.values.buffer, cells.values.byteOffset, cells.values.byteLength),
     slots: wordsOf(slots.values),
     frontends,
@@ -83,8 +91,26 @@ async function readFamily(kernel: KernelMaps, family: Family, options: SliceOpti
       cells: kernel.info(`backends${family}`).maxEntries,
       frontends: kernel.info(`frontends${family}`).maxEntries,
       addresses: kernel.info(`addresses${family}`).maxEntries,
+      sourceRanges: kernel.info(`source_ranges${family}`).maxEntries,
+      serviceNets: kernel.info(`service_nets${family}`).maxEntries,
     },
   };
+}
+
+async function readPrefixes(
+  kernel: KernelMaps,
+  map: MapName,
+  keySize: number,
+  options: SliceOptions,
+): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  await inSlices(
+    eachEntry(await kernel.dump(map), keySize, kernel.info(map).valueSize, (key, value) =>
+      found.set(withoutHostBits(key), value),
+    ),
+    options,
+  );
+  return found;
 }
 
 /** The dump's own bytes, where they lie as words must: tens of megabytes are not copied for nothing. */
@@ -137,12 +163,17 @@ function writerOf(mirror: Mirror, { map, kind }: MapWrite): ((key: string, value
     return (key, value) => mirror.names.set(at(key), value);
   }
   const family = mirror.families[map.endsWith("4") ? 4 : 6];
-  const { cells, slots, frontends, addresses } = family;
+  const { cells, slots, frontends, addresses, sourceRanges, serviceNets } = family;
   switch (map as MapName) {
     case "frontends4":
     case "frontends6":
-      if (kind === "delete") return (key) => frontends.delete(key);
-      return (key, value) => frontends.set(key, value);
+      return writerTo(frontends, kind);
+    case "source_ranges4":
+    case "source_ranges6":
+      return writerTo(sourceRanges, kind);
+    case "service_nets4":
+    case "service_nets6":
+      return writerTo(serviceNets, kind);
     case "addresses4":
     case "addresses6":
       if (kind === "delete") return (key) => addresses.setAbsent(key);
@@ -158,6 +189,11 @@ function writerOf(mirror: Mirror, { map, kind }: MapWrite): ((key: string, value
     default:
       return null;
   }
+}
+
+function writerTo(entries: Map<string, string>, kind: OpKind): (key: string, value: string) => void {
+  if (kind === "delete") return (key) => entries.delete(key);
+  return (key, value) => entries.set(key, value);
 }
 
 function u32(text: string): number {
@@ -178,6 +214,8 @@ export function* compareMirrors(believed: Mirror, found: Mirror): Sliced<Map<Map
     const a = believed.families[family];
     const b = found.families[family];
     note(`frontends${family}`, yield* ofMaps(a.frontends, b.frontends));
+    note(`source_ranges${family}`, yield* ofMaps(a.sourceRanges, b.sourceRanges));
+    note(`service_nets${family}`, yield* ofMaps(a.serviceNets, b.serviceNets));
     const held = b.addresses;
     note(
       `addresses${family}`,

@@ -11,6 +11,7 @@ import { protocolNumber } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
 import { Emission, type Plan } from "./emit.js";
 import { addrPortName, addrPortText, FAMILIES, nameText } from "./keys.js";
+import { planNodeWide } from "./node-wide.js";
 import { isRefusal, type PreparedFamily, prepareFamily } from "./prepare.js";
 import { frontendTaken, mapFull, type Refusal } from "./refusal.js";
 import { emptyPort, type PortState, type State } from "./state.js";
@@ -38,6 +39,7 @@ export function* makePlan(state: State, image: Image, sync: number, now: number)
   settle(state, now);
   const hint = state.synced && changedKeys(state.synced, image.servicePorts);
   state.synced = null;
+  const nodeWide = planNodeWide(state, image);
   const { changes, removed } = hint
     ? yield* changesOf(state, image, hint)
     : yield* findChanges(state, image, sync);
@@ -45,6 +47,7 @@ export function* makePlan(state: State, image: Image, sync: number, now: number)
   for (const change of changes) yield* admission.admit(change);
   admission.refuseTaken();
   const emission = new Emission(state, admission.claims);
+  emission.nodeWide(nodeWide);
   for (const port of removed) {
     emission.remove(port);
     yield;
@@ -54,7 +57,7 @@ export function* makePlan(state: State, image: Image, sync: number, now: number)
     yield;
   }
   if (admission.refused.length === 0) state.synced = image.servicePorts;
-  return yield* emission.plan(admission.refused);
+  return yield* emission.plan([...nodeWide.refused, ...admission.refused]);
 }
 
 function settle({ indexes, families }: State, now: number): void {
@@ -155,6 +158,7 @@ class Admission {
   readonly #state: State;
   readonly #removed: ReadonlySet<PortState>;
   readonly #addedFrontends: Record<Family, number> = { 4: 0, 6: 0 };
+  readonly #addedSourceRanges: Record<Family, number> = { 4: 0, 6: 0 };
   #addedNames = 0;
 
   constructor(state: State, removed: ReadonlySet<PortState>) {
@@ -176,10 +180,11 @@ class Admission {
       return;
     }
     this.admitted.push(prepared);
-    for (const { state, frontends, addedFrontends } of prepared.families) {
+    for (const { state, frontends, addedFrontends, addedSourceRanges } of prepared.families) {
       const { family } = state.mirror;
       for (const key of frontends.keys()) this.claims[family].set(key, prepared);
       this.#addedFrontends[family] += addedFrontends;
+      this.#addedSourceRanges[family] += addedSourceRanges;
     }
     if (!this.#state.mirror.names.has(prepared.port.index)) this.#addedNames += 1;
   }
@@ -214,8 +219,11 @@ class Admission {
   ): Sliced<PreparedFamily | Refusal | null> {
     const state = this.#state.families[family];
     const before = port.families[family];
-    const { capacity, frontends } = state.mirror;
-    const room = capacity.frontends - frontends.size - this.#addedFrontends[family];
+    const { capacity, frontends, sourceRanges } = state.mirror;
+    const room = {
+      frontends: capacity.frontends - frontends.size - this.#addedFrontends[family],
+      sourceRanges: capacity.sourceRanges - sourceRanges.size - this.#addedSourceRanges[family],
+    };
     const result = yield* prepareFamily(state, before, port.index, image, room);
     return !isRefusal(result) && before === null && result.after === null ? null : result;
   }

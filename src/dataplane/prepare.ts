@@ -3,13 +3,23 @@
  * What one service port needs in one family, compared with what it has. Preparing takes cells, ranges and table entries
  * from the allocators, so that the next port sees what is left, and writes nothing; undo() gives all of it back.
  */
-import { BackendFlag } from "../abi/enums.gen.js";
 import { choiceTag, encodeChoice, encodeEmptyChoice, MAX_CHOICE_COUNT } from "../abi/hash.js";
 import type { SlotRange } from "../diff/range-allocator.js";
-import type { BackendImage, ChoiceImage, FrontendImage, ServicePortImage } from "../image/types.js";
+import type { BackendImage, ChoiceImage, ServicePortImage } from "../image/types.js";
 import { protocolNumber } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
-import { addressText, addrPortText, bytesOf, frontendText, LAYOUTS } from "./keys.js";
+import {
+  addressText,
+  addrPortText,
+  backendFlags,
+  backendState,
+  bytesOf,
+  frontendClasses,
+  frontendFlags,
+  frontendText,
+  LAYOUTS,
+  sourceRangeText,
+} from "./keys.js";
 import { mapFull, type Refusal, tooManyBackends } from "./refusal.js";
 import { type FamilyPort, type FamilyState, setText } from "./state.js";
 
@@ -18,6 +28,20 @@ export interface NewCell {
   /** struct addr_port of the backend. */
   readonly key: string;
   readonly backend: BackendImage;
+}
+
+/** State and flags of a cell that keeps its backend and generation: what it gains comes first, what it loses last. */
+export interface CellChange {
+  readonly cell: number;
+  readonly held: CellStanding;
+  readonly wanted: CellStanding;
+}
+
+export interface CellStanding {
+  /** enum ptl_backend_state. */
+  readonly state: number;
+  /** enum ptl_backend_flag. */
+  readonly flags: number;
 }
 
 export interface NewRange extends SlotRange {
@@ -31,33 +55,39 @@ export interface PreparedFamily {
   /** Null: nothing in this family. */
   readonly after: FamilyPort | null;
   readonly newCells: readonly NewCell[];
+  readonly changedCells: readonly CellChange[];
   readonly newRanges: readonly NewRange[];
   /** Every frontend with the value it must have. */
   readonly frontends: ReadonlyMap<string, string>;
   /** Those of them that the map does not hold yet. */
   readonly addedFrontends: number;
+  /** The same of `source_ranges`: FamilyPort.sourceRanges has all of them. */
+  readonly addedSourceRanges: number;
   /** Gives back all that was taken. */
   undo(): void;
 }
 
 const STRIDE = 128;
 
-/** Frontends that this slice of the product serves: the other kinds come with their own rules for addresses. */
-function served({ frontends }: ServicePortImage, family: number): FrontendImage[] {
-  return frontends.filter(({ kind, address }) => kind === "ClusterIP" && address.family === family);
+/** Entries that the maps which are written in place can still take. */
+export interface Room {
+  readonly frontends: number;
+  readonly sourceRanges: number;
 }
 
-/** `roomForFrontends`: entries that the map can still take. */
 export function* prepareFamily(
   state: FamilyState,
   before: FamilyPort | null,
   index: number,
   image: ServicePortImage,
-  roomForFrontends: number,
+  room: Room,
 ): Sliced<PreparedFamily | Refusal> {
   const draft = new Draft(state, before, index, image);
   const refusal =
-    (yield* draft.takeCells()) ?? draft.takeFrontends(roomForFrontends) ?? draft.checkAddresses();
+    (yield* draft.takeCells()) ??
+    draft.takeFrontends(room.frontends) ??
+    draft.takeSourceRanges(room.sourceRanges) ??
+    draft.checkAddresses();
   if (refusal) {
     draft.undo();
     return refusal;
@@ -80,14 +110,20 @@ class Draft {
   /** By index of the image's backends; only those of this family. */
   readonly #cellOf: number[] = [];
   readonly #newCells: NewCell[] = [];
+  readonly #changedCells: CellChange[] = [];
   readonly #ranges: Map<string, SlotRange> = new Map();
   readonly #newRanges: NewRange[] = [];
   readonly #frontends: Map<string, string> = new Map();
   /** Sets by the list of backends they were made from: internal and external are mostly the same list. */
   readonly #sets: Map<readonly number[], { readonly cells: readonly number[]; readonly text: string }> =
     new Map();
-  readonly #newVips: string[] = [];
+  /** By key of a frontend: the classes that it gives to its address. */
+  readonly #classes: Map<string, number> = new Map();
+  /** Keys of addresses, and what was added to each. */
+  readonly #newVips: (readonly [key: string, classes: number])[] = [];
+  readonly #sourceRanges: Set<string> = new Set();
   #addedFrontends = 0;
+  #addedSourceRanges = 0;
 
   constructor(state: FamilyState, before: FamilyPort | null, index: number, image: ServicePortImage) {
     this.#state = state;
@@ -119,13 +155,18 @@ class Draft {
     return short === 0 ? null : mapFull(this.#image.key, `backends${family}`, taken + short, taken, waiting);
   }
 
-  /** Null also when its flags are to change: a cell that packets may be reading is not rewritten, another takes its place. */
-  #kept(key: string, { local }: BackendImage): number | null {
+  /** The same backend keeps cell and generation whatever becomes of its state and flags. */
+  #kept(key: string, backend: BackendImage): number | null {
     const cell = this.#before?.cells.get(key);
     if (cell === undefined) return null;
     const { family, cells } = this.#state.mirror;
-    const flags = cells[cell * LAYOUTS[family].cell + LAYOUTS[family].flags];
-    return flags === (local ? BackendFlag.BACKEND_LOCAL : 0) ? cell : null;
+    const layout = LAYOUTS[family];
+    const at = cell * layout.cell;
+    const held = { state: cells[at + layout.state] as number, flags: cells[at + layout.flags] as number };
+    const wanted = { state: backendState(backend), flags: backendFlags(backend) };
+    if (held.state !== wanted.state || held.flags !== wanted.flags)
+      this.#changedCells.push({ cell, held, wanted });
+    return cell;
   }
 
   #newCell(key: string, backend: BackendImage): number | null {
@@ -140,7 +181,8 @@ class Draft {
 
   takeFrontends(room: number): Refusal | null {
     const { mirror } = this.#state;
-    for (const frontend of served(this.#image, mirror.family)) {
+    for (const frontend of this.#image.frontends) {
+      if (frontend.address.family !== mirror.family) continue;
       const key = addrPortText(mirror.family, frontend.address.bytes, frontend.port, this.#protocol);
       if (this.#frontends.has(key)) continue;
       const tag = choiceTag(bytesOf(key));
@@ -149,17 +191,36 @@ class Draft {
         frontend.external === frontend.internal ? internal : this.#word(frontend.external, tag);
       if (typeof internal !== "bigint") return internal;
       if (typeof external !== "bigint") return external;
-      this.#frontends.set(key, frontendText(internal, external, this.#index, this.#image.affinitySeconds));
+      const flags = frontendFlags(frontend);
+      const { affinitySeconds } = this.#image;
+      this.#frontends.set(key, frontendText(internal, external, this.#index, affinitySeconds, flags));
       if (!mirror.frontends.has(key)) this.#addedFrontends += 1;
-      if (!this.#before?.frontends.has(key)) this.#addVip(addressText(mirror.family, key));
+      this.#addVip(key, frontendClasses(mirror.family, key, flags));
     }
     const added = this.#addedFrontends;
     return added <= room ? null : mapFull(this.#image.key, `frontends${mirror.family}`, added, room, false);
   }
 
-  #addVip(key: string): void {
-    this.#state.mirror.addresses.addVip(key, 1);
-    this.#newVips.push(key);
+  #addVip(key: string, classes: number): void {
+    const { addresses, family } = this.#state.mirror;
+    this.#classes.set(key, classes);
+    if (this.#before?.frontends.get(key) === classes) return;
+    const address = addressText(family, key);
+    addresses.addVip(address, classes, 1);
+    this.#newVips.push([address, classes]);
+  }
+
+  /** Ranges are taken as the image has them: whether a frontend asks for them is the frontend's business. */
+  takeSourceRanges(room: number): Refusal | null {
+    const { family, sourceRanges } = this.#state.mirror;
+    for (const range of this.#image.sourceRanges) {
+      if (range.family !== family) continue;
+      const key = sourceRangeText(this.#index, range);
+      if (!this.#sourceRanges.has(key) && !sourceRanges.has(key)) this.#addedSourceRanges += 1;
+      this.#sourceRanges.add(key);
+    }
+    const added = this.#addedSourceRanges;
+    return added <= room ? null : mapFull(this.#image.key, `source_ranges${family}`, added, room, false);
   }
 
   /** The word for a choice; equal sets of one port share one range. */
@@ -213,7 +274,7 @@ class Draft {
   undo(): void {
     const { cells, slots, mirror } = this.#state;
     for (const range of this.#newRanges) slots.giveBack(range);
-    for (const key of this.#newVips) mirror.addresses.addVip(key, -1);
+    for (const [key, classes] of this.#newVips) mirror.addresses.addVip(key, classes, -1);
     for (const { cell, key } of this.#newCells) {
       cells.giveBack(cell);
       mirror.addresses.addBackend(key, -1);
@@ -225,18 +286,22 @@ class Draft {
     const after = {
       cells: this.#cells,
       spareCells: [],
-      frontends: new Set(this.#frontends.keys()),
+      frontends: this.#classes,
       ranges: this.#ranges,
       spareRanges: [],
+      sourceRanges: this.#sourceRanges,
     };
+    const entries = this.#cells.size + this.#frontends.size + this.#sourceRanges.size;
     return {
       state: this.#state,
       before: this.#before,
-      after: this.#cells.size + this.#frontends.size > 0 ? after : null,
+      after: entries > 0 ? after : null,
       newCells: this.#newCells,
+      changedCells: this.#changedCells,
       newRanges: this.#newRanges,
       frontends: this.#frontends,
       addedFrontends: this.#addedFrontends,
+      addedSourceRanges: this.#addedSourceRanges,
       undo: () => this.undo(),
     };
   }

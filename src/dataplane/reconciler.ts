@@ -97,7 +97,7 @@ export class Reconciler {
 
   /**
    * Writes the difference between the kernel and `image`. Service ports whose image object is the one that was applied last
-   * cost nothing. The first call reads the kernel (9 FFI calls); a sync with something to write makes one more, one without
+   * cost nothing. The first call reads the kernel (13 FFI calls); a sync with something to write makes one more, one without
    * none. Never rejects for what the kernel does: see SyncResult.failure.
    */
   sync(image: Image): Promise<SyncResult> {
@@ -108,7 +108,7 @@ export class Reconciler {
   }
 
   /**
-   * What the kernel's maps hold, as an image: see found.ts. Reads the kernel (9 FFI calls) unless that has been done, and
+   * What the kernel's maps hold, as an image: see found.ts. Reads the kernel (13 FFI calls) unless that has been done, and
    * writes nothing.
    *
    * @throws when the kernel cannot be read
@@ -119,7 +119,7 @@ export class Reconciler {
     );
   }
 
-  /** Reads the kernel again (9 FFI calls), compares it with what is believed, and repairs what differs by a sync. */
+  /** Reads the kernel again (13 FFI calls), compares it with what is believed, and repairs what differs by a sync. */
   audit(): Promise<AuditResult> {
     return this.#serially(() => this.#audit());
   }
@@ -242,7 +242,12 @@ export class Reconciler {
   #logRefusals(refused: readonly Refusal[]): void {
     for (const each of refused)
       if (this.#refusals.get(each.key) !== each.message)
-        this.#logger.error({ ...each }, "a service port was not written");
+        this.#logger.error(
+          { ...each },
+          this.#image?.servicePorts.has(each.key)
+            ? "a service port was not written"
+            : "a NodePort address or service network was not written",
+        );
     this.#refusals = new Map(refused.map(({ key, message }) => [key, message]));
   }
 }

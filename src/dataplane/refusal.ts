@@ -5,7 +5,7 @@ import type { MapName } from "../abi/maps.gen.js";
 
 export interface CapacityRefusal {
   readonly code: "E_MAP_FULL";
-  /** ServicePortImage.key. */
+  /** ServicePortImage.key; or which address or range of the node it is, in words. */
   readonly key: string;
   readonly map: MapName;
   /** Entries that it needs beside all that is there, the sets it replaces included. */
@@ -30,8 +30,9 @@ export function mapFull(
   needed: number,
   available: number,
   waiting: boolean,
+  subject: string = `Service port ${key}`,
 ): CapacityRefusal {
-  const message = `Service port ${key}: needs ${needed} entries of map ${map}, ${available} are free${
+  const message = `${subject}: needs ${needed} entries of map ${map}, ${available} are free${
     waiting ? " (more will be, when what was let go is out of use)" : ""
   }`;
   return { code: "E_MAP_FULL", key, map, needed, available, waiting, message };

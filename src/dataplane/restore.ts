@@ -12,7 +12,16 @@ import { IndexAllocator, type IndexUse } from "../diff/index-allocator.js";
 import { RangeAllocator, type SlotRange } from "../diff/range-allocator.js";
 import type { Family } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
-import { addressText, addrPortText, bytesOf, FAMILIES, LAYOUTS, protocolOfName } from "./keys.js";
+import {
+  addressText,
+  addrPortText,
+  bytesOf,
+  FAMILIES,
+  frontendClasses,
+  LAYOUTS,
+  protocolOfName,
+  readSourceRange,
+} from "./keys.js";
 import type { FamilyMirror, Mirror } from "./mirror.js";
 import {
   emptyFamilyPort,
@@ -58,6 +67,7 @@ export function* restore(mirror: Mirror, options: RestoreOptions): Sliced<State>
     families: { 4: four, 6: six },
     byKey: new Map(),
     synced: null,
+    nodePortAddresses: null,
     ...byName(mirror, ports),
   };
 }
@@ -156,6 +166,8 @@ function* restoreFamily(
   const generations = yield* restoreCells(mirror, ports, floors?.[mirror.family] ?? null);
   const { owners, good, bad } = yield* readFrontends(mirror, ports);
   const brokenCells = cellsNamedBy(mirror, bad);
+  for (const key of mirror.sourceRanges.keys())
+    ports.in(readSourceRange(key).service, mirror.family).sourceRanges.add(key);
   const slots = yield* restoreSlots(mirror, good, bad, quarantineUntil);
   yield;
   return {
@@ -168,15 +180,16 @@ function* restoreFamily(
     slots: slots.allocator,
     generations,
     owners,
+    nodes: new Set(),
     broken: {
       frontends: new Set(bad.map(({ key }) => key)),
-      cells: [...brokenCells].filter((cell) => !isLive(mirror, cell)),
+      cells: [...brokenCells].filter((cell) => !isHeld(mirror, cell)),
       ranges: slots.broken,
     },
   };
 }
 
-/** Gives the live cells to their ports. Returns the generations. */
+/** Gives the cells that are not free to their ports. Returns the generations. */
 function* restoreCells(mirror: FamilyMirror, ports: Ports, floors: Uint32Array | null): Sliced<Uint32Array> {
   const { family, cells, addresses } = mirror;
   const layout = LAYOUTS[family];
@@ -188,7 +201,7 @@ function* restoreCells(mirror: FamilyMirror, ports: Ports, floors: Uint32Array |
     const generation = Math.max(found, floors?.[cell] ?? 0);
     generations[cell] = generation;
     const service = cells.readUInt32LE(at + layout.service);
-    if (cells[at + layout.state] !== BackendState.BACKEND_LIVE) {
+    if (!isHeld(mirror, cell)) {
       if (generation > 0) ports.wasUsed(service);
       continue;
     }
@@ -229,11 +242,12 @@ function* readFrontends(mirror: FamilyMirror, ports: Ports): Sliced<Frontends> {
   const named: NamedRange[] = [];
   const bad: NamedRange[] = [];
   for (const [key, value] of mirror.frontends) {
-    const { internal, external, service } = frontendCodec.decode(bytesOf(value));
+    const { internal, external, service, flags } = frontendCodec.decode(bytesOf(value));
     const port = ports.at(service);
     owners.set(key, port);
-    ports.in(service, mirror.family).frontends.add(key);
-    mirror.addresses.addVip(addressText(mirror.family, key), 1);
+    const classes = frontendClasses(mirror.family, key, flags);
+    ports.in(service, mirror.family).frontends.set(key, classes);
+    mirror.addresses.addVip(addressText(mirror.family, key), classes, 1);
     const tag = choiceTag(bytesOf(key));
     for (const word of internal === external ? [internal] : [internal, external]) {
       const choice = decodeChoice(word);
@@ -269,12 +283,18 @@ function isSound(mirror: FamilyMirror, choice: ChoiceWord, tag: number, service:
   return true;
 }
 
-function isLive(mirror: FamilyMirror, cell: number): boolean {
+function stateOf(mirror: FamilyMirror, cell: number): number {
   const layout = LAYOUTS[mirror.family];
-  return (
-    cell < mirror.capacity.cells &&
-    mirror.cells[cell * layout.cell + layout.state] === BackendState.BACKEND_LIVE
-  );
+  return cell < mirror.capacity.cells ? (mirror.cells[cell * layout.cell + layout.state] as number) : 0;
+}
+
+function isLive(mirror: FamilyMirror, cell: number): boolean {
+  return stateOf(mirror, cell) === BackendState.BACKEND_LIVE;
+}
+
+/** Does a backend have it, serving or not? */
+function isHeld(mirror: FamilyMirror, cell: number): boolean {
+  return isLive(mirror, cell) || stateOf(mirror, cell) === BackendState.BACKEND_DRAINING;
 }
 
 /** One entry per range; ranges that overlap others without being equal go to `bad`. */
@@ -314,7 +334,7 @@ function cellUse(
   broken: ReadonlySet<number>,
 ): IndexUse {
   const generation = generations[cell] as number;
-  if (isLive(mirror, cell) || broken.has(cell) || generation === LAST_GENERATION) return "used";
+  if (isHeld(mirror, cell) || broken.has(cell) || generation === LAST_GENERATION) return "used";
   return generation > 0 ? "past" : "virgin";
 }
 
@@ -352,20 +372,29 @@ function runsOf(marks: Uint8Array, mark: number): SlotRange[] {
 
 /**
  * What must hold for generations when a kernel that was `believed` is `found` otherwise: a cell that is no longer what it
- * was counts as let go, even if whoever changed it also changed its generation.
+ * was counts as let go, even if whoever changed it also changed its generation. State and flags of the same backend do not
+ * count, as long as it has not become free.
  */
 export function generationFloors(believed: Mirror, found: Mirror): GenerationFloors {
   const floors = (family: Family): Uint32Array => {
     const layout = LAYOUTS[family];
-    const { cells, capacity } = believed.families[family];
-    const now = found.families[family].cells;
-    return Uint32Array.from({ length: capacity.cells }, (_, cell) => {
+    const before = believed.families[family];
+    const after = found.families[family];
+    return Uint32Array.from({ length: before.capacity.cells }, (_, cell) => {
       const at = cell * layout.cell;
-      const generation = cells.readUInt32LE(at + layout.generation);
-      const wasLive = cells[at + layout.state] === BackendState.BACKEND_LIVE;
-      const same = cells.compare(now, at, at + layout.cell, at, at + layout.cell) === 0;
-      return wasLive && !same ? Math.min(generation + 1, LAST_GENERATION) : generation;
+      const generation = before.cells.readUInt32LE(at + layout.generation);
+      if (!isHeld(before, cell)) return generation;
+      const same = isHeld(after, cell) && sameBackend(before, after, at);
+      return same ? generation : Math.min(generation + 1, LAST_GENERATION);
     });
   };
   return { 4: floors(4), 6: floors(6) };
+}
+
+/** In the cells at this offset: address and port before state and flags, generation and service behind them. */
+function sameBackend(a: FamilyMirror, b: FamilyMirror, at: number): boolean {
+  const layout = LAYOUTS[a.family];
+  const same = (from: number, end: number): boolean =>
+    a.cells.compare(b.cells, at + from, at + end, at + from, at + end) === 0;
+  return same(0, layout.state) && same(layout.generation, layout.cell);
 }

@@ -8,16 +8,18 @@ import type { FamilyMirror, Mirror } from "./mirror.js";
 
 /** What one service port has in one family's maps. Filled by restore.ts; later replaced as a whole, not changed. */
 export interface FamilyPort {
-  /** Its live cells, by struct addr_port of the backend. */
+  /** Its cells that are not free, by struct addr_port of the backend. */
   readonly cells: Map<string, number>;
-  /** Further live cells that carry its index: let go when the port is next written. */
+  /** Further such cells that carry its index: let go when the port is next written. */
   readonly spareCells: number[];
-  /** Keys of its frontends. */
-  readonly frontends: Set<string>;
+  /** Keys of its frontends, each with the classes that it gives to its address: see frontendClasses(). */
+  readonly frontends: Map<string, number>;
   /** The slot range of each set of cells that its frontends offer: see setText(). */
   readonly ranges: Map<string, SlotRange>;
   /** Further ranges that its frontends name: let go when the port is next written. */
   readonly spareRanges: SlotRange[];
+  /** Its keys of `source_ranges`. */
+  readonly sourceRanges: Set<string>;
 }
 
 export interface PortState {
@@ -40,6 +42,8 @@ export interface FamilyState {
   readonly generations: Uint32Array;
   /** Which port each frontend in the kernel belongs to. */
   readonly owners: Map<string, PortState>;
+  /** Keys of the addresses on which NodePorts are served, as far as there is room for them. */
+  readonly nodes: Set<string>;
   /** What frontends that make no sense name: kept from reuse until the last of them has been replaced or deleted. */
   readonly broken: {
     readonly frontends: Set<string>;
@@ -60,10 +64,19 @@ export interface State {
   synced: Image["servicePorts"] | null;
   /** Ports of an index without a name, or with a name that another index has, too. */
   readonly strays: Set<PortState>;
+  /** What FamilyState.nodes was made from, when all of it had room; null otherwise. */
+  nodePortAddresses: Image["nodePortAddresses"] | null;
 }
 
 export function emptyFamilyPort(): FamilyPort {
-  return { cells: new Map(), spareCells: [], frontends: new Set(), ranges: new Map(), spareRanges: [] };
+  return {
+    cells: new Map(),
+    spareCells: [],
+    frontends: new Map(),
+    ranges: new Map(),
+    spareRanges: [],
+    sourceRanges: new Set(),
+  };
 }
 
 export function emptyPort(index: number): PortState {

@@ -3,10 +3,11 @@
  * The maps joined into what a person wants to see. Works on what the kernel holds, whoever wrote it: nothing is believed
  * and nothing is refused; what cannot be resolved says so.
  *
- *   readTables(kernel)          -> Promise<Tables>     names, frontends, slots, cells, counts: 10 to 12 dumps
+ *   readTables(kernel)          -> Promise<Tables>     names, frontends, slots, cells, counts: 12 to 14 dumps
  *   servicesView(tables)        -> ServiceRow[]        one row for each frontend, sorted by service and address
- *   backendsView(tables)        -> BackendRow[]        one row for each live cell
+ *   backendsView(tables)        -> BackendRow[]        one row for each cell in use
  *   readFlows(kernel, tables, { timeouts, nowTicks? }) -> Promise<FlowRow[]>   one row for each flow (2 dumps)
+ *   readNodePortAddresses(kernel) -> Promise<string[]> where NodePorts are served (2 dumps)
  *   serviceKey(row)             -> "default/redis:http/TCP"
  *
  * Counts are bigint, ports numbers, addresses text.
@@ -14,10 +15,13 @@
 
 import { viewOf } from "../abi/codec.js";
 import {
+  AddressClass,
   BackendFlag,
   BackendState,
   Counters,
   Direction,
+  Empty,
+  FrontendFlag,
   NatFlag,
   NatState,
   NO_BACKEND,
@@ -37,7 +41,8 @@ import {
 } from "../abi/layout.gen.js";
 import type { MapName } from "../abi/maps.gen.js";
 import type { KernelMaps } from "../native/kernel.js";
-import { type Family, ipFromBytes, type Protocol } from "../net/ip.js";
+import { cidrOf } from "../net/cidr.js";
+import { compareIp, type Family, type IpAddress, ipFromBytes, type Protocol } from "../net/ip.js";
 import { protocolNumber, protocolOfNumber } from "../net/port.js";
 import { FAMILIES } from "./keys.js";
 
@@ -51,12 +56,22 @@ export interface ServiceId {
   readonly protocol: Protocol | "";
 }
 
+/** What a backend's endpoint is (9.3): it serves, or it is still in a slice and does not. */
+export type BackendStateName = "live" | "draining";
+
+/** Section 4's two sets of endpoints. */
+export type SetName = "cluster" | "local";
+
 export interface BackendRow {
   readonly service: ServiceId;
   readonly family: Family;
   readonly address: string;
   readonly port: number;
   readonly local: boolean;
+  /** A draining backend keeps its TCP flows, loses its UDP flows, and is given no new ones. */
+  readonly state: BackendStateName;
+  /** The sets it is in. Kept for service ports with session affinity alone: empty for all others. */
+  readonly sets: readonly SetName[];
   readonly cell: number;
   readonly generation: number;
   /** Some frontend offers it to new flows. */
@@ -66,18 +81,32 @@ export interface BackendRow {
 
 export interface ChoiceView {
   readonly backends: readonly BackendRow[];
+  /** Which of section 4's sets this is. */
+  readonly set: SetName;
   /** What a new flow meets when there is no backend. */
   readonly whenEmpty: "reject" | "drop";
   /** Slots that name no live cell of this service port: a frontend in this state is being repaired, or nobody does. */
   readonly unreadable: number;
 }
 
+/** "External": an externalIP or a load balancer's address. The kernel treats them alike, so its maps do not tell them apart. */
+export type FrontendKindName = "ClusterIP" | "External" | "NodePort";
+
+/** Which new flows are given an address of the node (8.2, 8.4); hairpin flows always are (8.7). */
+export type MasqueradeName = "never" | "outsiders" | "always";
+
 export interface ServiceRow {
   readonly service: ServiceId;
+  readonly kind: FrontendKindName;
   readonly family: Family;
+  /** Of a NodePort the family's all-zero address: it stands for the addresses of readNodePortAddresses(). */
   readonly address: string;
   readonly port: number;
+  /** 0: no session affinity. */
   readonly affinitySeconds: number;
+  readonly masquerade: MasqueradeName;
+  /** Who may open a flow (6.15, 6.16), in the frontend's family; null: anyone. */
+  readonly sourceRanges: readonly string[] | null;
   /** For senders inside the cluster, and outside. */
   readonly internal: ChoiceView;
   readonly external: ChoiceView;
@@ -101,6 +130,8 @@ export interface FlowRow {
   readonly generation: number;
   /** The cell still holds the backend that the flow began with. */
   readonly backendPresent: boolean;
+  /** "gone": it has left every slice, or the flow has none. */
+  readonly backendState: BackendStateName | "gone";
   readonly state: FlowState;
   /** False: counts as absent everywhere, and may be taken over. */
   readonly live: boolean;
@@ -122,6 +153,9 @@ interface FrontendEntry {
   readonly port: number;
   readonly service: number;
   readonly affinitySeconds: number;
+  readonly flags: number;
+  readonly internalSet: SetName;
+  readonly externalSet: SetName;
   readonly internal: ChoiceWord;
   readonly external: ChoiceWord;
 }
@@ -129,7 +163,10 @@ interface FrontendEntry {
 interface FamilyTables {
   readonly frontends: readonly FrontendEntry[];
   readonly slots: DataView;
+  /** Cells in use: live and draining. */
   readonly cells: ReadonlyMap<number, Backend4>;
+  /** By service index, sorted. */
+  readonly sourceRanges: ReadonlyMap<number, readonly string[]>;
   readonly stats: ReadonlyMap<number, Traffic>;
 }
 
@@ -151,12 +188,13 @@ export function serviceKey({ index, namespace, name, portName, protocol }: Servi
   return name === "" ? `#${index}` : `${namespace}/${name}:${portName}/${protocol}`;
 }
 
-function unnamed(index: number): ServiceId {
+/** A service port whose index has no name. */
+export function unnamed(index: number): ServiceId {
   return { index, namespace: "", name: "", portName: "", protocol: "" };
 }
 
 /** Every entry of a map as views into one dump. */
-async function* entries(
+export async function* entries(
   kernel: KernelMaps,
   map: MapName,
   limit?: number,
@@ -168,7 +206,7 @@ async function* entries(
   for (let i = 0; i < dump.count; i += 1) yield { key, value, keyAt: i * keySize, valueAt: i * valueSize };
 }
 
-/** Reads everything but `nat`. Rejects with what the kernel's maps reject with. */
+/** Reads everything but what the kernel programs write (`nat`, `affinity`, …) and `addresses`. Rejects with what the kernel's maps reject with. */
 export async function readTables(kernel: KernelMaps): Promise<Tables> {
   const services = new Map<number, ServiceId>();
   let end = 0;
@@ -203,9 +241,12 @@ async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTab
   let slotEnd = 0;
   for await (const { key, value, keyAt, valueAt } of entries(kernel, `frontends${family}`)) {
     const { addr, port } = addrPort.decodeFrom(key, keyAt);
-    const { internal, external, service, affinitySeconds } = frontendCodec.decodeFrom(value, valueAt);
+    const { internal, external, ...rest } = frontendCodec.decodeFrom(value, valueAt);
     const words = { internal: decodeChoice(internal), external: decodeChoice(external) };
-    frontends.push({ address: ipFromBytes(addr).text, port, service, affinitySeconds, ...words });
+    const set = (localFlag: number): SetName => (rest.flags & localFlag ? "local" : "cluster");
+    const internalSet = set(FrontendFlag.FRONTEND_INTERNAL_LOCAL);
+    const externalSet = set(FrontendFlag.FRONTEND_EXTERNAL_LOCAL);
+    frontends.push({ address: ipFromBytes(addr).text, port, ...rest, internalSet, externalSet, ...words });
     for (const { base, count } of Object.values(words))
       if (count > 0) slotEnd = Math.max(slotEnd, base + count);
   }
@@ -215,7 +256,7 @@ async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTab
   const stateAt = backend.offsets.state as number;
   for await (const { value, valueAt } of entries(kernel, `backends${family}`)) {
     const cell = valueAt / backend.size;
-    if (value.getUint8(valueAt + stateAt) !== BackendState.BACKEND_LIVE) continue;
+    if (value.getUint8(valueAt + stateAt) === BackendState.BACKEND_FREE) continue;
     cells.set(cell, backend.decodeFrom(value, valueAt));
     cellEnd = cell + 1;
   }
@@ -225,10 +266,47 @@ async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTab
     for (const cell of cells.keys())
       stats.set(cell, trafficCodec.decodeFrom(counted, cell * trafficCodec.size));
   }
-  return { frontends, slots: viewOf(slots), cells, stats };
+  return {
+    frontends,
+    slots: viewOf(slots),
+    cells,
+    stats,
+    sourceRanges: await readSourceRanges(kernel, family),
+  };
 }
 
-/** Every live cell, sorted by service, family, address bytes as text, port. */
+/** A prefix length in the map counts the 32 bits of the service index too. */
+const SERVICE_BITS = 32;
+
+async function readSourceRanges(kernel: KernelMaps, family: Family): Promise<Map<number, string[]>> {
+  const { sourceRange } = FAMILY_CODECS[family];
+  const ranges = new Map<number, string[]>();
+  for await (const { key, keyAt } of entries(kernel, `source_ranges${family}`)) {
+    const { prefixLength, service, addr } = sourceRange.decodeFrom(key, keyAt);
+    const { text } = cidrOf(ipFromBytes(addr), prefixLength - SERVICE_BITS);
+    const of = ranges.get(service);
+    if (of === undefined) ranges.set(service, [text]);
+    else of.push(text);
+  }
+  for (const of of ranges.values()) of.sort(compareText);
+  return ranges;
+}
+
+/** The addresses of this node on which NodePorts are served (6.1 to 6.4), IPv4 first, ascending. */
+export async function readNodePortAddresses(kernel: KernelMaps): Promise<string[]> {
+  const found: IpAddress[] = [];
+  for (const family of FAMILIES) {
+    const { addrPort } = FAMILY_CODECS[family];
+    for await (const { key, value, keyAt, valueAt } of entries(kernel, `addresses${family}`)) {
+      if ((value.getUint32(valueAt, true) & AddressClass.CLASS_NODE) === 0) continue;
+      const { addr, port, protocol } = addrPort.decodeFrom(key, keyAt);
+      if (port === 0 && protocol === 0) found.push(ipFromBytes(addr));
+    }
+  }
+  return found.sort(compareIp).map(({ text }) => text);
+}
+
+/** Every cell in use, sorted by service, family, address bytes as text, port. */
 export function backendsView(tables: Tables): BackendRow[] {
   return FAMILIES.flatMap((family) => [...backendRows(tables, family).values()]).sort(
     (a, b) =>
@@ -243,13 +321,15 @@ function backendRows(tables: Tables, family: Family): Map<number, BackendRow> {
   const { cells, stats } = tables.families[family];
   const chosen = chosenCells(tables.families[family]);
   const rows = new Map<number, BackendRow>();
-  for (const [cell, { addr, port, flags, generation, service }] of cells) {
+  for (const [cell, { addr, port, state, flags, generation, service }] of cells) {
     rows.set(cell, {
       service: tables.services.get(service) ?? unnamed(service),
       family,
       address: ipFromBytes(addr).text,
       port,
       local: (flags & BackendFlag.BACKEND_LOCAL) !== 0,
+      state: backendStateName(state),
+      sets: setsOf(flags),
       cell,
       generation,
       chosen: chosen.has(cell),
@@ -257,6 +337,17 @@ function backendRows(tables: Tables, family: Family): Map<number, BackendRow> {
     });
   }
   return rows;
+}
+
+function backendStateName(state: number): BackendStateName {
+  return state === BackendState.BACKEND_LIVE ? "live" : "draining";
+}
+
+function setsOf(flags: number): SetName[] {
+  const sets: SetName[] = [];
+  if (flags & BackendFlag.BACKEND_CLUSTER_SET) sets.push("cluster");
+  if (flags & BackendFlag.BACKEND_LOCAL_SET) sets.push("local");
+  return sets;
 }
 
 function cellsOf({ slots }: FamilyTables, { base, count }: ChoiceWord): number[] {
@@ -273,34 +364,61 @@ function chosenCells(tables: FamilyTables): Set<number> {
   return chosen;
 }
 
-/** Every frontend with what it offers, sorted by service, family, address, port. */
+/** Every frontend with what it offers, sorted by service, family, kind, address, port. */
 export function servicesView(tables: Tables): ServiceRow[] {
   const rows: ServiceRow[] = [];
   for (const family of FAMILIES) {
     const backends = backendRows(tables, family);
-    const { frontends } = tables.families[family];
-    for (const { service, address, port, affinitySeconds, internal, external } of frontends) {
-      const choice = (word: ChoiceWord): ChoiceView =>
-        choiceView(tables.families[family], backends, service, word);
-      rows.push({
-        service: tables.services.get(service) ?? unnamed(service),
-        family,
-        address,
-        port,
-        affinitySeconds,
-        internal: choice(internal),
-        external: choice(external),
-        traffic: tables.traffic.get(service) ?? NO_TRAFFIC,
-      });
-    }
+    for (const frontend of tables.families[family].frontends)
+      rows.push(serviceRow(tables, family, frontend, backends));
   }
   return rows.sort(
     (a, b) =>
       compareServices(a.service, b.service) ||
       a.family - b.family ||
+      compareText(a.kind, b.kind) ||
       compareText(a.address, b.address) ||
       a.port - b.port,
   );
+}
+
+function serviceRow(
+  tables: Tables,
+  family: Family,
+  frontend: FrontendEntry,
+  backends: ReadonlyMap<number, BackendRow>,
+): ServiceRow {
+  const { service, address, port, affinitySeconds, flags } = frontend;
+  const choice = (word: ChoiceWord, set: SetName): ChoiceView => ({
+    ...choiceView(tables.families[family], backends, service, word),
+    set,
+  });
+  return {
+    service: tables.services.get(service) ?? unnamed(service),
+    kind: kindOf(flags),
+    family,
+    address,
+    port,
+    affinitySeconds,
+    masquerade: masqueradeOf(flags),
+    sourceRanges:
+      flags & FrontendFlag.FRONTEND_SOURCE_RANGES
+        ? (tables.families[family].sourceRanges.get(service) ?? [])
+        : null,
+    internal: choice(frontend.internal, frontend.internalSet),
+    external: choice(frontend.external, frontend.externalSet),
+    traffic: tables.traffic.get(service) ?? NO_TRAFFIC,
+  };
+}
+
+function kindOf(flags: number): FrontendKindName {
+  if (flags & FrontendFlag.FRONTEND_NODE_PORT) return "NodePort";
+  return flags & FrontendFlag.FRONTEND_CLUSTER_IP ? "ClusterIP" : "External";
+}
+
+function masqueradeOf(flags: number): MasqueradeName {
+  if (flags & FrontendFlag.FRONTEND_MASQUERADE) return "always";
+  return flags & FrontendFlag.FRONTEND_MASQUERADE_OUTSIDERS ? "outsiders" : "never";
 }
 
 function choiceView(
@@ -308,16 +426,17 @@ function choiceView(
   backends: ReadonlyMap<number, BackendRow>,
   service: number,
   word: ChoiceWord,
-): ChoiceView {
+): Omit<ChoiceView, "set"> {
   const rows = cellsOf(tables, word)
     .map((cell) => backends.get(cell))
-    .filter((row) => row !== undefined && row.service.index === service) as BackendRow[];
+    .filter((row) => row?.state === "live" && row.service.index === service) as BackendRow[];
   rows.sort((a, b) => compareText(a.address, b.address) || a.port - b.port);
-  const whenEmpty = word.count === 0 && word.base === 1 ? "drop" : "reject";
+  const whenEmpty = word.count === 0 && word.base === Empty.DROP ? "drop" : "reject";
   return { backends: rows, whenEmpty, unreadable: word.count - rows.length };
 }
 
-function compareServices(a: ServiceId, b: ServiceId): number {
+/** Negative when `a` goes first. */
+export function compareServices(a: ServiceId, b: ServiceId): number {
   return (
     compareText(a.namespace, b.namespace) ||
     compareText(a.name, b.name) ||
@@ -330,7 +449,7 @@ function compareServices(a: ServiceId, b: ServiceId): number {
 /** Digits compare as numbers, so that 10.0.0.9 comes before 10.0.0.10. */
 const collator = new Intl.Collator("en", { numeric: true });
 
-function compareText(a: string, b: string): number {
+export function compareText(a: string, b: string): number {
   return collator.compare(a, b);
 }
 
@@ -415,6 +534,7 @@ function flowRow(
   const phase = phaseOf(key.protocol, value.state);
   const live = idleTicks < timeouts[phase.timeout];
   const cell = tables.families[family].cells.get(value.backend);
+  const held = cell?.generation === value.generation ? cell : undefined;
   const inward = key.direction === Direction.IN;
   const masquerade = inward
     ? masquerades.get(masqueradeId({ ...key, sport: value.peerPort, dst: value.addr, dport: value.port }))
@@ -428,7 +548,8 @@ function flowRow(
     backend: inward ? peer(value.addr, value.port) : peer(key.dst, key.dport),
     cell: value.backend === NO_BACKEND ? null : value.backend,
     generation: value.generation,
-    backendPresent: cell !== undefined && cell.generation === value.generation,
+    backendPresent: held !== undefined,
+    backendState: held === undefined ? "gone" : backendStateName(held.state),
     state: live ? phase.state : "dead",
     live,
     idleSeconds: Math.max(0, Math.round((idleTicks * 2 ** TICK_SHIFT) / 1e9)),

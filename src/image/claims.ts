@@ -5,7 +5,10 @@ import type { Protocol } from "../net/ip.js";
 import { formatAddressPort } from "../net/port.js";
 import type { FrontendImage } from "./types.js";
 
-/** "10.96.0.1:80/TCP". */
+/**
+ * "10.96.0.1:80/TCP". A NodePort's is that of the all-zero address, which nothing else can have: with a frontend on an
+ * address of the node it does not conflict, that one goes first (6.7).
+ */
 export function claimKey(frontend: FrontendImage, protocol: Protocol): string {
   return `${formatAddressPort(frontend.address, frontend.port)}/${protocol}`;
 }

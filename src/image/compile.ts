@@ -1,27 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Snapshot in, image out. The result depends on the snapshot alone: not on the order of its objects, not on what was
+ * Snapshot, configuration and host in, image out. The result depends on those alone: not on the order of its objects, not on what was
  * compiled before. The incremental compiler gives the same image as a full compile, and does work for what changed only.
  */
 import { inSliceOrder } from "../model/endpoints.js";
+import { nodePortAddresses, unmatchedNodePortAddresses } from "../model/node-port-addresses.js";
 import { originText } from "../model/origin.js";
-import type { EndpointSlice, NodeInfo, Problem, Service, Snapshot } from "../model/types.js";
+import type {
+  EndpointSlice,
+  HostFacts,
+  NodeInfo,
+  Problem,
+  ProxyConfig,
+  ReservedAddress,
+  Service,
+  Snapshot,
+} from "../model/types.js";
+import type { Cidr } from "../net/cidr.js";
+import { cidrUnion } from "../net/cidr.js";
 import type { IpAddress } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
 import { atOnce } from "../util/slices.js";
 import { noteChanges } from "./changes.js";
 import { Claims, claimKey } from "./claims.js";
+import { healthCheckProblem } from "./health-checks.js";
+import { ReservedAddresses } from "./reserved.js";
 import { compileServicePort, sameServicePort, servicePortKey } from "./service-port.js";
-import type { Image, ServicePortImage } from "./types.js";
+import type { FrontendImage, Image, ServicePortImage } from "./types.js";
+
+/** kube-proxy's of iptables mode without a --cluster-cidr: no local detector, NodePorts on every address. */
+export const DEFAULT_PROXY_CONFIG: ProxyConfig = Object.freeze({
+  masqueradeAll: false,
+  localDetector: Object.freeze({ 4: false, 6: false }),
+  nodePortAddresses: Object.freeze([]),
+  externalIPs: true,
+});
+
+/** Nothing is known of the host: what the Node object says are its addresses is taken for them, and nothing is reserved. */
+export const NO_HOST_FACTS: HostFacts = Object.freeze({
+  localAddresses: Object.freeze([]),
+  reserved: Object.freeze([]),
+});
 
 export interface Compiler {
   /**
-   * The image of this snapshot. A Service is compiled again only when the Service object, its list of slices (by identity)
-   * or the node has changed; a service port that came out equal keeps its identity, and so do `servicePorts` and the image.
+   * The image of this snapshot on this host (NO_HOST_FACTS unless given). A Service is compiled again only when the Service
+   * object, its list of slices (by identity) or the node has changed; when the host has, only what may capture an address
+   * of it is looked at again. A service port that came out equal keeps its identity, and so do `servicePorts`,
+   * `nodePortAddresses`, `serviceNetworks` and the image.
    */
-  compile(snapshot: Snapshot): Image;
+  compile(snapshot: Snapshot, host?: HostFacts): Image;
   /** The same as work that may be paused (`inSlices`). One at a time; abandoned work costs the next compile its memory. */
-  compileSliced(snapshot: Snapshot): Sliced<Image>;
+  compileSliced(snapshot: Snapshot, host?: HostFacts): Sliced<Image>;
 }
 
 /** What is remembered about one Service. */
@@ -30,9 +60,14 @@ interface Entry {
   readonly slices: readonly EndpointSlice[];
   /** Each port as if it were alone in the world. */
   readonly ports: readonly ServicePortImage[];
-  /** Keys of all its frontends. */
-  readonly claims: readonly string[];
+  /** It has more than ClusterIPs. */
+  readonly exposed: boolean;
   readonly ownProblems: readonly Problem[];
+  /** The ports without the frontends that would capture an address of this host, and why. */
+  offered: readonly ServicePortImage[];
+  refusals: readonly Problem[];
+  /** Keys of the frontends that are offered. */
+  claims: readonly string[];
   /** The ports without the frontends that belong to somebody else, and why. */
   won: readonly ServicePortImage[];
   lostProblems: readonly Problem[];
@@ -46,23 +81,38 @@ const NO_PORTS: readonly ServicePortImage[] = Object.freeze([]);
 const SERVICES_PER_STEP = 32;
 
 /** Compiles from nothing. Pure. */
-export function compile(snapshot: Snapshot): Image {
-  return createCompiler().compile(snapshot);
+export function compile(
+  snapshot: Snapshot,
+  config: ProxyConfig = DEFAULT_PROXY_CONFIG,
+  host: HostFacts = NO_HOST_FACTS,
+): Image {
+  return createCompiler(config).compile(snapshot, host);
 }
 
-/** An incremental compiler: `compile` in, `compile` out, and memory of the last snapshot in between. */
-export function createCompiler(): Compiler {
-  const state = new CompilerState();
+/** An incremental compiler: `compile` in, `compile` out, and memory of the last snapshot and host in between. */
+export function createCompiler(config: ProxyConfig = DEFAULT_PROXY_CONFIG): Compiler {
+  const state = new CompilerState(config);
   return {
-    compile: (snapshot) => atOnce(state.run(snapshot)),
-    compileSliced: (snapshot) => state.run(snapshot),
+    compile: (snapshot, host = NO_HOST_FACTS) => atOnce(state.run(snapshot, host)),
+    compileSliced: (snapshot, host = NO_HOST_FACTS) => state.run(snapshot, host),
   };
 }
 
+/** What all Services of one compile have in common. */
+interface Surroundings {
+  readonly node: NodeInfo;
+  readonly host: HostFacts;
+  readonly nodePortAddresses: readonly IpAddress[];
+  readonly reserved: ReservedAddresses;
+}
+
 class CompilerState {
+  readonly #config: ProxyConfig;
   #entries = new Map<string, Entry>();
   #claims = new Claims();
-  #node: NodeInfo | null = null;
+  #surroundings: Surroundings | null = null;
+  /** Keys of the Services that have more than ClusterIPs. */
+  #exposed = new Set<string>();
   #sortedKeys: readonly string[] = [];
   /** Keys of the Services that have problems. */
   #troubled = new Set<string>();
@@ -70,14 +120,67 @@ class CompilerState {
   /** False while a run is under way: a run that was abandoned leaves the memory unusable. */
   #whole = true;
 
-  *run(snapshot: Snapshot): Sliced<Image> {
+  constructor(config: ProxyConfig) {
+    this.#config = config;
+  }
+
+  *run(snapshot: Snapshot, host: HostFacts): Sliced<Image> {
     if (!this.#whole) this.#forget();
     this.#whole = false;
-    const nodeChanged = this.#node === null || !sameNode(this.#node, snapshot.node);
-    this.#node = snapshot.node;
+    const before = this.#surroundings;
+    const now = this.#surround(snapshot.node, host);
+    this.#surroundings = now;
+    const nodeChanged = before === null || !sameNode(before.node, now.node);
 
     const touched = new Set<string>();
     const dirty = new Set<string>();
+    if (before !== null && before.reserved !== now.reserved)
+      this.#settleExposed(now.reserved, touched, dirty);
+    const { keysChanged } = yield* this.#update(snapshot, now, nodeChanged, touched, dirty);
+    yield* this.#resolveAll(dirty, touched);
+    yield;
+    const image = yield* this.#assemble(snapshot, now, dirty, keysChanged);
+    this.#image = image;
+    this.#whole = true;
+    return image;
+  }
+
+  /** Keeps the identity of what comes out equal. */
+  #surround(node: NodeInfo, host: HostFacts): Surroundings {
+    const before = this.#surroundings;
+    const facts = host === NO_HOST_FACTS ? { ...host, localAddresses: node.addresses } : host;
+    const found = nodePortAddresses(this.#config.nodePortAddresses, node, facts.localAddresses);
+    const sameNodePorts = before !== null && sameTexts(before.nodePortAddresses, found);
+    const addresses = sameNodePorts ? before.nodePortAddresses : Object.freeze(found);
+    const sameReserved = sameNodePorts && sameHost(before.host, facts);
+    const reserved = sameReserved
+      ? before.reserved
+      : new ReservedAddresses(facts, new Set(addresses.map(({ text }) => text)));
+    return { node, host: facts, nodePortAddresses: addresses, reserved };
+  }
+
+  /** Looks again at what may capture an address of this host. */
+  #settleExposed(reserved: ReservedAddresses, touched: Set<string>, dirty: Set<string>): void {
+    for (const key of this.#exposed) {
+      const entry = this.#entries.get(key);
+      if (entry === undefined) continue;
+      // Nearly always: nothing was refused, and nothing is.
+      if (entry.refusals.length === 0 && !capturesAny(entry.ports, reserved)) continue;
+      this.#release(entry, touched);
+      settle(entry, entry, reserved);
+      this.#claim(entry, touched);
+      dirty.add(key);
+    }
+  }
+
+  /** Compiles the Services that changed, and forgets those that went. */
+  *#update(
+    snapshot: Snapshot,
+    { node, reserved }: Surroundings,
+    nodeChanged: boolean,
+    touched: Set<string>,
+    dirty: Set<string>,
+  ): Sliced<{ readonly keysChanged: boolean }> {
     let keysChanged = false;
     let count = 0;
     for (const [key, service] of snapshot.services) {
@@ -86,7 +189,9 @@ class CompilerState {
       const before = this.#entries.get(key);
       if (before !== undefined && !nodeChanged && before.service === service && before.slices === slices)
         continue;
-      this.#replace(key, before, compileService(service, slices, snapshot.node, before), touched);
+      const entry = compileService(service, slices, node, this.#config, before);
+      settle(entry, before, reserved);
+      this.#replace(key, before, entry, touched);
       keysChanged ||= before === undefined;
       dirty.add(key);
       if (dirty.size % SERVICES_PER_STEP === 0) yield;
@@ -96,22 +201,14 @@ class CompilerState {
       this.#dropMissing(snapshot, touched);
       keysChanged = true;
     }
-    if (dirty.size === 0 && !keysChanged && this.#image !== null) {
-      this.#whole = true;
-      return this.#image;
-    }
-    yield* this.#resolveAll(dirty, touched);
-    yield;
-    const image = yield* this.#assemble(dirty, keysChanged);
-    this.#image = image;
-    this.#whole = true;
-    return image;
+    return { keysChanged };
   }
 
   #forget(): void {
     this.#entries = new Map();
     this.#claims = new Claims();
-    this.#node = null;
+    this.#surroundings = null;
+    this.#exposed = new Set();
     this.#sortedKeys = [];
     this.#troubled = new Set();
     this.#image = null;
@@ -122,6 +219,7 @@ class CompilerState {
       if (snapshot.services.has(key)) continue;
       this.#release(entry, touched);
       this.#entries.delete(key);
+      this.#exposed.delete(key);
       this.#troubled.delete(key);
     }
   }
@@ -135,11 +233,17 @@ class CompilerState {
 
   #replace(key: string, before: Entry | undefined, entry: Entry, touched: Set<string>): void {
     if (before !== undefined) this.#release(before, touched);
+    this.#claim(entry, touched);
+    this.#entries.set(key, entry);
+    if (entry.exposed) this.#exposed.add(key);
+    else this.#exposed.delete(key);
+  }
+
+  #claim(entry: Entry, touched: Set<string>): void {
     for (const claim of entry.claims) {
       this.#claims.add(claim, entry.service);
       if (this.#claims.contestants(claim).length > 0) touched.add(claim);
     }
-    this.#entries.set(key, entry);
   }
 
   /** Settles whose each frontend is, for the Services that changed and for all who claim what those claim or claimed. */
@@ -160,7 +264,8 @@ class CompilerState {
   /** Leaves out the frontends that a senior Service owns (2.22). */
   #resolve(key: string, entry: Entry): void {
     this.#keepWon(entry);
-    if (entry.ownProblems.length + entry.lostProblems.length > 0) this.#troubled.add(key);
+    if (entry.ownProblems.length + entry.refusals.length + entry.lostProblems.length > 0)
+      this.#troubled.add(key);
     else this.#troubled.delete(key);
   }
 
@@ -169,20 +274,34 @@ class CompilerState {
     const lost = new Map<string, Service>();
     for (const claim of contested) lost.set(claim, this.#claims.owner(claim) ?? entry.service);
     if (lost.size === 0) {
-      entry.won = entry.ports;
+      // What was cut short before may be equal to what is whole now.
+      entry.won = keepIdentities(entry.offered, entry.won);
       entry.lostProblems = NO_PROBLEMS;
       return;
     }
-    const before = new Map(entry.won.map((port) => [port.key, port]));
-    entry.won = entry.ports
-      .map((port) => keepIdentity(withoutFrontends(port, lost), before.get(port.key)))
-      .filter((port) => port.frontends.length > 0);
-    entry.lostProblems = Array.from(lost, ([claim, owner]) => conflictProblem(entry.service, claim, owner));
+    entry.lostProblems = entry.offered.flatMap((port) =>
+      port.frontends.flatMap((frontend) => {
+        const owner = lost.get(claimKey(frontend, port.protocol));
+        return owner === undefined ? [] : conflictProblem(entry.service, port, frontend, owner);
+      }),
+    );
+    entry.won = withoutFrontends(
+      entry.offered,
+      (frontend, port) => lost.has(claimKey(frontend, port.protocol)),
+      entry.won,
+    );
   }
 
-  *#assemble(dirty: ReadonlySet<string>, keysChanged: boolean): Sliced<Image> {
+  *#assemble(
+    snapshot: Snapshot,
+    surroundings: Surroundings,
+    dirty: ReadonlySet<string>,
+    keysChanged: boolean,
+  ): Sliced<Image> {
     const before = this.#image;
-    const problems = Object.freeze(this.#problems());
+    const addresses = surroundings.nodePortAddresses;
+    const networks = sortedNetworks(snapshot.serviceCIDRs, before?.serviceNetworks ?? null);
+    const problems = Object.freeze([...this.#hostProblems(surroundings), ...this.#problems()]);
     const changed = before === null || keysChanged ? null : this.#changedPorts(dirty);
     const servicePorts =
       before === null || changed === null
@@ -192,8 +311,29 @@ class CompilerState {
       const entry = this.#entries.get(key);
       if (entry !== undefined) entry.published = entry.won;
     }
-    if (before?.servicePorts === servicePorts && sameProblems(before.problems, problems)) return before;
-    return Object.freeze({ servicePorts, problems });
+    if (
+      before?.servicePorts === servicePorts &&
+      before.nodePortAddresses === addresses &&
+      before.serviceNetworks === networks &&
+      sameProblems(before.problems, problems)
+    ) {
+      return before;
+    }
+    return Object.freeze({ servicePorts, problems, nodePortAddresses: addresses, serviceNetworks: networks });
+  }
+
+  /** 6.3, as long as there is a Service that could have NodePorts. */
+  #hostProblems({ node, nodePortAddresses: found }: Surroundings): readonly Problem[] {
+    if (this.#exposed.size === 0) return NO_PROBLEMS;
+    return unmatchedNodePortAddresses(this.#config.nodePortAddresses, node, found).map(
+      ({ family, asked }) => ({
+        severity: "warning",
+        origin: null,
+        object: `Node ${node.name}`,
+        field: "--nodeport-addresses",
+        message: `no IPv${family} address of this host is ${asked.includes(" ") ? asked : `in ${asked}`}; NodePorts are not served there`,
+      }),
+    );
   }
 
   #problems(): Problem[] {
@@ -201,7 +341,7 @@ class CompilerState {
       .sort()
       .flatMap((key) => {
         const entry = this.#entries.get(key);
-        return entry === undefined ? [] : [...entry.ownProblems, ...entry.lostProblems];
+        return entry === undefined ? [] : [...entry.ownProblems, ...entry.refusals, ...entry.lostProblems];
       });
   }
 
@@ -277,54 +417,144 @@ function compileService(
   service: Service,
   slices: readonly EndpointSlice[],
   node: NodeInfo,
+  config: ProxyConfig,
   before: Entry | undefined,
 ): Entry {
   const ordered = inSliceOrder(slices);
   const problems: Problem[] = [];
+  const unchecked = healthCheckProblem(service);
+  if (unchecked !== null) problems.push(unchecked);
   const clusterIPs = service.clusterIPs.filter((address) => {
     if (!isNodeAddress(address, node)) return true;
     problems.push(nodeAddressProblem(service, address, node));
     return false;
   });
   const ports: ServicePortImage[] = [];
-  const claims = new Set<string>();
-  for (const [index, port] of clusterIPs.length === 0 ? [] : service.ports.entries()) {
-    const key = servicePortKey(service, port);
-    const image = keepIdentity(
-      compileServicePort(service, port, clusterIPs, ordered, node),
-      before?.ports.find((other) => other.key === key),
-    );
-    const keys = image.frontends.map((frontend) => claimKey(frontend, port.protocol));
-    // The API server refuses such Services; a hand-made one must not overwrite its own earlier port.
-    if (ports.some((other) => other.key === key) || keys.some((claim) => claims.has(claim))) {
+  // The API server refuses Services that repeat themselves; a hand-made one must not overwrite its own earlier port.
+  const seen = new Set<string>();
+  for (const [index, spec] of clusterIPs.length === 0 ? [] : service.ports.entries()) {
+    const key = servicePortKey(service, spec);
+    const number = `${spec.port}/${spec.protocol}`;
+    if (seen.has(key) || seen.has(number)) {
       problems.push(duplicatePortProblem(service, index));
       continue;
     }
-    // Every ClusterIP was a node's address: nothing is left of the port.
-    if (image.frontends.length > 0) ports.push(image);
-    for (const claim of keys) claims.add(claim);
+    const nodePort = `NodePort ${spec.nodePort}/${spec.protocol}`;
+    const repeated = spec.nodePort !== 0 && seen.has(nodePort);
+    if (repeated) problems.push(duplicateNodePortProblem(service, index, nodePort));
+    const port = repeated ? { ...spec, nodePort: 0 } : spec;
+    seen.add(key).add(number).add(nodePort);
+    const image = compileServicePort(service, port, clusterIPs, ordered, node, config);
+    ports.push(
+      keepIdentity(
+        image,
+        before?.ports.find((other) => other.key === key),
+      ),
+    );
   }
   ports.sort((a, b) => (a.key < b.key ? -1 : 1));
   return {
     service,
     slices,
     ports,
-    claims: Array.from(claims),
+    exposed: ports.some((port) => port.frontends.some(({ kind }) => kind !== "ClusterIP")),
     ownProblems: problems.length === 0 ? NO_PROBLEMS : problems,
+    offered: ports,
+    refusals: NO_PROBLEMS,
+    claims: [],
     won: before?.won ?? ports,
     lostProblems: NO_PROBLEMS,
     published: before?.published ?? NO_PORTS,
   };
 }
 
+function capturesAny(ports: readonly ServicePortImage[], reserved: ReservedAddresses): boolean {
+  return ports.some((port) =>
+    port.frontends.some((frontend) => reserved.capturedBy(frontend, port.protocol) !== null),
+  );
+}
+
+/** Decides what of an entry is offered on this host. `before`: whose ports keep their identity. */
+function settle(entry: Entry, before: Entry | undefined, reserved: ReservedAddresses): void {
+  const refusals: Problem[] = [];
+  if (entry.exposed) {
+    entry.offered = withoutFrontends(
+      entry.ports,
+      (frontend, port) => {
+        const use = reserved.capturedBy(frontend, port.protocol);
+        if (use !== null) refusals.push(refusalProblem(entry.service, port, frontend, use));
+        return use !== null;
+      },
+      before?.offered ?? NO_PORTS,
+    );
+  }
+  entry.refusals = refusals.length === 0 ? NO_PROBLEMS : refusals;
+  entry.claims = entry.offered.flatMap((port) =>
+    port.frontends.map((frontend) => claimKey(frontend, port.protocol)),
+  );
+}
+
 function keepIdentity(now: ServicePortImage, before: ServicePortImage | undefined): ServicePortImage {
   return before !== undefined && sameServicePort(before, now) ? before : now;
 }
 
-function withoutFrontends(port: ServicePortImage, lost: ReadonlyMap<string, Service>): ServicePortImage {
-  const frontends = port.frontends.filter((frontend) => !lost.has(claimKey(frontend, port.protocol)));
-  if (frontends.length === port.frontends.length) return port;
-  return Object.freeze({ ...port, frontends: Object.freeze(frontends) });
+function keepIdentities(
+  now: readonly ServicePortImage[],
+  before: readonly ServicePortImage[],
+): readonly ServicePortImage[] {
+  if (now.every((port, i) => port === before[i])) return now;
+  return now.map((port) =>
+    keepIdentity(
+      port,
+      before.find((other) => other.key === port.key),
+    ),
+  );
+}
+
+/** The ports without some frontends; those without any left are left out. What is as `before` keeps its identity. */
+function withoutFrontends(
+  ports: readonly ServicePortImage[],
+  isOut: (frontend: FrontendImage, port: ServicePortImage) => boolean,
+  before: readonly ServicePortImage[],
+): readonly ServicePortImage[] {
+  return ports.flatMap((port) => {
+    const frontends = port.frontends.filter((frontend) => !isOut(frontend, port));
+    const earlier = before.find((other) => other.key === port.key);
+    if (frontends.length === port.frontends.length) return keepIdentity(port, earlier);
+    if (frontends.length === 0) return [];
+    const ranged = frontends.some(({ sourceRanged }) => sourceRanged);
+    const rest = Object.freeze({
+      ...port,
+      frontends: Object.freeze(frontends),
+      sourceRanges: ranged ? port.sourceRanges : Object.freeze([]),
+    });
+    return keepIdentity(rest, earlier);
+  });
+}
+
+function sortedNetworks(serviceCIDRs: readonly Cidr[], before: readonly Cidr[] | null): readonly Cidr[] {
+  const networks = cidrUnion(serviceCIDRs);
+  return before !== null && sameTexts(before, networks) ? before : Object.freeze(networks);
+}
+
+function sameTexts(
+  a: readonly { readonly text: string }[],
+  b: readonly { readonly text: string }[],
+): boolean {
+  return a.length === b.length && a.every(({ text }, i) => text === b[i]?.text);
+}
+
+function sameHost(a: HostFacts, b: HostFacts): boolean {
+  if (a === b) return true;
+  return (
+    sameTexts(a.localAddresses, b.localAddresses) &&
+    a.reserved.length === b.reserved.length &&
+    a.reserved.every((one, i) => reservedText(one) === reservedText(b.reserved[i] ?? one))
+  );
+}
+
+function reservedText({ address, port, protocol, use, refusesNodePorts }: ReservedAddress): string {
+  return `${address?.text ?? "*"} ${port}/${protocol} ${refusesNodePorts === true} ${use}`;
 }
 
 function isNodeAddress(address: IpAddress, node: NodeInfo): boolean {
@@ -351,13 +581,64 @@ function nodeAddressProblem(service: Service, address: IpAddress, node: NodeInfo
   };
 }
 
-function conflictProblem(service: Service, claim: string, owner: Service): Problem {
+const FIELDS: Readonly<Record<FrontendImage["kind"], string>> = {
+  ClusterIP: "spec.clusterIPs",
+  ExternalIP: "spec.externalIPs",
+  LoadBalancer: "status.loadBalancer.ingress",
+  NodePort: "spec.ports",
+};
+
+/** "10.96.0.1:80/TCP", "IPv6 NodePort 30080/TCP". */
+function frontendText(port: ServicePortImage, frontend: FrontendImage): string {
+  if (frontend.kind !== "NodePort") return claimKey(frontend, port.protocol);
+  return `IPv${frontend.address.family} NodePort ${frontend.port}/${port.protocol}`;
+}
+
+function fieldOf(service: Service, port: ServicePortImage, { kind }: FrontendImage): string {
+  if (kind !== "NodePort") return FIELDS[kind];
+  const index = service.ports.findIndex(
+    ({ name, protocol }) => name === port.portName && protocol === port.protocol,
+  );
+  return `spec.ports[${index}].nodePort`;
+}
+
+function conflictProblem(
+  service: Service,
+  port: ServicePortImage,
+  frontend: FrontendImage,
+  owner: Service,
+): Problem {
   return {
     severity: "warning",
     origin: service.origin,
     object: `Service ${nameOf(service)}`,
-    field: "spec.clusterIPs",
-    message: `${claim} belongs to Service ${nameOf(owner)} (${originText(owner.origin)}), which is older or first by name; this frontend is left out`,
+    field: fieldOf(service, port, frontend),
+    message: `${frontendText(port, frontend)} belongs to Service ${nameOf(owner)} (${originText(owner.origin)}), which is older or first by name; this frontend is left out`,
+  };
+}
+
+function refusalProblem(
+  service: Service,
+  port: ServicePortImage,
+  frontend: FrontendImage,
+  { use }: ReservedAddress,
+): Problem {
+  return {
+    severity: "error",
+    origin: service.origin,
+    object: `Service ${nameOf(service)}`,
+    field: fieldOf(service, port, frontend),
+    message: `${frontendText(port, frontend)} would capture this node's traffic to ${use}; this frontend is left out`,
+  };
+}
+
+function duplicateNodePortProblem(service: Service, index: number, text: string): Problem {
+  return {
+    severity: "warning",
+    origin: service.origin,
+    object: `Service ${nameOf(service)}`,
+    field: `spec.ports[${index}].nodePort`,
+    message: `${text} is an earlier port's already and is left out`,
   };
 }
 

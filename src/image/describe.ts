@@ -10,17 +10,25 @@ export interface DescribedBackend {
   /** "10.244.0.2:6379". */
   readonly address: string;
   readonly local: boolean;
+  /** False: it keeps the TCP flows that it has, and is in a slice for no other reason. */
+  readonly serving: boolean;
 }
 
 export interface DescribedChoice {
   /** Addresses of the backends that a new flow may go to. */
   readonly backends: readonly string[];
   readonly whenEmpty: "reject" | "drop";
+  readonly set: "cluster" | "local";
 }
 
 export interface DescribedFrontend {
   readonly kind: string;
+  readonly family: 4 | 6;
+  /** "10.96.65.65:6379"; of a NodePort "*:30080", which is each of the image's NodePort addresses. */
   readonly address: string;
+  readonly masquerade: "never" | "outsiders" | "always";
+  /** Who may send to it; null: everybody. */
+  readonly sourceRanges: readonly string[] | null;
   readonly internal: DescribedChoice;
   readonly external: DescribedChoice;
 }
@@ -38,13 +46,22 @@ export interface DescribedServicePort {
 
 export interface ImageDescription {
   readonly servicePorts: readonly DescribedServicePort[];
+  /** Addresses of the node on which NodePorts are served. */
+  readonly nodePortAddresses: readonly string[];
+  /** Where ClusterIPs come from. */
+  readonly serviceNetworks: readonly string[];
   readonly problems: readonly Problem[];
 }
 
 /** For `-o json`: service ports by key, frontends by kind, address and port. */
 export function describeImage(image: Image): ImageDescription {
   const ports = Array.from(image.servicePorts.values()).sort((a, b) => (a.key < b.key ? -1 : 1));
-  return { servicePorts: ports.map(describePort), problems: image.problems };
+  return {
+    servicePorts: ports.map(describePort),
+    nodePortAddresses: image.nodePortAddresses.map(({ text }) => text),
+    serviceNetworks: image.serviceNetworks.map(({ text }) => text),
+    problems: image.problems,
+  };
 }
 
 function describePort(port: ServicePortImage): DescribedServicePort {
@@ -55,10 +72,17 @@ function describePort(port: ServicePortImage): DescribedServicePort {
     portName: port.portName,
     protocol: port.protocol,
     affinitySeconds: port.affinitySeconds,
-    backends: port.backends.map((backend) => ({ address: textOf(backend), local: backend.local })),
+    backends: port.backends.map((backend) => ({
+      address: textOf(backend),
+      local: backend.local,
+      serving: backend.serving,
+    })),
     frontends: sortedFrontends(port).map((frontend) => ({
       kind: frontend.kind,
-      address: textOf(frontend),
+      family: frontend.address.family,
+      address: frontend.kind === "NodePort" ? `*:${frontend.port}` : textOf(frontend),
+      masquerade: frontend.masquerade,
+      sourceRanges: sourceRangeTexts(port, frontend),
       internal: describeChoice(port, frontend.internal),
       external: describeChoice(port, frontend.external),
     })),
@@ -66,7 +90,12 @@ function describePort(port: ServicePortImage): DescribedServicePort {
 }
 
 function describeChoice(port: ServicePortImage, choice: ChoiceImage): DescribedChoice {
-  return { backends: chosen(port, choice).map(textOf), whenEmpty: choice.whenEmpty };
+  return { backends: chosen(port, choice).map(textOf), whenEmpty: choice.whenEmpty, set: choice.set };
+}
+
+function sourceRangeTexts(port: ServicePortImage, { sourceRanged, address }: FrontendImage): string[] | null {
+  if (!sourceRanged) return null;
+  return port.sourceRanges.filter(({ family }) => family === address.family).map(({ text }) => text);
 }
 
 function textOf(value: BackendImage | FrontendImage): string {
@@ -85,17 +114,21 @@ function chosen(port: ServicePortImage, choice: ChoiceImage): readonly BackendIm
 }
 
 /**
- * One line per frontend, and two where the scopes of senders differ; one per backend that serves but is offered to nobody:
+ * One line per frontend, and two where the scopes of senders differ; one per backend that is offered to nobody:
  *
  *     10.96.65.65:6379/TCP ClusterIP default/redis -> 10.244.0.2:6379 (local) 10.244.1.2:6379
  *     10.96.65.66:80/TCP ClusterIP default/web:http -> reject
+ *     0.0.0.0:30080/TCP NodePort default/web:http masquerade always -> reject
  */
 export function imageLines(image: Image): string[] {
   const lines: string[] = [];
   for (const port of Array.from(image.servicePorts.values()).sort((a, b) => (a.key < b.key ? -1 : 1))) {
     const name = `${port.namespace}/${port.name}${port.portName === "" ? "" : `:${port.portName}`}`;
     for (const frontend of sortedFrontends(port)) {
-      const head = `${textOf(frontend)}/${port.protocol} ${frontend.kind} ${name}`;
+      const masquerade = frontend.masquerade === "never" ? "" : ` masquerade ${frontend.masquerade}`;
+      const ranges = sourceRangeTexts(port, frontend);
+      const from = ranges === null ? "" : ` from ${ranges.join(",")}`;
+      const head = `${textOf(frontend)}/${port.protocol} ${frontend.kind} ${name}${masquerade}${from}`;
       const internal = choiceText(port, frontend.internal);
       const external = choiceText(port, frontend.external);
       if (internal === external) lines.push(`${head} -> ${internal}`);
@@ -103,7 +136,9 @@ export function imageLines(image: Image): string[] {
     }
     const offered = new Set(port.frontends.flatMap((f) => [...f.internal.backends, ...f.external.backends]));
     for (const [index, backend] of port.backends.entries()) {
-      if (!offered.has(index)) lines.push(`${textOf(backend)}/${port.protocol} unchosen backend of ${name}`);
+      if (offered.has(index)) continue;
+      const serving = backend.serving ? "unchosen" : "not serving";
+      lines.push(`${textOf(backend)}/${port.protocol} ${serving} backend of ${name}`);
     }
   }
   return lines;

@@ -30,9 +30,12 @@ export function isFallback(endpoint: PortEndpoint): boolean {
   return !endpoint.ready && endpoint.serving && endpoint.terminating;
 }
 
-/** 9.3, 9.6: may keep the UDP flows that it has, whatever policy and topology choose for new ones. */
+/**
+ * 9.3, 9.6: keeps the UDP flows that it has, whatever its other conditions, policy and topology say of new ones. What is
+ * ready serves: it may be chosen.
+ */
 export function isServing(endpoint: PortEndpoint): boolean {
-  return endpoint.ready || (endpoint.serving && endpoint.terminating);
+  return endpoint.ready || endpoint.serving;
 }
 
 /** 3.3: an endpoint without a node name is never local. */

@@ -3,7 +3,8 @@
  * What Kubernetes says, in our words: the dozen fields that a Service dataplane reads. Every source (YAML files, the API
  * server) projects its objects to these at once; nothing above knows Kubernetes' own types. All values are frozen.
  */
-import type { IpAddress, Protocol } from "../net/ip.js";
+import type { Cidr } from "../net/cidr.js";
+import type { Family, IpAddress, Protocol } from "../net/ip.js";
 
 /** Where an object was read, for messages: a file and document, or "api". */
 export interface Origin {
@@ -79,7 +80,47 @@ export interface NodeInfo {
   readonly name: string;
   /** topology.kubernetes.io/zone, "" when absent (1.17). */
   readonly zone: string;
+  /** InternalIPs in order, then ExternalIPs; the first of a family is its primary address (13.1). */
   readonly addresses: readonly IpAddress[];
+  /** spec.podCIDRs: what detectLocalMode NodeCIDR takes for local (8.3). */
+  readonly podCIDRs: readonly Cidr[];
+}
+
+/** The part of kube-proxy's configuration that a compile depends on. Fixed for the life of an agent. */
+export interface ProxyConfig {
+  /** 8.2, 8.8: every flow to a ClusterIP is masqueraded. */
+  readonly masqueradeAll: boolean;
+  /** Families in which a local detector is configured (8.2, 8.3, 8.6). */
+  readonly localDetector: Readonly<Record<Family, boolean>>;
+  /**
+   * On which local addresses NodePorts are served (6.1 to 6.4): "primary" is the Node's first address of each family; of
+   * ranges, a family without any is served on every address (6.2). No ranges: on every address.
+   */
+  readonly nodePortAddresses: "primary" | readonly Cidr[];
+  /** spec.externalIPs is served (2.23). */
+  readonly externalIPs: boolean;
+}
+
+/** A transport address that a process of this node uses: no frontend may capture it. */
+export interface ReservedAddress {
+  /** null: every local address. */
+  readonly address: IpAddress | null;
+  readonly port: number;
+  readonly protocol: Protocol;
+  /** For the message: "the API server", "a listening socket". */
+  readonly use: string;
+  /**
+   * Not even a NodePort may capture it: this node's way to the API server. Absent, a NodePort may: it goes before a socket
+   * that listens on its number, as with kube-proxy (6.10).
+   */
+  readonly refusesNodePorts?: boolean;
+}
+
+/** What a compile must know of the host that it is for, beside the Node object. */
+export interface HostFacts {
+  /** Every address of this host's interfaces, loopback and link-local ones left out. */
+  readonly localAddresses: readonly IpAddress[];
+  readonly reserved: readonly ReservedAddress[];
 }
 
 /** Everything a compile needs, and nothing else. */
@@ -89,6 +130,8 @@ export interface Snapshot {
   /** Slices by the "namespace/name" of their Service. An unchanged list keeps its identity between snapshots. */
   readonly slices: ReadonlyMap<string, readonly EndpointSlice[]>;
   readonly node: NodeInfo;
+  /** The union of all ServiceCIDR objects' spec.cidrs, and of the agent's --service-cidr (1.6, 6.13). */
+  readonly serviceCIDRs: readonly Cidr[];
 }
 
 /** Something in the input that was left out or decided, with the object's name in the text. */

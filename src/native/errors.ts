@@ -16,6 +16,8 @@ const C_CODES = [
   "E_NATIVE_INGRESS_QDISC",
   "E_NATIVE_FOREIGN_FILTER",
   "E_NATIVE_FOREIGN_LINK",
+  "E_NATIVE_CGROUP",
+  "E_NATIVE_CGROUP_BUSY",
 ] as const;
 
 /** E_NATIVE_LIBRARY: it cannot be loaded at all. The others are the PTL_E_* of portolan.h. */
@@ -36,6 +38,10 @@ const HINTS: Readonly<Partial<Record<NativeErrorCode, string>>> = {
     "See `tc filter show dev NAME ingress`; preference 10 with handle 0x50544c is ours",
   E_NATIVE_FOREIGN_LINK:
     "Run the agent in the network namespace of the one before it, or give it its own --bpf-root",
+  E_NATIVE_CGROUP:
+    "Name a directory of a mounted cgroup v2 file system: usually /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid host",
+  E_NATIVE_CGROUP_BUSY:
+    "See `bpftool cgroup tree`: whoever is there must attach with BPF_F_ALLOW_MULTI, or --socket-lb=off",
 };
 
 const ERRNO_HINTS: Readonly<Record<string, string>> = {

@@ -17,7 +17,14 @@ import {
 import { NativeMaps } from "./maps.js";
 import { LoadedObject } from "./object.js";
 import { libraryPath, objectPath } from "./paths.js";
-import { ptlAttachmentCodec, ptlFeatureCodec, ptlSizeCodec } from "./portolan.gen.js";
+import { OpenFlag, ptlAttachmentCodec, ptlFeatureCodec, ptlSizeCodec } from "./portolan.gen.js";
+import {
+  type DestroyedSockets,
+  destroyUdpSockets,
+  type SocketLink,
+  socketLinks,
+  type UdpTarget,
+} from "./sockets.js";
 
 export type FeatureName =
   | "tcx"
@@ -26,6 +33,9 @@ export type FeatureName =
   | "batch_percpu_array"
   | "ringbuf"
   | "csum_ipv6_flag"
+  | "cgroup_sockets"
+  | "set_retval"
+  | "udp_destroy"
   | "jit"
   | "btf"
   | "br_netfilter4"
@@ -47,6 +57,8 @@ export interface OpenOptions {
   readonly config?: PtlConfig;
   /** max_entries where it differs from the default. A pinned map of another size is E_NATIVE_MAP_SPEC. */
   readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>;
+  /** Default true. False: the programs of the socket hooks are not loaded, and `attachSockets` is E_NATIVE_OBJECT. */
+  readonly sockets?: boolean;
 }
 
 const MAX_FEATURES = 32;
@@ -95,6 +107,28 @@ export class NativeLibrary {
     });
   }
 
+  /**
+   * Whether programs can choose the errno of a connect(2) that they refuse (Linux 5.18), so that it is ECONNREFUSED; EPERM
+   * otherwise. Throws NativeError when it cannot be found out.
+   */
+  hasSetRetval(): boolean {
+    const feature = this.probe().find(({ name }) => name === "set_retval");
+    if (feature?.available !== null && feature !== undefined) return feature.available;
+    const details = { errno: feature?.errno ?? 0, op: "probe", object: "bpf_set_retval", verifierLog: null };
+    throw new NativeError(
+      "E_NATIVE_KERNEL",
+      "Cannot find out whether the kernel has bpf_set_retval",
+      details,
+    );
+  }
+
+  /** Cookie of the process's network namespace, as bpf_get_netns_cookie() tells it; 0n: unknown (before Linux 5.14). */
+  netnsCookie(): bigint {
+    const out = Buffer.alloc(8);
+    this.#ffi.call("ptl_netns_cookie", out);
+    return out.readBigUInt64LE(0);
+  }
+
   /** Throws AbiError (E_ABI_OBJECT) when an object file was built for another layout. */
   verifyObject(object: string = objectPath()): void {
     const out = Buffer.alloc(LAYOUT_BYTES);
@@ -124,6 +158,7 @@ export class NativeLibrary {
       config.length,
       packed,
       sizes.length,
+      options.sockets === false ? OpenFlag.OPEN_NO_SOCKETS : 0,
     );
     return new LoadedObject(this.#ffi, handle, options.pins || object);
   }
@@ -155,6 +190,24 @@ export class NativeLibrary {
         if (!full || capacity > 1e6) throw error;
       }
     }
+  }
+
+  /** The socket hooks that are attached from these pins: at most eight, none when nothing is attached. */
+  socketLinks(pins: string): readonly SocketLink[] {
+    return socketLinks(this.#ffi, pins);
+  }
+
+  /** Takes our programs off the socket hooks, with their pins. Idempotent. Number of hooks. */
+  async detachSockets(pins: string): Promise<number> {
+    return await this.#ffi.callAsync("ptl_detach_sockets", pins);
+  }
+
+  /**
+   * Ends the connected UDP sockets of the process's network namespace that talk to these backends: their next receive fails
+   * with ECONNABORTED. One FFI call. Throws NativeError; that the kernel cannot do it is in the result.
+   */
+  async destroyUdpSockets(targets: readonly UdpTarget[]): Promise<DestroyedSockets> {
+    return await destroyUdpSockets(this.#ffi, targets);
   }
 
   /** Removes the link pins of interfaces that are gone. Number of pins. */

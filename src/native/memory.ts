@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * A kernel in memory: the map semantics of Linux that the layers above rely on, for tests and dry runs. Hash maps refuse a
- * new key when they are full (E2BIG), LRU maps evict, arrays refuse an index outside (E2BIG) and any delete (EINVAL).
+ * new key when they are full (E2BIG), LPM tries too (ENOSPC), LRU maps evict, arrays refuse an index outside (E2BIG) and any
+ * delete (EINVAL). Two keys of an LPM trie that differ only behind their prefix are one.
  */
 import { MAP_NAMES, MAPS, type MapName, type MapSpec } from "../abi/maps.gen.js";
 import type { ApplyResult, KernelMaps, MapDump, MapInfo, MapWrite, OpKind } from "./kernel.js";
@@ -9,6 +10,7 @@ import type { ApplyResult, KernelMaps, MapDump, MapInfo, MapWrite, OpKind } from
 const E2BIG = 7;
 const EEXIST = 17;
 const EINVAL = 22;
+const ENOSPC = 28;
 
 /** What `crashAfter` throws: the process is gone; what was written until then stays. */
 export class SimulatedCrash extends Error {
@@ -116,7 +118,7 @@ export class MemoryKernel implements KernelMaps {
   #write(write: MapWrite, key: Uint8Array, value: Uint8Array): number {
     const map = this.#map(write.map);
     if (map.isArray) return writeCell(map, write, key, value);
-    const id = latin1(key);
+    const id = map.spec.type === "lpm_trie" ? prefixOf(key) : latin1(key);
     if (write.kind === "delete") {
       map.entries.delete(id);
       return 0;
@@ -124,6 +126,7 @@ export class MemoryKernel implements KernelMaps {
     const exists = map.entries.has(id);
     if (exists && write.createOnly) return EEXIST;
     if (!exists && map.entries.size >= map.info.maxEntries) {
+      if (map.spec.type === "lpm_trie") return ENOSPC;
       if (map.spec.type !== "lru_hash") return E2BIG;
       for (const oldest of map.entries.keys()) {
         map.entries.delete(oldest);
@@ -208,6 +211,17 @@ export function assertShape(write: MapWrite): void {
 
 function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+}
+
+/** A key of an LPM trie without the bits that do not count. The kernel's dumps have them as they were written. */
+function prefixOf(key: Uint8Array): string {
+  const bytes = Buffer.from(key);
+  const length = bytes.readUInt32LE(0);
+  for (let i = 4; i < bytes.length; i++) {
+    const bits = Math.min(8, Math.max(0, length - (i - 4) * 8));
+    bytes.writeUInt8(bytes.readUInt8(i) & ((0xff << (8 - bits)) & 0xff), i);
+  }
+  return latin1(bytes);
 }
 
 function indexOf(key: Uint8Array): number {

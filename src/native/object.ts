@@ -7,8 +7,10 @@ import {
   AttachChange,
   ptlAttachRequestCodec,
   ptlAttachResultCodec,
+  ptlSocketsResultCodec,
   ptlTestResultCodec,
 } from "./portolan.gen.js";
+import type { AttachedSockets } from "./sockets.js";
 
 /** Offsets within struct __sk_buff (linux/bpf.h) of what a test run may set. */
 const SKB = {
@@ -72,6 +74,20 @@ export class LoadedObject extends NativeMaps {
     const out = Buffer.alloc(requests.length * ptlAttachResultCodec.size);
     await this.ffi.callFor(requests.length, "ptl_attach", this.handle, input, requests.length, out);
     return requests.map(({ ifindex }, i) => decodeResult(ifindex, out, i));
+  }
+
+  /**
+   * Attaches the socket programs to a cgroup v2 directory; they see the sockets of all processes in it and below. Programs of
+   * an earlier life are replaced in place, those at another cgroup end after the new ones have begun. Programs stay attached
+   * when the process ends. Throws NativeError, and what was at work goes on: E_NATIVE_CGROUP (no cgroup v2 directory),
+   * E_NATIVE_CGROUP_BUSY (somebody holds a hook alone), E_NATIVE_OBJECT (opened with `sockets: false`), E_NATIVE_KERNEL.
+   */
+  async attachSockets(cgroup: string): Promise<AttachedSockets> {
+    this.assertOpen();
+    const out = Buffer.alloc(ptlSocketsResultCodec.size);
+    await this.ffi.callAsync("ptl_attach_sockets", this.handle, cgroup, out);
+    const { cgroupId, added, replaced, moved } = ptlSocketsResultCodec.decode(out);
+    return { cgroupId, added, replaced, moved };
   }
 
   /** Runs a program on a packet. Throws NativeError: no such program, or a packet that the kernel refuses. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the built files are: build/ of the package, or PORTOLAN_BUILD_DIR. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -16,6 +16,29 @@ export function buildDirectory(): string {
   const chosen = process.env.PORTOLAN_BUILD_DIR;
   return chosen ? resolve(chosen) : join(packageRoot(), "build");
 }
+
+/**
+ * Where cgroup v2 is mounted: the whole of it rather than a part, else the first; null: nowhere. /sys/fs/cgroup on most hosts,
+ * /sys/fs/cgroup/unified on hybrid ones.
+ */
+export function findCgroup2(mountinfo: string = readFileSync("/proc/self/mountinfo", "utf8")): string | null {
+  let part: string | null = null;
+  for (const line of mountinfo.split("\n")) {
+    // 36 35 98:0 /root /mount/point options … - type source options
+    const [before = "", after = ""] = line.split(" - ");
+    if (after.split(" ")[0] !== "cgroup2") continue;
+    const [, , , root = "", path = ""] = before.split(" ");
+    const decoded = path.replace(/\\(\d{3})/g, (_all, octal: string) =>
+      String.fromCharCode(Number.parseInt(octal, 8)),
+    );
+    if (root === "/") return decoded;
+    part ??= decoded;
+  }
+  return part;
+}
+
+/** The id that the kernel gives a cgroup: what SocketLink.cgroupId is compared with. Throws when it is not there. */
+export const cgroupId = (directory: string): bigint => statSync(directory, { bigint: true }).ino;
 
 export const libraryPath = (): string => join(buildDirectory(), "libportolan.so");
 export const objectPath = (): string => join(buildDirectory(), "portolan.bpf.o");

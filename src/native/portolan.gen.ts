@@ -45,6 +45,12 @@ export const EventKind = {
 } as const;
 export type EventKind = (typeof EventKind)[keyof typeof EventKind];
 
+/** enum ptl_open_flag */
+export const OpenFlag = {
+  OPEN_NO_SOCKETS: 1,
+} as const;
+export type OpenFlag = (typeof OpenFlag)[keyof typeof OpenFlag];
+
 /** enum ptl_run_kind */
 export const RunKind = {
   RUN_UPDATE: 1,
@@ -230,6 +236,29 @@ export const ptlCursorCodec: Codec<PtlCursor> = codec<PtlCursor>({
     state: view.getUint32(offset, true),
     seen: view.getUint32(offset + 4, true),
     token: getBytes(view, offset + 8, 64),
+  }),
+});
+
+/** struct ptl_destroy_result, 16 bytes. */
+export interface PtlDestroyResult {
+  readonly matched: number;
+  readonly destroyed: number;
+  readonly unsupported: number;
+}
+
+export const ptlDestroyResultCodec: Codec<PtlDestroyResult> = codec<PtlDestroyResult>({
+  name: "ptl_destroy_result",
+  size: 16,
+  offsets: { matched: 0, destroyed: 4, unsupported: 8, pad: 12 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.matched, true);
+    view.setUint32(offset + 4, fields.destroyed, true);
+    view.setUint32(offset + 8, fields.unsupported, true);
+  },
+  decodeFrom: (view, offset) => ({
+    matched: view.getUint32(offset, true),
+    destroyed: view.getUint32(offset + 4, true),
+    unsupported: view.getUint32(offset + 8, true),
   }),
 });
 
@@ -442,6 +471,64 @@ export const ptlSizeCodec: Codec<PtlSize> = codec<PtlSize>({
   }),
 });
 
+/** struct ptl_socket_link, 56 bytes. */
+export interface PtlSocketLink {
+  readonly hook: string;
+  readonly cgroupId: bigint;
+  readonly linkId: number;
+  readonly programId: number;
+  readonly name: string;
+  readonly tag: Uint8Array;
+}
+
+export const ptlSocketLinkCodec: Codec<PtlSocketLink> = codec<PtlSocketLink>({
+  name: "ptl_socket_link",
+  size: 56,
+  offsets: { hook: 0, cgroupId: 16, linkId: 24, programId: 28, name: 32, tag: 48 },
+  encodeInto(view, offset, fields) {
+    putText(view, offset, 16, fields.hook, "ptl_socket_link.hook");
+    view.setBigUint64(offset + 16, fields.cgroupId, true);
+    view.setUint32(offset + 24, fields.linkId, true);
+    view.setUint32(offset + 28, fields.programId, true);
+    putText(view, offset + 32, 16, fields.name, "ptl_socket_link.name");
+    putBytes(view, offset + 48, 8, fields.tag, "ptl_socket_link.tag");
+  },
+  decodeFrom: (view, offset) => ({
+    hook: getText(view, offset, 16),
+    cgroupId: view.getBigUint64(offset + 16, true),
+    linkId: view.getUint32(offset + 24, true),
+    programId: view.getUint32(offset + 28, true),
+    name: getText(view, offset + 32, 16),
+    tag: getBytes(view, offset + 48, 8),
+  }),
+});
+
+/** struct ptl_sockets_result, 24 bytes. */
+export interface PtlSocketsResult {
+  readonly cgroupId: bigint;
+  readonly added: number;
+  readonly replaced: number;
+  readonly moved: number;
+}
+
+export const ptlSocketsResultCodec: Codec<PtlSocketsResult> = codec<PtlSocketsResult>({
+  name: "ptl_sockets_result",
+  size: 24,
+  offsets: { cgroupId: 0, added: 8, replaced: 12, moved: 16, pad: 20 },
+  encodeInto(view, offset, fields) {
+    view.setBigUint64(offset, fields.cgroupId, true);
+    view.setUint32(offset + 8, fields.added, true);
+    view.setUint32(offset + 12, fields.replaced, true);
+    view.setUint32(offset + 16, fields.moved, true);
+  },
+  decodeFrom: (view, offset) => ({
+    cgroupId: view.getBigUint64(offset, true),
+    added: view.getUint32(offset + 8, true),
+    replaced: view.getUint32(offset + 12, true),
+    moved: view.getUint32(offset + 16, true),
+  }),
+});
+
 /** struct ptl_test_result, 16 bytes. */
 export interface PtlTestResult {
   readonly retval: number;
@@ -465,5 +552,28 @@ export const ptlTestResultCodec: Codec<PtlTestResult> = codec<PtlTestResult>({
     durationNs: view.getUint32(offset + 4, true),
     dataOutSize: view.getUint32(offset + 8, true),
     ctxOutSize: view.getUint32(offset + 12, true),
+  }),
+});
+
+/** struct ptl_udp_target, 32 bytes. */
+export interface PtlUdpTarget {
+  readonly cookie: bigint;
+  readonly address: Uint8Array;
+  readonly port: Uint8Array;
+}
+
+export const ptlUdpTargetCodec: Codec<PtlUdpTarget> = codec<PtlUdpTarget>({
+  name: "ptl_udp_target",
+  size: 32,
+  offsets: { cookie: 0, address: 8, port: 24, pad: 26 },
+  encodeInto(view, offset, fields) {
+    view.setBigUint64(offset, fields.cookie, true);
+    putBytes(view, offset + 8, 16, fields.address, "ptl_udp_target.address");
+    putBytes(view, offset + 24, 2, fields.port, "ptl_udp_target.port");
+  },
+  decodeFrom: (view, offset) => ({
+    cookie: view.getBigUint64(offset, true),
+    address: getBytes(view, offset + 8, 16),
+    port: getBytes(view, offset + 24, 2),
   }),
 });

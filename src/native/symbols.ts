@@ -14,6 +14,7 @@ export type SymbolName =
   | "ptl_choice_tag_of"
   | "ptl_object_layout"
   | "ptl_mount_bpffs"
+  | "ptl_netns_cookie"
   | "ptl_probe"
   | "ptl_open"
   | "ptl_open_pins"
@@ -27,6 +28,10 @@ export type SymbolName =
   | "ptl_attachments"
   | "ptl_sweep"
   | "ptl_cleanup"
+  | "ptl_attach_sockets"
+  | "ptl_detach_sockets"
+  | "ptl_socket_links"
+  | "ptl_destroy_udp"
   | "ptl_links_dump"
   | "ptl_events_open"
   | "ptl_events_close";
@@ -37,8 +42,9 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_choice_tag_of: ["in", "u32"],
   ptl_object_layout: ["text", "out", "u32", ...ERROR],
   ptl_mount_bpffs: ["text", ...ERROR],
+  ptl_netns_cookie: ["out", ...ERROR],
   ptl_probe: ["out", "u32", ...ERROR],
-  ptl_open: ["text", "text", "in", "u32", "in", "u32", ...ERROR],
+  ptl_open: ["text", "text", "in", "u32", "in", "u32", "u32", ...ERROR],
   ptl_open_pins: ["text", ...ERROR],
   ptl_close: ["int"],
   ptl_map_infos: ["int", "u32", "out", "u32", ...ERROR],
@@ -50,6 +56,10 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_attachments: ["in", "u32", "out", "u32", ...ERROR],
   ptl_sweep: ["text", ...ERROR],
   ptl_cleanup: ["text", ...ERROR],
+  ptl_attach_sockets: ["int", "text", "out", ...ERROR],
+  ptl_detach_sockets: ["text", ...ERROR],
+  ptl_socket_links: ["text", "out", "u32", ...ERROR],
+  ptl_destroy_udp: ["in", "u32", "out", ...ERROR],
   ptl_links_dump: ["out", "u32", ...ERROR],
   ptl_events_open: ["u32", "out", ...ERROR],
   ptl_events_close: ["int"],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Address ranges: an address with its host bits cleared, and a prefix length. */
 import type { Family, IpAddress } from "./ip.js";
-import { ipFromBytes, parseIp } from "./ip.js";
+import { compareIp, ipFromBytes, parseIp } from "./ip.js";
 
 export interface Cidr {
   readonly family: Family;
@@ -48,10 +48,31 @@ function maskOfByte(index: number, prefixLength: number): number {
   return (0xff << (8 - bits)) & 0xff;
 }
 
+/** The network mask, as long as an address of the family. */
+export function maskBytes(cidr: Cidr): Uint8Array {
+  return cidr.address.bytes.map((_, i) => maskOfByte(i, cidr.prefixLength));
+}
+
 /** Never true across families. */
 export function cidrContains(cidr: Cidr, address: IpAddress): boolean {
   if (cidr.family !== address.family) return false;
   return address.bytes.every(
     (byte, i) => (byte & maskOfByte(i, cidr.prefixLength)) === cidr.address.bytes[i],
   );
+}
+
+/** Whether they share an address, which is when one holds the other's first. Never true across families. */
+export function overlapping(a: Cidr, b: Cidr): boolean {
+  return cidrContains(a, b.address) || cidrContains(b, a.address);
+}
+
+/** By family, first address and length: the order in which an image lists ranges. */
+export function compareCidr(a: Cidr, b: Cidr): number {
+  return compareIp(a.address, b.address) || a.prefixLength - b.prefixLength;
+}
+
+/** Without repetitions, sorted. */
+export function cidrUnion(ranges: Iterable<Cidr>): readonly Cidr[] {
+  const byText = new Map(Array.from(ranges, (range) => [range.text, range]));
+  return Array.from(byText.values()).sort(compareCidr);
 }

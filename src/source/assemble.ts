@@ -10,6 +10,8 @@
  */
 import { originText } from "../model/origin.js";
 import type { EndpointSlice, NodeInfo, Origin, Problem, Service, Snapshot } from "../model/types.js";
+import type { Cidr } from "../net/cidr.js";
+import { cidrUnion } from "../net/cidr.js";
 import type { Sliced } from "../util/slices.js";
 import type { EndpointsObject, PodObject, ServiceObject, SourceObject } from "./objects.js";
 import { identityOf } from "./objects.js";
@@ -27,6 +29,7 @@ interface Sorted {
   readonly endpoints: Map<string, EndpointsObject>;
   readonly pods: PodObject[];
   node: NodeInfo;
+  readonly serviceCIDRs: Cidr[];
   readonly problems: Problem[];
 }
 
@@ -37,6 +40,7 @@ interface Derived {
 }
 
 const OBJECTS_PER_STEP = 512;
+const NONE: readonly never[] = Object.freeze([]);
 
 /** Remembers the last Snapshot, so that what did not change keeps its identity. */
 export class Assembler {
@@ -44,10 +48,16 @@ export class Assembler {
   #derived = new Map<string, Derived>();
   #lists = new Map<string, readonly EndpointSlice[]>();
   #node: NodeInfo | null = null;
+  readonly #givenServiceCIDRs: readonly Cidr[];
+  #serviceCIDRs: readonly Cidr[] = Object.freeze([]);
 
-  /** `nodeName`: which node this is ("": none in particular). Its Node object may be missing. */
-  constructor(nodeName: string) {
+  /**
+   * `nodeName`: which node this is ("": none in particular). Its Node object may be missing. `serviceCIDRs`: those of
+   * --service-cidr, which count beside what the ServiceCIDR objects say.
+   */
+  constructor(nodeName: string, serviceCIDRs: readonly Cidr[] = []) {
     this.#nodeName = nodeName;
+    this.#givenServiceCIDRs = serviceCIDRs;
   }
 
   *assemble(objects: Iterable<SourceObject>): Sliced<Assembled> {
@@ -74,8 +84,15 @@ export class Assembler {
     this.#derived = derived;
     this.#lists = lists;
     this.#node = sameNode(this.#node, sorted.node) ? this.#node : sorted.node;
+    const serviceCIDRs = cidrUnion(sorted.serviceCIDRs);
+    if (!sameRanges(this.#serviceCIDRs, serviceCIDRs)) this.#serviceCIDRs = Object.freeze(serviceCIDRs);
     return {
-      snapshot: Object.freeze({ services, slices: lists, node: this.#node }),
+      snapshot: Object.freeze({
+        services,
+        slices: lists,
+        node: this.#node,
+        serviceCIDRs: this.#serviceCIDRs,
+      }),
       problems: sorted.problems,
     };
   }
@@ -86,7 +103,8 @@ export class Assembler {
       slices: new Map(),
       endpoints: new Map(),
       pods: [],
-      node: Object.freeze({ name: this.#nodeName, zone: "", addresses: Object.freeze([]) }),
+      node: Object.freeze({ name: this.#nodeName, zone: "", addresses: NONE, podCIDRs: NONE }),
+      serviceCIDRs: [...this.#givenServiceCIDRs],
       problems: [],
     };
     const seen = new Map<string, Origin>();
@@ -127,6 +145,9 @@ export class Assembler {
       case "Node":
         if (object.name === this.#nodeName) sorted.node = object.node;
         break;
+      case "ServiceCIDR":
+        sorted.serviceCIDRs.push(...object.cidrs);
+        break;
     }
   }
 
@@ -164,8 +185,13 @@ function sameNode(a: NodeInfo | null, b: NodeInfo): a is NodeInfo {
     a.name === b.name &&
     a.zone === b.zone &&
     a.addresses.length === b.addresses.length &&
-    a.addresses.every((address, i) => address.text === b.addresses[i]?.text)
+    a.addresses.every((address, i) => address.text === b.addresses[i]?.text) &&
+    sameRanges(a.podCIDRs, b.podCIDRs)
   );
+}
+
+function sameRanges(a: readonly Cidr[], b: readonly Cidr[]): boolean {
+  return a.length === b.length && a.every((range, i) => range.text === b[i]?.text);
 }
 
 function duplicateProblem(identity: string, origin: Origin, first: Origin): Problem {

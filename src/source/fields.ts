@@ -3,6 +3,8 @@
  * Reading untyped objects strictly: a Field is a value and its path, and every reader says what is wrong with which field
  * instead of guessing. As in the API, null is the same as absent.
  */
+import type { Cidr } from "../net/cidr.js";
+import { parseCidr } from "../net/cidr.js";
 import type { IpAddress } from "../net/ip.js";
 import { parseIp } from "../net/ip.js";
 
@@ -131,6 +133,16 @@ export class Field {
     const address = parseIp(text);
     if (address === null) this.error(`must be an IP address, not ${describe(text)}`);
     return address;
+  }
+
+  /** One entry of a list of address ranges, trimmed. Null, and a warning, when it is none: it costs that entry only. */
+  range(): Cidr | null {
+    const text = this.string().trim();
+    const range = parseCidr(text);
+    if (range === null && (!this.present || typeof this.value === "string")) {
+      this.warn(`must be an address range such as 10.0.0.0/8, not ${describe(text)}, and is left out`);
+    }
+    return range;
   }
 
   /** Text to text, frozen, without a prototype (a label may be called "constructor"). */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a manifest's objects are projected to before they are joined into a Snapshot. Frozen. */
 import type { EndpointSlice, NodeInfo, Origin, Problem, Service } from "../model/types.js";
+import type { Cidr } from "../net/cidr.js";
 import type { IpAddress, Protocol } from "../net/ip.js";
 
 /** A Service, with what only the resolution of its selector needs. */
@@ -63,7 +64,21 @@ export interface NodeObject {
   readonly node: NodeInfo;
 }
 
-export type SourceObject = ServiceObject | SliceObject | EndpointsObject | PodObject | NodeObject;
+export interface ServiceCidrObject {
+  readonly kind: "ServiceCIDR";
+  readonly namespace: "";
+  readonly name: string;
+  readonly origin: Origin;
+  readonly cidrs: readonly Cidr[];
+}
+
+export type SourceObject =
+  | ServiceObject
+  | SliceObject
+  | EndpointsObject
+  | PodObject
+  | NodeObject
+  | ServiceCidrObject;
 
 /** An object that was left out on purpose: another kind, another proxy's Service. Worth a debug line, no more. */
 export interface Ignored {

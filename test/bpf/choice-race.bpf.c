@@ -42,17 +42,17 @@ SEC("tc")
 int choice_reader(struct __sk_buff *skb)
 {
 	for (int i = 0; i < BATCH; i++) {
-		__u32 number = bpf_get_prandom_u32() >> (32 - KEY_BITS), base, count, service;
+		__u32 number = bpf_get_prandom_u32() >> (32 - KEY_BITS), base, count;
+		struct choice4 choice;
 		struct addr_port4 key;
-		__u64 word;
 
 		key_of(number, &key);
 		skb->cb[CB_LOOKUPS]++;
-		if (choice_read4(&key, i & 1, &word, &service) != CHOICE_SLOTS4)
+		if (choice_read4(&key, i & 1, &choice) != CHOICE_SLOTS4)
 			continue;
 		skb->cb[CB_FOUND]++;
-		base = word & ((1u << PTL_CHOICE_BASE_BITS) - 1);
-		count = (word >> PTL_CHOICE_BASE_BITS) & ((1u << PTL_CHOICE_COUNT_BITS) - 1);
+		base = PTL_CHOICE_BASE(choice.word);
+		count = PTL_CHOICE_COUNT(choice.word);
 		if (count != count_of(base))
 			skb->cb[CB_TORN]++;
 		else if (base >> VERSION_BITS != number)

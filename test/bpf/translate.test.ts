@@ -210,12 +210,12 @@ twins(
     const other = await web(lab, { vip: "vip2" });
     await lab.publish(service, [{ host: "backend", port: 8080 }], []);
     await lab.publish(other, [], [{ host: "backend", port: 8080 }]);
-    const verdict = async (program: "ptl_pod_in" | "ptl_net_in", vip: "vip" | "vip2") =>
-      (await lab.run(program, lab.packet("client", vip, tcp(41000, 80)))).verdict;
-    assert.equal(await verdict("ptl_net_in", "vip"), "redirect");
-    assert.equal(await verdict("ptl_pod_in", "vip"), "pass");
-    assert.equal(await verdict("ptl_pod_in", "vip2"), "redirect");
-    assert.equal(await verdict("ptl_net_in", "vip2"), "pass");
+    const verdict = async (sender: "client" | "stranger", vip: "vip" | "vip2") =>
+      (await lab.run("ptl_net_in", lab.packet(sender, vip, tcp(41000, 80)))).verdict;
+    assert.equal(await verdict("stranger", "vip"), "redirect");
+    assert.equal(await verdict("client", "vip"), "pass");
+    assert.equal(await verdict("client", "vip2"), "redirect");
+    assert.equal(await verdict("stranger", "vip2"), "pass");
   },
 );
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { existsSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { layoutDirectory } from "../../src/dataplane/pins.js";
 import type { Node } from "../../src/demo/world/index.js";
 import { Cluster, type LogLine } from "../support/cluster.js";
 import { manifestText, service } from "../support/manifests.js";
@@ -121,7 +122,7 @@ test("portolan agent stops on SIGTERM with status 0 and leaves the dataplane up 
   await agent.end("SIGTERM");
   assert.equal(agent.process.exitCode, 0);
   assert.ok(agent.lines.some(({ msg }) => msg === "stopped"));
-  assert.ok(existsSync(`${cluster.bpfRoot(node)}/v1/frontends4`));
+  assert.ok(existsSync(`${layoutDirectory(cluster.bpfRoot(node))}/frontends4`));
   assert.ok(await answers(), "without an agent");
 });
 

@@ -33,13 +33,20 @@ test("portolan compile -o json is one object with service ports and problems, an
   const { code, stdout } = await cli(["compile", "-f", "examples/redis", "--node", "n2", "-o", "json"]);
   assert.equal(code, 0);
   const image = JSON.parse(stdout);
-  assert.deepEqual(Object.keys(image), ["node", "servicePorts", "problems", "ignored"]);
+  assert.deepEqual(Object.keys(image), [
+    "node",
+    "servicePorts",
+    "nodePortAddresses",
+    "serviceNetworks",
+    "problems",
+    "ignored",
+  ]);
   assert.equal(image.node, "n2");
   assert.deepEqual(image.problems, []);
   const redis = image.servicePorts.find((port: { name: string }) => port.name === "redis");
   assert.deepEqual(redis.backends.slice(0, 2), [
-    { address: "10.244.1.10:6379", local: false },
-    { address: "10.244.2.10:6379", local: true },
+    { address: "10.244.1.10:6379", local: false, serving: true },
+    { address: "10.244.2.10:6379", local: true, serving: true },
   ]);
   assert.equal(redis.key, "default/redis:redis/TCP");
 });
@@ -151,4 +158,87 @@ test("portolan compile ends quietly when the reader of its output has gone", asy
   const code = await new Promise((resolve) => child.on("close", resolve));
   assert.equal(stderr, "");
   assert.equal(code, 0);
+});
+
+const NODE_ARGS = ["--node", "n1", "--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48"];
+
+test("portolan compile prints external frontends with both scopes, masquerading and senders (4.12, 6.15, 8.4, 8.5)", async () => {
+  const { code, stdout, stderr } = await cli(["compile", "-f", "examples/web", ...NODE_ARGS]);
+  assert.deepEqual([code, stderr], [0, ""]);
+  const [header, ...rows] = stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.split(/ {2,}/));
+  assert.deepEqual(header?.slice(3), ["KIND", "ADDRESS", "FAMILY", "MASQUERADE", "FROM", "BACKENDS"]);
+  const of = (kind: string): string[] =>
+    rows.filter((row) => row[3] === kind).map((row) => [row[0], ...row.slice(4)].join(" "));
+  assert.deepEqual(of("LoadBalancer"), [
+    "default/web 198.51.100.80:80 IPv4 never 203.0.113.0/24 10.244.1.20:8080,10.244.2.20:8080 (from outside: 10.244.1.20:8080)",
+  ]);
+  assert.deepEqual(of("NodePort"), [
+    "default/web *:30080 IPv4 never any 10.244.1.20:8080,10.244.2.20:8080 (from outside: 10.244.1.20:8080)",
+    "default/web *:30080 IPv6 never any [fd00:10:244:1::14]:8080,[fd00:10:244:2::14]:8080 (from outside: [fd00:10:244:1::14]:8080)",
+    "default/web-anywhere *:30081 IPv4 always any 10.244.1.20:8080,10.244.2.20:8080",
+  ]);
+});
+
+test("portolan compile -o json has NodePort addresses, service networks, and what either scope meets when nobody is there (7.1, 7.3)", async () => {
+  const input = ["service.yaml", "cluster.yaml"]
+    .map((name) => readFileSync(join(REPOSITORY, "examples/web", name), "utf8"))
+    .join("\n---\n")
+    .replace("nodeName: n1", "nodeName: n3");
+  const { stdout } = await cli(
+    [
+      "compile",
+      "-f",
+      "-",
+      "--node",
+      "n1",
+      "--nodeport-addresses",
+      "primary",
+      "--service-cidr",
+      "10.97.0.0/16",
+      "-o",
+      "json",
+    ],
+    { input },
+  );
+  const image = JSON.parse(stdout);
+  assert.deepEqual(image.nodePortAddresses, ["192.168.60.11", "fd00:60::11"]);
+  assert.deepEqual(image.serviceNetworks, ["10.96.0.0/16", "10.97.0.0/16", "fd00:10:96::/112"]);
+  const web = image.servicePorts.find(({ name }: { name: string }) => name === "web");
+  const balancer = web.frontends.find(({ kind }: { kind: string }) => kind === "LoadBalancer");
+  assert.deepEqual(balancer.sourceRanges, ["203.0.113.0/24"]);
+  assert.deepEqual(balancer.external, { backends: [], whenEmpty: "drop", set: "local" });
+  assert.equal(balancer.internal.backends.length, 2);
+});
+
+test("portolan compile names both Services of a conflict, on stderr and in JSON (2.22)", async () => {
+  const one = (name: string, ip: string, created: string): string =>
+    `apiVersion: v1\nkind: Service\nmetadata: {name: ${name}, creationTimestamp: "${created}"}\nspec: {type: NodePort, clusterIP: ${ip}, ports: [{port: 80, nodePort: 30080}]}`;
+  const input = `${one("young", "10.96.0.1", "2026-02-01T00:00:00Z")}\n---\n${one("old", "10.96.0.2", "2026-01-01T00:00:00Z")}`;
+  const { code, stdout, stderr } = await cli(["compile", "-f", "-", "--node", "n1", "-o", "json"], { input });
+  assert.equal(code, 0);
+  assert.match(
+    stderr,
+    /^warning: .*Service default\/young: .*IPv4 NodePort 30080\/TCP belongs to Service default\/old/,
+  );
+  const { problems } = JSON.parse(stdout);
+  assert.equal(problems.length, 1);
+  assert.match(problems[0].message, /belongs to Service default\/old/);
+});
+
+test("portolan compile refuses a kube-proxy option that cannot be read, and names the flag (12.9)", async () => {
+  const { code, stderr } = await cli(["compile", "-f", "examples/web", "--cluster-cidr", "10.244.0.0"]);
+  assert.equal(code, 2);
+  assert.equal(stderr, 'portolan: --cluster-cidr: "10.244.0.0" is no address range such as 10.0.0.0/8\n');
+});
+
+test("portolan compile --external-ips=false leaves them out (2.23)", async () => {
+  const input =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.1, externalIPs: [192.0.2.1], ports: [{port: 80}]}";
+  const rows = async (...more: string[]): Promise<number> =>
+    (await cli(["compile", "-f", "-", "--node", "n1", ...more], { input })).stdout.trimEnd().split("\n")
+      .length;
+  assert.deepEqual([await rows(), await rows("--external-ips=false")], [3, 2]);
 });

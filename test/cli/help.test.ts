@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { cli, REPOSITORY } from "./run-cli.js";
 
 const COMMANDS = [
+  "affinity",
   "agent",
   "backends",
   "cleanup",

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, rmdirSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { LAYOUT_VERSION } from "../../src/abi/abi-hash.gen.js";
 import { MAP_NAMES } from "../../src/abi/maps.gen.js";
+import { readProblems } from "../../src/daemon/problem-file.js";
 import type { Node } from "../../src/demo/world/index.js";
 import { Cluster } from "../support/cluster.js";
 import { service } from "../support/manifests.js";
@@ -30,6 +31,7 @@ before(async () => {
       "services.json": [
         service("web", [VIP4, VIP6], [{ name: "http", port: 80, targetPort: 8080 }], LABELS),
         service("empty", ["10.96.1.2"], [{ name: "http", port: 80 }], { app: "nothing" }),
+        service("late", ["10.96.1.2"], [{ name: "http", port: 80 }], LABELS),
       ],
       "pods.json": world.nodes.flatMap((each) => each.pods.map((pod) => pod.manifest())),
     }),
@@ -88,13 +90,27 @@ test("portolan services shows each address with its backends, and counts what we
     "SERVICE",
     "PORT",
     "PROTOCOL",
+    "KIND",
     "ADDRESS",
     "BACKENDS",
+    "RULES",
     "FLOWS",
     "PACKETS",
     "BYTES",
   ]);
-  assert.deepEqual(empty, ["default/empty", "http", "TCP", "10.96.1.2:80", "none: reject", "0", "0", "0 B"]);
+  const words = [
+    "default/empty",
+    "http",
+    "TCP",
+    "ClusterIP",
+    "10.96.1.2:80",
+    "none: reject",
+    "-",
+    "0",
+    "0",
+    "0 B",
+  ];
+  assert.deepEqual(empty, words);
   assert.equal(rest.length, 2);
 });
 
@@ -106,6 +122,27 @@ test("portolan services NAME takes a name with and without namespace; a name tha
   const { code, stdout, stderr } = await cluster.cli(node, ["services", "other/web"]);
   assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
   assert.match(stderr, /no Service "other\/web"/);
+});
+
+test("portolan services reports the conflict that the agent found, to whoever asks for either Service (2.22)", async () => {
+  const warning =
+    /^warning: \S*services\.json\S*: Service default\/late: spec\.clusterIPs: 10\.96\.1\.2:80\/TCP belongs to Service default\/empty /m;
+  const empty = await cluster.cli(node, ["services", "empty"]);
+  assert.equal(empty.code, 0);
+  assert.match(empty.stderr, warning);
+  const late = await cluster.cli(node, ["services", "late"]);
+  assert.equal(late.code, 1, "it has no address");
+  assert.match(late.stderr, warning);
+  const { problems, problemsFrom } = await json<{
+    problems: readonly { object: string }[];
+    problemsFrom: { agentRunning: boolean };
+  }>("services");
+  assert.deepEqual(
+    problems.map(({ object }) => object),
+    ["Service default/late"],
+  );
+  assert.equal(problemsFrom.agentRunning, true);
+  assert.doesNotMatch((await cluster.cli(node, ["services", "web"])).stderr, /warning/);
 });
 
 test("portolan backends shows cells, where they are, and the flows of each", async () => {
@@ -148,20 +185,24 @@ test("portolan interfaces shows roles, masquerade addresses, and how programs ar
   assert.equal(found[pod]?.role, "pod");
   assert.equal(found[pod]?.masquerade4, node.gateway.ip4, "a bridge port has its bridge's address");
   assert.ok(["tcx", "clsact"].includes(found[pod]?.mode ?? ""));
-  assert.equal(interfaces.length, 3 + node.pods.length, "eth0, cni0, flannel.1 and the pods");
+  const own = interfaces.find(({ role }) => role === "node");
+  assert.equal(own?.masquerade4, node.address.ip4);
+  assert.equal(interfaces.length, 4 + node.pods.length, "the node, eth0, cni0, flannel.1 and the pods");
 });
 
 test("portolan maps lists every map with its entries and memory", async () => {
-  const { maps } = await json<{ maps: { name: string; used: number; maxEntries: number; bytes: number }[] }>(
-    "maps",
-  );
+  const { maps } = await json<{
+    maps: { name: string; type: string; used: number; maxEntries: number; bytes: number }[];
+  }>("maps");
   assert.deepEqual(maps.map(({ name }) => name).sort(), [...MAP_NAMES].sort());
   const used = Object.fromEntries(maps.map((row) => [row.name, row.used]));
   assert.equal(used.frontends4, 2);
   assert.equal(used.frontends6, 1);
   assert.equal(used.services, 2);
   assert.equal(used.backends4, 2);
-  assert.ok(maps.every(({ maxEntries, bytes }) => maxEntries > 0 && bytes > 0));
+  // A trie has no table of its own: it is charged for what is in it.
+  assert.ok(maps.every(({ type, used, bytes }) => bytes > 0 || (type === "lpm_trie" && used === 0)));
+  assert.ok(maps.every(({ maxEntries }) => maxEntries > 0));
 });
 
 test("portolan maps dump prints decoded entries: a table, or one JSON object a line; -o in any place", async () => {
@@ -288,10 +329,16 @@ test("portolan cleanup removes programs, pins and directories, and may be run ag
   await cluster.agent(node).end("SIGTERM");
   const root = cluster.bpfRoot(node);
   assert.ok(existsSync(`${root}/v${LAYOUT_VERSION}/frontends4`), "a stopped agent leaves its maps");
+  const stopped = await cluster.cli(node, ["services", "late"]);
+  assert.match(stopped.stderr, /^found by an agent that has ended, at 2\d{3}-\S+Z$/m);
   const first = await cluster.cli(node, ["cleanup"]);
   assert.equal(first.code, 0, first.stderr);
-  assert.match(first.stdout, new RegExp(`^${root}/v${LAYOUT_VERSION}: \\d+ pins and hooks removed\n$`));
+  assert.match(
+    first.stdout,
+    new RegExp(`^${root}/v${LAYOUT_VERSION}: \\d+ pins and hooks removed\n(firewall: .*\n)?$`),
+  );
   assert.ok(!existsSync(root));
+  assert.equal(await readProblems(root), null, "what the agent told of its problems is gone too");
   const again = await cluster.cli(node, ["cleanup"]);
   assert.deepEqual(again, { ...again, code: 0, stdout: `nothing below ${root}\n`, stderr: "" });
   const caller = await cluster.at("caller");

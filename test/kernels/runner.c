@@ -119,8 +119,8 @@ static void forget_log(void)
 
 /* ------------------------------------------------------------------ loading */
 
-/* Settings as the agent would choose them. */
-static const struct ptl_config CONFIG = {
+/* Settings as the agent would choose them; set_options() adds what depends on the kernel. */
+static struct ptl_config CONFIG = {
 	.snat_port_base = { 61000, 10240 },
 	.snat_port_count = { 4536, 16384 },
 	.timeout_tcp_opening = 56,
@@ -615,7 +615,7 @@ static void put_service(__u32 index, int protocol, struct end vip, const struct 
 		frontend.internal |= PTL_EMPTY_REJECT;
 	frontend.external = frontend.internal;
 	map_put("frontends", words, key, &frontend);
-	put_address(&vip, 0, PTL_CLASS_VIP);
+	put_address(&vip, 0, PTL_CLASS_VIP | PTL_CLASS_CLUSTER_IP);
 }
 
 static void put_interface(const char *link, __u32 role, const char *masquerade4, const char *masquerade6)
@@ -668,7 +668,7 @@ static bool open_portolan(const char *title)
 		}
 	}
 	bpf_object__close(object);
-	portolan = ptl_open(OBJECT, PINS, &CONFIG, sizeof(CONFIG), sizes, (uint32_t)count, trouble, sizeof(trouble));
+	portolan = ptl_open(OBJECT, PINS, &CONFIG, sizeof(CONFIG), sizes, (uint32_t)count, 0, trouble, sizeof(trouble));
 	if (portolan > 0)
 		info_count = ptl_map_infos(portolan, 0, infos, 64, trouble, sizeof(trouble));
 	if (portolan <= 0 || info_count <= 0) {
@@ -992,6 +992,173 @@ static void check_flows(int flows_of_near)
 		passed("the counters hold the %d flows of a Service", flows_of_near);
 }
 
+/* ------------------------------------------------------------------ sockets of the node's own processes */
+
+#define CGROUP "/sys/fs/cgroup/portolan"
+
+static int feature(const char *name)
+{
+	struct ptl_feature features[32];
+	int count = ptl_probe(features, 32, trouble, sizeof(trouble));
+
+	for (int i = 0; i < count; i++)
+		if (!strcmp(features[i].name, name))
+			return features[i].value;
+	return -ENOENT;
+}
+
+static void set_options(void)
+{
+	int set_retval = feature("set_retval");
+
+	if (set_retval > 0)
+		CONFIG.options |= PTL_OPTION_SET_RETVAL;
+	printf("# cgroup_sockets %d, set_retval %d, udp_destroy %d\n", feature("cgroup_sockets"), set_retval,
+	       feature("udp_destroy"));
+}
+
+static bool attach_sockets(const char *title, bool again)
+{
+	struct ptl_sockets_result result = {};
+	int status = ptl_attach_sockets(portolan, CGROUP, &result, trouble, sizeof(trouble));
+
+	if (status < 0 || result.added != (again ? 0 : 8) || result.replaced != (again ? 8 : 0)) {
+		failed("%s: %s: %u added, %u replaced: %s", title, strerror(-status), result.added, result.replaced, trouble);
+		return false;
+	}
+	passed("%s (%u added, %u replaced)", title, result.added, result.replaced);
+	return true;
+}
+
+/* From now on this process's sockets are those of the cgroup. */
+static bool enter_cgroup(void)
+{
+	int fd = open(CGROUP "/cgroup.procs", O_WRONLY | O_CLOEXEC);
+	bool entered = fd >= 0 && write(fd, "0", 1) == 1;
+
+	close(fd);
+	if (!entered)
+		failed("the cgroup is entered: %s", strerror(errno));
+	return entered;
+}
+
+static void check_host_stream(const char *title, int f, int listener)
+{
+	struct end vip = end_of(VIP_NEAR[f], SERVICE_PORT + 2), peer;
+	int client = socket(vip.family->af, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), server = -1;
+	int error = connect_to(client, &vip);
+	const char *broken = error ? strerror(error) : NULL;
+
+	if (!error) {
+		server = ready(listener, POLLIN) ? accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
+		broken = server < 0 ? "the backend saw no connection" : bulk(client, server);
+		peer = peer_of(client, vip.family);
+		if (!broken && !same_address(&peer, &vip))
+			broken = "getpeername shows another address than that of the Service";
+	}
+	if (broken)
+		failed("%s TCP %s: %s", vip.family->label, title, broken);
+	else
+		passed("%s TCP %s", vip.family->label, title);
+	close(server);
+	close(client);
+}
+
+/* sendmsg to the Service; the answer's source must be the Service's address. */
+static void check_host_datagram(int f, int server)
+{
+	struct end vip = end_of(VIP_NEAR[f], SERVICE_PORT + 2);
+	struct end from = { .family = vip.family, .length = sizeof(from.address) };
+	int client = socket(vip.family->af, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const char *broken = NULL;
+	char byte = 'x';
+
+	if (sendto(client, &byte, 1, 0, (void *)&vip.address, vip.length) != 1)
+		broken = strerror(errno);
+	else if (!ready(server, POLLIN) || recvfrom(server, &byte, 1, 0, (void *)&from.address, &from.length) != 1 ||
+		 sendto(server, &byte, 1, 0, (void *)&from.address, from.length) != 1)
+		broken = "the backend saw no datagram, or could not answer";
+	from.length = sizeof(from.address);
+	if (!broken && (!ready(client, POLLIN) || recvfrom(client, &byte, 1, 0, (void *)&from.address, &from.length) != 1))
+		broken = "no answer";
+	if (!broken && !same_address(&from, &vip))
+		broken = "the answer comes from another address than that of the Service";
+	if (broken)
+		failed("%s UDP the node's own process sends to a Service: %s", vip.family->label, broken);
+	else
+		passed("%s UDP the node's own process sends to a Service", vip.family->label);
+	close(client);
+}
+
+static void check_host_refused(int f)
+{
+	struct end vip = end_of(VIP_EMPTY[f], SERVICE_PORT + 2);
+	int client = socket(vip.family->af, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int error = connect_to(client, &vip), wanted = CONFIG.options & PTL_OPTION_SET_RETVAL ? ECONNREFUSED : EPERM;
+
+	if (error == wanted)
+		passed("%s TCP the node's own process is refused: %s", vip.family->label, strerror(error));
+	else
+		failed("%s TCP the node's own process is refused: expected %s, got %s", vip.family->label, strerror(wanted),
+		       strerror(error));
+	close(client);
+}
+
+static void check_destroyed(int f)
+{
+	struct end near = end_of(NEAR.address[f], BACKEND_PORT + 2);
+	int client = socket(near.family->af, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), got;
+	struct ptl_udp_target target = {};
+	struct ptl_destroy_result result = {};
+	__be16 port = port_of(&near);
+	char byte;
+
+	if (near.family == &V4) {
+		target.address[10] = target.address[11] = 0xff;
+		memcpy(target.address + 12, address_bytes(&near), 4);
+	} else {
+		memcpy(target.address, address_bytes(&near), 16);
+	}
+	memcpy(target.port, &port, sizeof(port));
+	got = connect_to(client, &near);
+	if (got == 0)
+		got = -ptl_destroy_udp(&target, 1, &result, trouble, sizeof(trouble));
+	if (got == 0 && !result.unsupported)
+		got = ready(client, POLLIN | POLLERR) && recv(client, &byte, 1, 0) < 0 && errno == ECONNABORTED ? 0 : EIO;
+	if (got || (!result.unsupported && result.destroyed != 1))
+		failed("%s UDP a connected socket is destroyed: %s: %u found, %u destroyed", near.family->label, strerror(got),
+		       result.matched, result.destroyed);
+	else
+		passed("%s UDP a connected socket is destroyed%s", near.family->label,
+		       result.unsupported ? ": this kernel cannot, and says so" : "");
+	close(client);
+}
+
+static int host_listener[2], host_datagrams[2];
+
+static void check_sockets(void)
+{
+	memset(runs, 0, sizeof(runs));
+	for (int f = 0; f < 2; f++) {
+		struct end near = end_of(NEAR.address[f], BACKEND_PORT + 2), vip = end_of(VIP_NEAR[f], SERVICE_PORT + 2);
+
+		host_listener[f] = bound_socket("near", NEAR.address[f], BACKEND_PORT + 2, SOCK_STREAM, 0);
+		host_datagrams[f] = bound_socket("near", NEAR.address[f], BACKEND_PORT + 2, SOCK_DGRAM, 0);
+		put_service(40 + f, IPPROTO_TCP, vip, &near);
+		put_service(42 + f, IPPROTO_UDP, vip, &near);
+		put_service(44 + f, IPPROTO_TCP, end_of(VIP_EMPTY[f], SERVICE_PORT + 2), NULL);
+	}
+	apply_runs("Services for the node's own processes are published", PTL_RUN_UPDATE, 1);
+	if (!attach_sockets("the socket programs are attached to a cgroup", false) || !enter_cgroup())
+		return;
+	for (int f = 0; f < 2; f++) {
+		check_host_stream("the node's own process connects to a Service", f, host_listener[f]);
+		check_host_datagram(f, host_datagrams[f]);
+		check_host_refused(f);
+		check_destroyed(f);
+	}
+}
+
 /* An agent's successor: the pinned maps are reused, the programs replaced, and a connection goes on through it all. */
 static void check_restart(void)
 {
@@ -1011,6 +1178,8 @@ static void check_restart(void)
 		failed("a connection is open while the agent is restarted: %s", strerror(error));
 	else if (open_portolan("a second load reuses the pinned maps") &&
 		 check_attach("the programs are replaced in place", PTL_MODE_AUTO, PTL_CHANGE_REPLACED)) {
+		if (attach_sockets("the socket programs are replaced in place", true))
+			check_host_stream("the node's own process connects after a restart", 0, host_listener[0]);
 		broken = bulk(client, server);
 		if (!broken)
 			broken = bulk(server, client);
@@ -1045,7 +1214,8 @@ static void check_cleanup(void)
 {
 	struct ptl_attachment found[16];
 	uint32_t links[3];
-	int removed, left;
+	int removed, left, client, error;
+	struct end vip;
 
 	for (int i = 0; i < 3; i++)
 		links[i] = if_nametoindex(LINKS[i]);
@@ -1057,6 +1227,14 @@ static void check_cleanup(void)
 		failed("the programs are taken off: %s", trouble);
 	removed = ptl_cleanup(PINS, trouble, sizeof(trouble));
 	left = ptl_attachments(links, 3, found, 16, trouble, sizeof(trouble));
+	vip = end_of(VIP_EMPTY[0], SERVICE_PORT + 2);
+	client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	error = connect_to(client, &vip);
+	close(client);
+	if (error == ENETUNREACH)
+		passed("cleanup takes the socket programs off");
+	else
+		failed("cleanup takes the socket programs off: connect says %s", strerror(error));
 	if (removed > 0 && left == 0 && access(PINS, F_OK) != 0)
 		passed("cleanup leaves no hook and no pin (%d removed)", removed);
 	else
@@ -1071,6 +1249,7 @@ int main(int argc, char **argv)
 	}
 	libbpf_set_print(keep_log);
 	check_machinery(argv[1]);
+	set_options();
 	if (!check_each_program(OBJECT))
 		return 1;
 
@@ -1084,6 +1263,7 @@ int main(int argc, char **argv)
 	if (check_attach("the programs are attached", PTL_MODE_AUTO, PTL_CHANGE_NEW)) {
 		check_traffic();
 		check_flows(2);
+		check_sockets();
 		show_reasons();
 		check_restart();
 	}

@@ -12,6 +12,7 @@ import { isolated } from "./support/isolate.js";
 const E2BIG = 7;
 const EEXIST = 17;
 const EINVAL = 22;
+const ENOSPC = 28;
 const SMALL = { frontends4: 64, slots4: 64, addresses6: 64, services: 64, counters: 128 };
 
 /** Entries whose key begins with the number i. */
@@ -25,6 +26,18 @@ function write(map: MapName, kind: "update" | "delete", ids: readonly number[], 
 }
 
 const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+/** Networks of an LPM trie: the longest prefix there is, and addresses that end with the number i. */
+function prefixRun(map: MapName, kind: "update" | "delete", ids: readonly number[]): MapWrite {
+  const { keySize } = MAPS[map];
+  const entries = write(map, kind, ids);
+  const view = new DataView(entries.keys.buffer);
+  for (const [i, id] of ids.entries()) {
+    view.setUint32(i * keySize, (keySize - 4) * 8, true);
+    view.setUint32((i + 1) * keySize - 4, id);
+  }
+  return entries;
+}
 
 /** Sorted "key=value" lines: what a map holds, whatever the order. */
 function lines(map: MapName, dump: MapDump): string[] {
@@ -253,6 +266,66 @@ isolated(import.meta.url, () => {
     await kernel.apply([write("counters", "update", [7], 2)]);
     const { values } = await kernel.dump("counters", 8);
     assert.deepEqual([...values.subarray(7 * 24)], Array(24).fill(2));
+  });
+
+  test("A trie is written, read and emptied like the other maps, in batches and entry by entry, and says when it is full", async () => {
+    const small = await library.open({
+      pins: "",
+      maxEntries: { ...SMALL, nat4: 1024, nat6: 1024, source_ranges4: 600, source_ranges6: 600 },
+    });
+    try {
+      for (const batch of [true, false])
+        for (const map of ["source_ranges4", "source_ranges6", "service_nets4", "service_nets6"] as const) {
+          small.batch = batch;
+          const count = Math.min(500, small.info(map).maxEntries);
+          const prefixes = prefixRun(map, "update", range(0, count));
+          assert.deepEqual(await small.apply([prefixes]), { applied: count, failure: null }, map);
+          const found = lines(map, await small.dump(map));
+          assert.deepEqual(found, lines(map, prefixes), map);
+          const chunked: string[] = [];
+          for await (const chunk of small.dumpChunks(map, 7)) chunked.push(...lines(map, chunk));
+          assert.deepEqual(chunked.sort(), found, map);
+          assert.equal(small.infos(true).find((info) => info.name === map)?.used, count);
+          const again = await small.apply([{ ...prefixRun(map, "update", [3]), createOnly: true }]);
+          assert.equal(again.failure?.errno, EEXIST);
+          const gone = await small.apply([
+            prefixRun(map, "delete", range(0, count)),
+            prefixRun(map, "delete", [1]),
+          ]);
+          assert.deepEqual(gone, { applied: count + 1, failure: null }, "a missing key is no failure");
+          assert.equal((await small.dump(map)).count, 0);
+        }
+      const full = await small.apply([prefixRun("source_ranges4", "update", range(0, 700))]);
+      assert.deepEqual(full.failure, {
+        writeIndex: 0,
+        entryIndex: 600,
+        map: "source_ranges4",
+        errno: ENOSPC,
+      });
+      const memory = new MemoryKernel({ maxEntries: { source_ranges4: 600 } });
+      assert.deepEqual(await memory.apply([prefixRun("source_ranges4", "update", range(0, 700))]), full);
+      assert.deepEqual(
+        lines("source_ranges4", await memory.dump("source_ranges4")),
+        lines("source_ranges4", await small.dump("source_ranges4")),
+      );
+    } finally {
+      await small.close();
+    }
+  });
+
+  test("LRU maps that programs write are dumped and emptied, in batches and entry by entry", async () => {
+    for (const map of ["socket_nat4", "socket_nat6", "affinity4", "affinity6"] as const) {
+      const ids = range(0, 1500);
+      const entries = write(map, "update", ids, 7);
+      assert.deepEqual(await kernel.apply([entries]), { applied: 1500, failure: null });
+      const wanted = lines(map, entries);
+      assert.deepEqual(lines(map, await kernel.dump(map)), wanted, map);
+      kernel.batch = false;
+      assert.deepEqual(lines(map, await kernel.dump(map)), wanted, map);
+      kernel.batch = true;
+      await kernel.apply([write(map, "delete", ids)]);
+      assert.equal((await kernel.dump(map)).count, 0);
+    }
   });
 
   test("Transactions asked for at once are applied in the order in which they were asked for", async () => {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { MAP_NAMES } from "../../src/abi/maps.gen.js";
-import { objectPath } from "../../src/native/paths.js";
+import { findCgroup2, objectPath } from "../../src/native/paths.js";
 import { isolated, ROOT, scratch } from "./support/isolate.js";
 
 isolated(import.meta.url, () => {
@@ -26,7 +26,10 @@ isolated(import.meta.url, () => {
       ...sources.map((name) => join(native, "src", name)),
       ...[libbpf, "-lelf", "-lz", "-lpthread", "-o", program],
     ]);
-    const run = spawnSync(program, [objectPath(), join(directory, "bpf")], { encoding: "utf8" });
+    const cgroup = `${findCgroup2()}/portolan-sanitize-${process.pid}`;
+    mkdirSync(cgroup);
+    const run = spawnSync(program, [objectPath(), join(directory, "bpf"), cgroup], { encoding: "utf8" });
+    rmdirSync(cgroup);
     assert.equal(run.status, 0, run.stdout + run.stderr);
     assert.match(run.stdout, /^0 failures$/m);
   });

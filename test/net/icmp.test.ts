@@ -2,9 +2,9 @@
 /* ICMP errors that belong to translated flows, and those that must not be (PACKET_PATH_FINDINGS 1b, 10k). */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import type { World } from "../../src/demo/world/index.js";
+import type { Host, World } from "../../src/demo/world/index.js";
 import { Cluster, eventually } from "../support/cluster.js";
-import { endpointSlice, service } from "../support/manifests.js";
+import { anyService, endpointSlice, service, slicesOf } from "../support/manifests.js";
 
 const SERVICE_PORTS = [
   { name: "web", port: 80 },
@@ -185,5 +185,139 @@ describe("ICMP errors of translated flows", () => {
       assert.equal(answer.who, "far", JSON.stringify({ dst, answer }));
       await client.close("df");
     }
+  });
+});
+
+/** Where the way to a pod is narrower than every link that the client can see. */
+const NARROW = 1_400;
+/** And where the way back is. */
+const NARROW_BACK = 1_350;
+
+const NODE_PORT_SERVICES = {
+  "near-cluster": { n: 11, pod: "near", policy: "Cluster" },
+  "near-local": { n: 12, pod: "near", policy: "Local" },
+  "far-cluster": { n: 13, pod: "far", policy: "Cluster" },
+} as const;
+type NodePortService = keyof typeof NODE_PORT_SERVICES;
+
+function nodePortObjects(world: World): object[] {
+  return Object.entries(NODE_PORT_SERVICES).flatMap(([name, { n, pod, policy }]) => {
+    const { ip4, ip6, node } = world.pod(pod);
+    return [
+      anyService(name, vips(n), [{ name: "web", port: 80, nodePort: 30_000 + n }], {
+        externalTrafficPolicy: policy,
+      }),
+      ...slicesOf(name, [{ ip4, ip6, nodeName: node.name }], [{ name: "web", port: 8080 }]),
+    ];
+  });
+}
+
+/** Routes of the nodes to their own pods, and of node 1 back to the client, with a smaller MTU. */
+async function narrowRoutes(world: World): Promise<void> {
+  for (const name of ["near", "far"]) {
+    const { ip4, ip6, node } = world.pod(name);
+    await node.ip([
+      `route add ${ip4}/32 dev cni0 mtu ${NARROW}`,
+      `route add ${ip6}/128 dev cni0 mtu ${NARROW}`,
+    ]);
+  }
+  await world
+    .node(1)
+    .ip([
+      `route add 192.168.60.0/24 via 192.168.50.254 mtu ${NARROW_BACK}`,
+      `route add fd00:60::/64 via fd00:50::fe mtu ${NARROW_BACK}`,
+    ]);
+}
+
+const UPLOADS: readonly {
+  readonly from: "outside" | "client";
+  readonly to: NodePortService;
+  readonly by: "NodePort" | "ClusterIP";
+  readonly masqueraded: boolean;
+}[] = [
+  { from: "outside", to: "near-cluster", by: "NodePort", masqueraded: true },
+  { from: "outside", to: "near-local", by: "NodePort", masqueraded: false },
+  { from: "outside", to: "far-cluster", by: "NodePort", masqueraded: true },
+  { from: "outside", to: "near-cluster", by: "ClusterIP", masqueraded: true },
+  { from: "outside", to: "far-cluster", by: "ClusterIP", masqueraded: true },
+  { from: "client", to: "near-cluster", by: "ClusterIP", masqueraded: false },
+  { from: "client", to: "far-cluster", by: "ClusterIP", masqueraded: false },
+  { from: "client", to: "far-cluster", by: "NodePort", masqueraded: true },
+];
+
+describe("path MTU discovery where the narrow link is behind the Service", () => {
+  let cluster: Cluster;
+  before(async () => {
+    cluster = await Cluster.start({
+      // flannel's rules would masquerade too, before our hook sees the packet.
+      world: { podMtu: 1500, overlayMtu: 1450, flannelRules: false },
+      pods: PODS,
+      manifests: (world) => ({ "all.yaml": nodePortObjects(world) }),
+      agentArgs: ["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48"],
+      prepare: narrowRoutes,
+    });
+  });
+  after(() => cluster?.close());
+
+  const hostOf = (name: string): Host => (name === "outside" ? cluster.world.client : cluster.pod(name));
+
+  /** Both addresses that lead to a Service, and the port. */
+  function targets(name: NodePortService, by: "NodePort" | "ClusterIP"): { dst: string; port: number }[] {
+    const { n } = NODE_PORT_SERVICES[name];
+    const { ip4, ip6 } = cluster.world.node(1).address;
+    if (by === "ClusterIP") return vips(n).map((dst) => ({ dst, port: 80 }));
+    return [ip4, ip6].map((dst) => ({ dst, port: 30_000 + n }));
+  }
+
+  async function forget(host: Host): Promise<void> {
+    await host.exec(["ip", "route", "flush", "cache"]);
+    await host.exec(["ip", "-6", "route", "flush", "cache"]);
+  }
+
+  for (const { from, to, by, masqueraded } of UPLOADS) {
+    const how = masqueraded ? "masqueraded" : "not masqueraded";
+    it(`${from} learns it on the way to ${to} by its ${by}, ${how}, and the upload completes`, async () => {
+      const host = hostOf(from);
+      const agent = await cluster.at(host);
+      const own = from === "outside" ? cluster.world.clientAddress : cluster.pod(from);
+      await forget(host);
+      for (const target of targets(to, by)) {
+        const { seen } = await agent.connect(target);
+        assert.equal([own.ip4, own.ip6].includes(seen as string), !masqueraded, `${target.dst}: ${seen}`);
+        const result = await agent.bulk({ ...target, timeout: 10_000 }, "up", 2 << 20, 5);
+        const label = JSON.stringify({ target, result });
+        assert.equal(result.ok, true, label);
+        assert.equal(result.received, result.sent, label);
+        assert.equal(result.pmtu, NARROW, label);
+        const { stdout } = await host.exec(["ip", "route", "get", target.dst]);
+        assert.match(stdout, new RegExp(`mtu ${NARROW}\\b`), stdout);
+      }
+    });
+  }
+
+  for (const to of ["near-cluster", "near-local"] as const) {
+    it(`the pod of ${to} learns it on the way back to the client outside, and the download completes`, async () => {
+      const { client } = cluster.world;
+      const agent = await cluster.at(client);
+      const pod = cluster.pod(NODE_PORT_SERVICES[to].pod);
+      // The client must offer whole segments, so it must not know the way's MTU; nor the pod from the other test.
+      await forget(client);
+      await forget(pod);
+      for (const target of targets(to, "NodePort")) {
+        const { seen } = await agent.connect(target);
+        const result = await agent.bulk({ ...target, timeout: 10_000 }, "down", 2 << 20, 6);
+        const label = JSON.stringify({ target, result });
+        assert.equal(result.ok, true, label);
+        assert.equal(result.received, result.sent, label);
+        const { stdout } = await pod.exec(["ip", "route", "get", seen as string]);
+        assert.match(stdout, new RegExp(`mtu ${NARROW_BACK}\\b`), stdout);
+      }
+    });
+  }
+
+  it("the errors were translated, and none was an error to an agent", async () => {
+    const reasons = await cluster.reasons(cluster.world.node(1));
+    assert.ok((reasons.get("icmp_translated") ?? 0) >= 10, JSON.stringify([...reasons]));
+    assert.deepEqual(cluster.errors(), []);
   });
 });

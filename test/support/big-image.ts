@@ -10,6 +10,9 @@ export function nthAddress(family: Family, top: number, i: number): IpAddress {
   return ipFromBytes(Uint8Array.of(0xfd, top, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...bytes));
 }
 
+/** What a backend is that serves, on another node, of a port without session affinity. */
+const SERVES = { local: false, serving: true, clusterSet: false, localSet: false } as const;
+
 export interface PortOptions {
   readonly family?: Family;
   /** Which backends of the port: default 0, 1, … */
@@ -27,9 +30,13 @@ export function bigPort(
   const backends = each.map((pod) => ({
     address: nthAddress(family, 10, i * 64 + pod),
     port: 8080,
-    local: false,
+    ...SERVES,
   }));
-  const choice = { backends: chosen ?? backends.map((_, index) => index), whenEmpty: "reject" as const };
+  const choice = {
+    backends: chosen ?? backends.map((_, index) => index),
+    whenEmpty: "reject" as const,
+    set: "cluster" as const,
+  };
   const name = `service-${i}`;
   return {
     key: `default/${name}:http/TCP`,
@@ -39,14 +46,28 @@ export function bigPort(
     protocol: "TCP",
     backends,
     frontends: [
-      { kind: "ClusterIP", address: nthAddress(family, 11, i), port: 80, internal: choice, external: choice },
+      {
+        kind: "ClusterIP",
+        address: nthAddress(family, 11, i),
+        port: 80,
+        internal: choice,
+        external: choice,
+        masquerade: "never",
+        sourceRanged: false,
+      },
     ],
     affinitySeconds: 0,
+    sourceRanges: [],
   };
 }
 
 export function imageOf(ports: Iterable<ServicePortImage>): Image {
-  return { servicePorts: new Map(Array.from(ports, (port) => [port.key, port])), problems: [] };
+  return {
+    servicePorts: new Map(Array.from(ports, (port) => [port.key, port])),
+    problems: [],
+    nodePortAddresses: [],
+    serviceNetworks: [],
+  };
 }
 
 /** The same image with one service port exchanged. */

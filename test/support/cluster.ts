@@ -14,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { removeProblems } from "../../src/daemon/problem-file.js";
 import {
   createWorld,
   type Host,
@@ -161,7 +162,8 @@ export class Cluster {
   readonly #args: readonly string[];
   readonly #agents = new Map<string, NodeAgent>();
   readonly #texts = new Map<string, string>();
-  readonly #cgroup: string | undefined;
+  /** Where cgroup v2 is mounted. */
+  readonly #cgroup2: string | undefined;
   /** When the test process ends early: the world removes itself, and this the rest. */
   readonly #removeNow = (): void => this.#removeFiles();
 
@@ -170,9 +172,7 @@ export class Cluster {
     this.#args = args;
     this.directory = mkdtempSync(`${tmpdir()}/portolan-net-`);
     mkdirSync(`${this.directory}/manifests`);
-    this.#cgroup = CGROUP2.filter((root) => existsSync(`${root}/cgroup.controllers`)).map(
-      (root) => `${root}/${world.prefix}cgroup`,
-    )[0];
+    this.#cgroup2 = CGROUP2.find((root) => existsSync(`${root}/cgroup.controllers`));
     process.once("exit", this.#removeNow);
   }
 
@@ -195,7 +195,10 @@ export class Cluster {
     await Promise.all(pods.map((pod) => servePod(pod, options)));
     for (const [file, objects] of Object.entries(options.manifests?.(world) ?? {})) this.write(file, objects);
     await options.prepare?.(world);
-    if (this.#cgroup !== undefined) mkdirSync(this.#cgroup, { recursive: true });
+    for (const node of world.nodes) {
+      const cgroup = this.cgroup(node);
+      if (cgroup !== undefined) mkdirSync(cgroup, { recursive: true });
+    }
     const wanted = options.agentNodes ?? world.nodes.map((node) => node.index);
     await Promise.all(wanted.map((index) => this.startAgent(world.node(index))));
   }
@@ -214,6 +217,20 @@ export class Cluster {
     return `${BPFFS}/${this.world.prefix}${node.name}`;
   }
 
+  /** What stands for the root cgroup of a node: its agent serves the sockets of whoever is in it. None without cgroup v2. */
+  cgroup(node: Node): string | undefined {
+    return this.#cgroup2 === undefined ? undefined : `${this.#cgroup2}/${this.world.prefix}${node.name}`;
+  }
+
+  /** The host agent of a node or of a pod, moved into its node's cgroup: from now on the sockets that it makes are served. */
+  async inCgroup(host: Node | Pod): Promise<HostAgent> {
+    const agent = await agentOf(host);
+    const cgroup = this.cgroup("node" in host ? host.node : host);
+    if (cgroup === undefined) throw new Error("this machine has no cgroup v2");
+    writeFileSync(`${cgroup}/cgroup.procs`, `${agent.pid}`);
+    return agent;
+  }
+
   /** The agent that runs on a node. */
   agent(node: Node): NodeAgent {
     const agent = this.#agents.get(node.name);
@@ -223,13 +240,14 @@ export class Cluster {
 
   /** Starts a node's agent (again), with `more` arguments, and waits until it is ready. */
   async startAgent(node: Node, more: readonly string[] = []): Promise<NodeAgent> {
+    const cgroup = this.cgroup(node);
     const agent = new NodeAgent(node, [
       ...cliCommand(),
       "agent",
       ...["--manifests", `${this.directory}/manifests`],
       ...["--hostname-override", node.name],
       ...["--bpf-root", this.bpfRoot(node)],
-      ...(this.#cgroup === undefined ? [] : ["--cgroup-root", this.#cgroup]),
+      ...(cgroup === undefined ? [] : ["--cgroup-root", cgroup]),
       ...this.#args,
       ...more,
     ]);
@@ -245,6 +263,15 @@ export class Cluster {
   ): Promise<{ code: number | null; stdout: string; stderr: string }> {
     const argv = [...cliCommand(), ...args, "--bpf-root", this.bpfRoot(node)];
     return node.exec(argv, { check: false, timeoutMs: 60_000 });
+  }
+
+  /** How many packets of a node met each of the reasons (bpf/include/reasons.h), by name. */
+  async reasons(node: Node): Promise<ReadonlyMap<string, number>> {
+    const { code, stdout, stderr } = await this.cli(node, ["maps", "dump", "counters", "-o", "json"]);
+    if (code !== 0) throw new Error(`maps dump counters on ${node.name}: ${stderr}`);
+    const lines = stdout.split("\n").filter((line) => line !== "");
+    const cells = lines.map((line) => JSON.parse(line) as { reason?: string; value: { packets: number } });
+    return new Map(cells.map(({ reason, value }) => [reason ?? "", value.packets]));
   }
 
   /**
@@ -274,13 +301,17 @@ export class Cluster {
   async close(): Promise<void> {
     await Promise.all([...this.#agents.values()].map((agent) => agent.end("SIGTERM")));
     await this.world.close();
+    for (const node of this.world.nodes) await removeProblems(this.bpfRoot(node));
     this.#removeFiles();
     process.removeListener("exit", this.#removeNow);
   }
 
   #removeFiles(): void {
     for (const node of this.world.nodes) rmSync(this.bpfRoot(node), { recursive: true, force: true });
-    if (this.#cgroup !== undefined && existsSync(this.#cgroup)) rmdirSync(this.#cgroup);
+    for (const node of this.world.nodes) {
+      const cgroup = this.cgroup(node);
+      if (cgroup !== undefined && existsSync(cgroup)) rmdirSync(cgroup);
+    }
     rmSync(this.directory, { recursive: true, force: true });
   }
 

@@ -20,6 +20,9 @@ export interface Exchange {
   /** The client's own address and port. */
   readonly local?: string;
   readonly localPort?: number;
+  /** A connected socket's peer, as getpeername(2) tells it; IPv4-mapped addresses are shown as IPv4. */
+  readonly peer?: string;
+  readonly peerPort?: number;
   /** What failed (`connect`, `send`, `receive` …) and how (`ECONNREFUSED`, `ETIMEDOUT` …). */
   readonly stage?: string;
   readonly errno?: string;
@@ -172,6 +175,11 @@ export class HostAgent {
     const agent = new HostAgent(host, await buildHostAgent());
     await agent.#request("ping", {});
     return agent;
+  }
+
+  /** Its process, for the cgroup that this is to be in. */
+  get pid(): number {
+    return this.#child.pid as number;
   }
 
   /** Serves on both families' wildcard addresses until the pod ends or {@link close} of `tcp-80` or the like; answers as `name`. */

@@ -5,6 +5,7 @@
  */
 import { Readable } from "node:stream";
 import type { Problem, Snapshot } from "../../model/types.js";
+import type { Cidr } from "../../net/cidr.js";
 import type { Clock } from "../../util/clock.js";
 import { UserError } from "../../util/errors.js";
 import type { Logger } from "../../util/log.js";
@@ -24,6 +25,8 @@ export interface FileSourceOptions {
   readonly paths: readonly string[];
   /** Which node this is. */
   readonly nodeName: string;
+  /** --service-cidr: counts beside what the ServiceCIDR objects say. */
+  readonly serviceCIDRs?: readonly Cidr[];
   /** How long after the last sign of a change to look, and how long a file must hold still. Milliseconds. */
   readonly settleMs?: number;
   /** How long a file that looks half-written must hold still. Milliseconds. */
@@ -105,7 +108,7 @@ export class FileSource {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#logger = logger;
     this.#clock = clock;
-    this.#assembler = new Assembler(options.nodeName);
+    this.#assembler = new Assembler(options.nodeName, options.serviceCIDRs);
     this.#watch = new DirectoryWatch(logger, () => this.#wake(this.#settleMs));
   }
 

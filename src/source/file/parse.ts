@@ -8,7 +8,7 @@ import { Field, Report } from "../fields.js";
 import type { Ignored, Projected, SourceObject } from "../objects.js";
 import { identityOf } from "../objects.js";
 import { readableName } from "../project/metadata.js";
-import { projectObject } from "../project/object.js";
+import { isNamespaced, projectObject } from "../project/object.js";
 import type { JsonRange, JsonValue } from "./json.js";
 import { scanJson } from "./json.js";
 import type { Limits } from "./limits.js";
@@ -365,7 +365,7 @@ class LineReader {
 function nameOfBroken(value: unknown): string {
   const root = new Field(new Report(), value);
   const kind = root.get("kind").value;
-  const name = readableName(root, kind !== "Node");
+  const name = readableName(root, isNamespaced(kind));
   return typeof kind === "string" && /^\w+$/.test(kind) && name !== null ? `${kind} ${name}` : "";
 }
 

@@ -3,6 +3,7 @@
 import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import type { Problem, Snapshot } from "../../model/types.js";
+import type { Cidr } from "../../net/cidr.js";
 import { UserError } from "../../util/errors.js";
 import { inSlices } from "../../util/slices.js";
 import { Assembler } from "../assemble.js";
@@ -17,6 +18,8 @@ import { loadYaml } from "./yaml.js";
 export interface ReadOptions {
   /** Which node this is; "" for none in particular. */
   readonly nodeName: string;
+  /** --service-cidr. */
+  readonly serviceCIDRs?: readonly Cidr[];
   /** What "-" reads; the process's standard input unless given. */
   readonly stdin?: AsyncIterable<Uint8Array | string>;
   readonly limits?: Partial<Limits>;
@@ -53,7 +56,7 @@ export async function readManifests(paths: readonly string[], options: ReadOptio
     for (const file of listing.files) states.push(await readWhole(file.path, file.size, context));
   }
   const objects = states.flatMap((state) => state.objects);
-  const assembled = await inSlices(new Assembler(options.nodeName).assemble(objects));
+  const assembled = await inSlices(new Assembler(options.nodeName, options.serviceCIDRs).assemble(objects));
   return {
     snapshot: assembled.snapshot,
     problems: [...problems, ...states.flatMap((state) => state.problems), ...assembled.problems],

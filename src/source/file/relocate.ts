@@ -32,6 +32,7 @@ function moved(object: SourceObject, move: (origin: Origin) => Origin): SourceOb
     }
     case "Pod":
     case "Node":
+    case "ServiceCIDR":
       return Object.freeze({ ...object, origin });
   }
 }

@@ -10,6 +10,7 @@ import { readableName, readMetadata } from "./metadata.js";
 import { projectNode } from "./node.js";
 import { projectPod } from "./pod.js";
 import { projectService } from "./service.js";
+import { projectServiceCidr } from "./service-cidr.js";
 
 /** 1.1, 1.2: another proxy's Service. */
 const PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name";
@@ -20,6 +21,8 @@ type Ignore = (reason: string) => void;
 
 interface Kind {
   readonly apiVersion: string;
+  /** Older versions with the same fields. */
+  readonly alsoVersions?: readonly string[];
   readonly namespaced: boolean;
   project(root: Field, metadata: Metadata, origin: Origin, ignore: Ignore): SourceObject | null;
 }
@@ -30,7 +33,21 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["Endpoints", { apiVersion: "v1", namespaced: true, project: trackedEndpoints }],
   ["Pod", { apiVersion: "v1", namespaced: true, project: projectPod }],
   ["Node", { apiVersion: "v1", namespaced: false, project: projectNode }],
+  [
+    "ServiceCIDR",
+    {
+      apiVersion: "networking.k8s.io/v1",
+      alsoVersions: ["networking.k8s.io/v1beta1"],
+      namespaced: false,
+      project: projectServiceCidr,
+    },
+  ],
 ]);
+
+/** Whether objects of this kind have a namespace; so do those of unknown kinds, as far as messages are concerned. */
+export function isNamespaced(kind: unknown): boolean {
+  return typeof kind !== "string" || (KINDS.get(kind)?.namespaced ?? true);
+}
 
 function trackedService(
   root: Field,
@@ -86,7 +103,7 @@ export function projectObject(value: unknown, origin: Origin): Projected {
     const reason = kind === undefined ? "no kind that a proxy reads" : `apiVersion ${describe(apiVersion)}`;
     return { object: null, problems: [], ignored: { origin, object: label, reason }, identity: null };
   }
-  if (apiVersion !== kind.apiVersion) {
+  if (apiVersion !== kind.apiVersion && !kind.alsoVersions?.includes(apiVersion)) {
     root
       .get("apiVersion")
       .error(`must be ${kind.apiVersion} for kind ${kindName}, not ${describe(apiVersion || null)}`);

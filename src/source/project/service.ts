@@ -216,7 +216,11 @@ function readLoadBalancerIPs(status: Field): readonly IpAddress[] {
     const text = item.get("ip").string();
     if (text === "" || item.get("ipMode").oneOf(["VIP", "Proxy"], "VIP") === "Proxy") continue;
     const address = parseIp(text);
+    const special = address === null ? null : specialUse(address);
     if (address === null) item.get("ip").warn(`${describe(text)} is no IP address and is left out`);
+    // Unlike externalIPs, which anyone may set, these come from a cloud provider: some use link-local addresses.
+    else if (special !== null && special !== "link-local")
+      item.get("ip").warn(`${address.text} is ${special} and is left out`);
     else if (!addresses.some((other) => other.text === address.text)) addresses.push(address);
   }
   return Object.freeze(addresses);

@@ -16,6 +16,11 @@ export type Host =
   | "node"
   | "router"
   | "stranger"
+  | "stranger2"
+  | "nodeip"
+  | "lb"
+  | "lb2"
+  | "unused"
   | "unspecified";
 
 const HOSTS: Readonly<Record<Host, readonly [string, string]>> = {
@@ -31,6 +36,14 @@ const HOSTS: Readonly<Record<Host, readonly [string, string]>> = {
   node: ["10.244.1.1", "fd00:244:1::1"],
   router: ["192.168.50.1", "fd00:50::1"],
   stranger: ["198.51.100.7", "2001:db8:5::7"],
+  stranger2: ["198.51.100.8", "2001:db8:5::8"],
+  /** An address of the node on which NodePorts are served, and what its uplink masquerades with. */
+  nodeip: ["192.168.50.10", "fd00:50::a"],
+  /** Addresses of load balancers, or external ones. */
+  lb: ["203.0.113.5", "2001:db8:3::5"],
+  lb2: ["203.0.113.6", "2001:db8:3::6"],
+  /** In the Services' network, and no Service's. */
+  unused: ["10.96.200.1", "fd00:96::8:1"],
   unspecified: ["0.0.0.0", "::"],
 };
 

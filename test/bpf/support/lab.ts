@@ -10,6 +10,7 @@ import {
   BackendState,
   Counters,
   FrontendFlag,
+  InterfaceFlag,
   Reason,
   Role,
 } from "../../../src/abi/enums.gen.js";
@@ -61,33 +62,64 @@ const MAX_SERVICES = 64;
 export interface Endpoint {
   readonly host: Host;
   readonly port: number;
+  /** Bits of enum ptl_backend_flag; none unless given. */
+  readonly sets?: number;
 }
 
-export interface ServiceSpec {
+/** An address that a Service port is reached by. A NodePort has none: it is on every address of class NODE. */
+export interface FrontendSpec {
   readonly vip: Host;
   readonly port: number;
   readonly protocol: ProtocolName;
-  readonly endpoints: readonly Endpoint[];
+  /** Default: cluster-ip. */
+  readonly kind?: FrontendKind;
+  /** Further bits of enum ptl_frontend_flag. */
+  readonly flags?: number;
+  readonly affinitySeconds?: number;
   /** What happens without endpoints. */
-  readonly whenEmpty?: "reject" | "drop";
+  readonly whenEmpty?: WhenEmpty;
+  /** The same for senders outside the cluster; default whenEmpty. */
+  readonly whenEmptyOutside?: WhenEmpty;
+}
+
+export type FrontendKind = "cluster-ip" | "external" | "node-port";
+export type WhenEmpty = "reject" | "drop";
+
+export interface ServiceSpec extends FrontendSpec {
+  readonly endpoints: readonly Endpoint[];
+  /** What senders outside the cluster are offered; default: the same cells. */
+  readonly outside?: readonly Endpoint[];
 }
 
 export interface Service {
-  readonly spec: ServiceSpec;
+  readonly spec: FrontendSpec;
   readonly index: number;
   /** Backend cells, in the order of the endpoints. */
   readonly cells: readonly number[];
+  readonly inside: Offer;
+  readonly outside: Offer;
+}
+
+/** Slots, and the cells in them. */
+export interface Offer {
+  readonly base: number;
+  readonly cells: readonly number[];
+  readonly endpoints: readonly Endpoint[];
 }
 
 export interface Outcome {
   readonly verdict: Verdict;
   readonly frame: Uint8Array;
+  /** The packet's mark afterwards. */
+  readonly mark: number;
   /** Packets counted, by reason; zero is left out. */
   readonly reasons: Readonly<Partial<Record<ReasonName, number>>>;
 }
 
 export interface RunOptions {
   readonly ifindex?: number;
+  /** The packet's mark when it comes; default 0. */
+  readonly mark?: number;
   readonly checksumComplete?: boolean;
   /** The packet is a bulk of segments of this many bytes of data each (GSO). */
   readonly gsoSize?: number;
@@ -97,9 +129,35 @@ export interface Expectation {
   readonly verdict?: Verdict;
   /** What leaves; the very bytes that came in unless said otherwise. */
   readonly packet?: Packet | Uint8Array;
+  /** The mark with which it leaves; the one it came with unless said otherwise. */
+  readonly mark?: number;
   /** Exactly these reasons are counted, once each. */
   readonly reasons: readonly ReasonName[];
 }
+
+/** A map of which there are two, `frontends` for `frontends4` and `frontends6`. */
+export type FamilyMap =
+  | "frontends"
+  | "slots"
+  | "backends"
+  | "backend_stats"
+  | "nat"
+  | "addresses"
+  | "fragments"
+  | "affinity"
+  | "source_ranges"
+  | "service_nets";
+
+/** Maps that a test finds empty. */
+const EMPTIED = [
+  "nat",
+  "frontends",
+  "addresses",
+  "fragments",
+  "affinity",
+  "source_ranges",
+  "service_nets",
+] as const satisfies readonly FamilyMap[];
 
 /** Loaded programs and maps, shared by the tests of one file. */
 export class Bench {
@@ -136,6 +194,8 @@ export class Lab {
   readonly family: Family;
   readonly at: Addresses;
   readonly #bench: Bench;
+  /** What addClass() has written, by the key's bytes. */
+  readonly #classes: Map<string, number> = new Map();
 
   constructor(bench: Bench, family: Family) {
     this.#bench = bench;
@@ -148,9 +208,7 @@ export class Lab {
   }
 
   /** `frontends` becomes `frontends4` or `frontends6`. */
-  map(
-    name: "frontends" | "slots" | "backends" | "backend_stats" | "nat" | "addresses" | "fragments",
-  ): MapName {
+  map(name: FamilyMap): MapName {
     return `${name}${this.family}`;
   }
 
@@ -161,12 +219,13 @@ export class Lab {
 
   /** Empties the maps that tests fill. Cells, slots and service indexes are never used twice. */
   async reset(): Promise<void> {
-    for (const name of ["nat", "frontends", "addresses", "fragments"] as const) {
+    for (const name of EMPTIED) {
       const dump = await this.kernel.dump(this.map(name));
       await this.write([
         { map: this.map(name), kind: "delete", count: dump.count, keys: dump.keys, values: none },
       ]);
     }
+    this.#classes.clear();
     await this.interface({ masquerade: true });
   }
 
@@ -175,7 +234,7 @@ export class Lab {
     assert.equal(result.failure, null, `a map write failed: ${JSON.stringify(result.failure)}`);
   }
 
-  async #set(map: MapName, key: Uint8Array, value: Uint8Array): Promise<void> {
+  async set(map: MapName, key: Uint8Array, value: Uint8Array): Promise<void> {
     await this.write([{ map, kind: "update", count: 1, keys: key, values: value }]);
   }
 
@@ -183,26 +242,34 @@ export class Lab {
     await this.write([{ map, kind: "delete", count: 1, keys: key, values: none }]);
   }
 
-  /** Describes the interface of the packets, with or without addresses to masquerade with. */
-  async interface({ masquerade }: { masquerade: boolean }): Promise<void> {
-    const [four, six] = masquerade ? [addressesOf(4), addressesOf(6)] : [null, null];
+  /**
+   * Describes an interface: with the addresses of a host to masquerade with (`true`: of the node), or with none; and
+   * whether what comes in there is a local pod's. Default: the interface of the packets.
+   */
+  async interface(description: {
+    masquerade: boolean | Host;
+    localPods?: boolean;
+    ifindex?: number;
+  }): Promise<void> {
+    const { masquerade, localPods = false, ifindex = IFINDEX } = description;
+    const host = masquerade === true ? "node" : masquerade === false ? "unspecified" : masquerade;
     const value = interfaceCodec.encode({
       role: Role.POD,
-      masquerade4: addressBytes(four?.node ?? "0.0.0.0"),
-      masquerade6: addressBytes(six?.node ?? "::"),
+      masquerade4: addressBytes(addressesOf(4)[host]),
+      masquerade6: addressBytes(addressesOf(6)[host]),
+      flags: localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0,
     });
-    await this.#set("interfaces", u32(IFINDEX), value);
+    await this.set("interfaces", u32(ifindex), value);
   }
 
   async forgetInterface(): Promise<void> {
     await this.#delete("interfaces", u32(IFINDEX));
   }
 
-  /** Publishes a Service port: cells, slots, address classes, then the choice word. */
+  /** Publishes a Service port: cells, slots, address classes, then the choice words. */
   async service(spec: ServiceSpec): Promise<Service> {
-    const service = { spec, index: this.#bench.nextService++ % MAX_SERVICES, cells: [] };
-    await this.#class(spec.vip, 0, 0, AddressClass.CLASS_VIP);
-    return await this.publish(service, spec.endpoints);
+    const index = this.#bench.nextService++ % MAX_SERVICES;
+    return await this.publish({ spec, index, cells: [] }, spec.endpoints, spec.outside);
   }
 
   /**
@@ -210,28 +277,45 @@ export class Lab {
    * senders outside the cluster get, the same unless given.
    */
   async publish(
-    service: Service,
+    service: Pick<Service, "spec" | "index" | "cells">,
     endpoints: readonly Endpoint[],
     external?: readonly Endpoint[],
   ): Promise<Service> {
     const { spec, index } = service;
-    const key = this.#addrPort(spec.vip, spec.port, PROTOCOL_NUMBER[spec.protocol]);
-    const inside = await this.#slots(spec, index, key, endpoints);
-    const outside = external === undefined ? inside : await this.#slots(spec, index, key, external);
-    const value = frontendCodec.encode({
-      internal: inside.word,
-      external: outside.word,
-      service: index,
-      affinitySeconds: 0,
-      flags: FrontendFlag.FRONTEND_CLUSTER_IP,
-    });
-    await this.#set(this.map("frontends"), key, value);
+    const inside = await this.#slots(spec, index, endpoints);
+    const outside = external === undefined ? inside : await this.#slots(spec, index, external);
+    const published = { spec, index, cells: inside.cells, inside, outside };
+    await this.frontend(published, spec);
     for (const cell of service.cells) await this.retire(cell, index, { host: "unspecified", port: 0 });
-    return { spec, index, cells: inside.cells };
+    return published;
   }
 
-  /** Fills cells and slots for endpoints, and returns the choice word that leads to them. */
-  async #slots(spec: ServiceSpec, index: number, key: Uint8Array, endpoints: readonly Endpoint[]) {
+  /** One more frontend of a Service port, on the same cells. */
+  async frontend(service: Service, spec: FrontendSpec): Promise<void> {
+    const kind = spec.kind ?? "cluster-ip";
+    const key = this.#frontendKey(spec);
+    const tag = choiceTag(key);
+    const word = ({ base, cells }: Offer, empty: WhenEmpty) =>
+      cells.length === 0 ? encodeEmptyChoice(tag, empty) : encodeChoice({ tag, count: cells.length, base });
+    const empty = spec.whenEmpty ?? "reject";
+    const value = frontendCodec.encode({
+      internal: word(service.inside, empty),
+      external: word(service.outside, spec.whenEmptyOutside ?? empty),
+      service: service.index,
+      affinitySeconds: spec.affinitySeconds ?? 0,
+      flags: KIND_FLAGS[kind] | (spec.flags ?? 0),
+    });
+    if (kind !== "node-port") await this.addClass(spec.vip, KIND_CLASSES[kind]);
+    await this.set(this.map("frontends"), key, value);
+  }
+
+  #frontendKey(spec: FrontendSpec): Uint8Array {
+    const host = spec.kind === "node-port" ? "unspecified" : spec.vip;
+    return this.addrPort(host, spec.port, PROTOCOL_NUMBER[spec.protocol]);
+  }
+
+  /** Fills cells and slots for endpoints. */
+  async #slots(spec: FrontendSpec, index: number, endpoints: readonly Endpoint[]): Promise<Offer> {
     const bench = this.#bench;
     const base = bench.nextSlot;
     const cells: number[] = [];
@@ -239,17 +323,12 @@ export class Lab {
       const cell = bench.nextCell++;
       cells.push(cell);
       await this.setBackend(cell, index, endpoint);
-      await this.#set(this.map("slots"), u32(bench.nextSlot++), u32(cell));
-      await this.#class(endpoint.host, 0, 0, AddressClass.CLASS_BACKEND);
+      await this.set(this.map("slots"), u32(bench.nextSlot++), u32(cell));
+      await this.addClass(endpoint.host, AddressClass.CLASS_BACKEND);
       const number = PROTOCOL_NUMBER[spec.protocol];
-      await this.#class(endpoint.host, endpoint.port, number, AddressClass.CLASS_BACKEND_PORT);
+      await this.addClass(endpoint.host, AddressClass.CLASS_BACKEND_PORT, endpoint.port, number);
     }
-    const tag = choiceTag(key);
-    const word =
-      cells.length === 0
-        ? encodeEmptyChoice(tag, spec.whenEmpty ?? "reject")
-        : encodeChoice({ tag, count: cells.length, base });
-    return { cells, word };
+    return { base, cells, endpoints };
   }
 
   /** A live cell, of the first generation unless told otherwise. */
@@ -257,9 +336,14 @@ export class Lab {
     await this.#backend(cell, service, endpoint, BackendState.BACKEND_LIVE, generation);
   }
 
+  /** A cell whose backend is still in a slice but no longer serves (9.3). */
+  async drain(cell: number, service: number, endpoint: Endpoint, generation: number = 1): Promise<void> {
+    await this.#backend(cell, service, endpoint, BackendState.BACKEND_DRAINING, generation);
+  }
+
   /** A free cell of the next generation, as the reconciler leaves one. */
-  async retire(cell: number, service: number, endpoint: Endpoint): Promise<void> {
-    await this.#backend(cell, service, endpoint, BackendState.BACKEND_FREE, 2);
+  async retire(cell: number, service: number, endpoint: Endpoint, generation: number = 2): Promise<void> {
+    await this.#backend(cell, service, endpoint, BackendState.BACKEND_FREE, generation);
   }
 
   async #backend(
@@ -271,20 +355,25 @@ export class Lab {
   ): Promise<void> {
     const codec = this.family === 4 ? backend4Codec : backend6Codec;
     const addr = addressBytes(this.at[endpoint.host]);
-    const value = codec.encode({ addr, port: endpoint.port, state, flags: 0, generation, service });
-    await this.#set(this.map("backends"), u32(cell), value);
+    const { port, sets = 0 } = endpoint;
+    const value = codec.encode({ addr, port, state, flags: sets, generation, service });
+    await this.set(this.map("backends"), u32(cell), value);
   }
 
-  async deleteFrontend(spec: ServiceSpec): Promise<void> {
-    const key = this.#addrPort(spec.vip, spec.port, PROTOCOL_NUMBER[spec.protocol]);
-    await this.#delete(this.map("frontends"), key);
+  async deleteFrontend(spec: FrontendSpec): Promise<void> {
+    await this.#delete(this.map("frontends"), this.#frontendKey(spec));
   }
 
-  async #class(host: Host, port: number, protocol: number, value: number): Promise<void> {
-    await this.#set(this.map("addresses"), this.#addrPort(host, port, protocol), u32(value));
+  /** Adds bits to the classes of an address, or of an address with port and protocol. */
+  async addClass(host: Host, bits: number, port: number = 0, protocol: number = 0): Promise<void> {
+    const key = this.addrPort(host, port, protocol);
+    const name = Buffer.from(key).toString("hex");
+    const value = (this.#classes.get(name) ?? 0) | bits;
+    this.#classes.set(name, value);
+    await this.set(this.map("addresses"), key, u32(value));
   }
 
-  #addrPort(host: Host, port: number, protocol: number): Uint8Array {
+  addrPort(host: Host, port: number, protocol: number): Uint8Array {
     const codec = this.family === 4 ? addrPort4Codec : addrPort6Codec;
     return codec.encode({ addr: addressBytes(this.at[host]), port, protocol });
   }
@@ -293,12 +382,13 @@ export class Lab {
   async run(
     program: ProgramName,
     packet: Packet | Uint8Array,
-    { ifindex = IFINDEX, checksumComplete = false, gsoSize = 0 }: RunOptions = {},
+    { ifindex = IFINDEX, mark = 0, checksumComplete = false, gsoSize = 0 }: RunOptions = {},
   ): Promise<Outcome> {
     const before = await this.#reasons();
     const result = this.kernel.testRun(program, {
       data: frameOf(packet),
       ifindex,
+      mark,
       checksumComplete,
       gsoSize,
       gsoSegs: gsoSize === 0 ? 0 : 2,
@@ -311,7 +401,7 @@ export class Lab {
       const packets = Number((after[index] ?? 0n) - (before[index] ?? 0n));
       if (packets !== 0) reasons[name] = packets;
     }
-    return { verdict, frame: result.data, reasons };
+    return { verdict, frame: result.data, mark: result.mark, reasons };
   }
 
   /** The same, with a network card's sum over all of the packet. Throws when the program leaves a sum that does not fit. */
@@ -334,8 +424,13 @@ export class Lab {
   }
 
   /** One packet through one program, with everything that is to come of it. */
-  async expect(program: ProgramName, packet: Packet | Uint8Array, expected: Expectation): Promise<Outcome> {
-    const outcome = await this.run(program, packet);
+  async expect(
+    program: ProgramName,
+    packet: Packet | Uint8Array,
+    expected: Expectation,
+    options: RunOptions = {},
+  ): Promise<Outcome> {
+    const outcome = await this.run(program, packet, options);
     const what = `${program} on IPv${this.family}\n${describeFrame(frameOf(packet))}\n`;
     assert.equal(
       outcome.verdict,
@@ -345,6 +440,7 @@ export class Lab {
     assertSameFrame(outcome.frame, frameOf(expected.packet ?? packet), what);
     const reasons = Object.fromEntries(expected.reasons.map((name) => [name, 1]));
     assert.deepEqual(outcome.reasons, reasons, `${what}: counted reasons`);
+    assert.equal(outcome.mark, expected.mark ?? options.mark ?? 0, `${what}: mark`);
     return outcome;
   }
 
@@ -408,7 +504,7 @@ export class Lab {
     });
     const state = rest.state ?? entry.value.state;
     const { key, value } = encodeNat(this.family, { key: entry.key, value: { ...entry.value, state } });
-    await this.#set(this.map("nat"), key, value);
+    await this.set(this.map("nat"), key, value);
   }
 
   /** Changes entries in place; null deletes. */
@@ -417,7 +513,7 @@ export class Lab {
       const edited = edit(entry, natText(entry));
       const { key, value } = encodeNat(this.family, edited ?? entry);
       if (edited === null) await this.#delete(this.map("nat"), key);
-      else await this.#set(this.map("nat"), key, value);
+      else await this.set(this.map("nat"), key, value);
     }
   }
 
@@ -426,7 +522,7 @@ export class Lab {
     for (const entry of await this.natEntries()) {
       const { key } = encodeNat(this.family, entry);
       const other = { key: { ...entry.key, sport: entry.key.sport ^ 1 }, value: entry.value };
-      await this.#set(this.map("nat"), key, encodeNat(this.family, other).value);
+      await this.set(this.map("nat"), key, encodeNat(this.family, other).value);
     }
   }
 
@@ -447,6 +543,15 @@ export class Lab {
 const REASONS = (Object.entries(Reason) as [ReasonName | "COUNT", number][]).filter(
   (entry): entry is [ReasonName, number] => entry[0] !== "COUNT",
 );
+const KIND_FLAGS: Readonly<Record<FrontendKind, number>> = {
+  "cluster-ip": FrontendFlag.FRONTEND_CLUSTER_IP,
+  external: 0,
+  "node-port": FrontendFlag.FRONTEND_NODE_PORT,
+};
+const KIND_CLASSES = {
+  "cluster-ip": AddressClass.CLASS_VIP | AddressClass.CLASS_CLUSTER_IP,
+  external: AddressClass.CLASS_VIP,
+} as const;
 const none = new Uint8Array();
 const EINVAL = 22;
 
@@ -459,7 +564,7 @@ function decodeTraffic(values: Uint8Array): Traffic[] {
   return Array.from({ length: count }, (_, i) => trafficCodec.decode(values, i * trafficCodec.size));
 }
 
-function u32(value: number): Uint8Array {
+export function u32(value: number): Uint8Array {
   const out = new Uint8Array(4);
   new DataView(out.buffer).setUint32(0, value, true);
   return out;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Services and flows that many packet tests start from. */
+import { AddressClass } from "../../../src/abi/enums.gen.js";
 import { type Sctp, sctp, type Tcp, tcp, type Udp, udp } from "../../support/packet.js";
 import type { Host } from "./addresses.js";
 import type { Lab, ProtocolName, Service, ServiceSpec } from "./lab.js";
@@ -99,4 +100,30 @@ export async function establish(lab: Lab, flow: Flow = WEB_FLOW): Promise<void> 
   await clientSends(lab, flow, "S");
   await backendSends(lab, flow, "SA");
   await clientSends(lab, flow, "A");
+}
+
+/** NodePort 30080 on backend:8080, with `nodeip` as an address of the node. */
+export async function nodePort(lab: Lab, more: Partial<ServiceSpec> = {}): Promise<Service> {
+  const endpoints = [{ host: "backend", port: 8080 }] as const;
+  await lab.addClass("nodeip", AddressClass.CLASS_NODE);
+  return await lab.service({
+    vip: "nodeip",
+    kind: "node-port",
+    port: 30080,
+    protocol: "tcp",
+    endpoints,
+    ...more,
+  });
+}
+
+/** lb:80 on backend:8080: the address of a load balancer, or an external one. */
+export function balancer(lab: Lab, more: Partial<ServiceSpec> = {}): Promise<Service> {
+  const endpoints = [{ host: "backend", port: 8080 }] as const;
+  return lab.service({ vip: "lb", kind: "external", port: 80, protocol: "tcp", endpoints, ...more });
+}
+
+/** A packet in the middle of a flow. */
+export function further(protocol: ProtocolName, sport: number, dport: number): Tcp | Udp | Sctp {
+  if (protocol === "sctp") return sctp(sport, dport, "data");
+  return protocol === "tcp" ? tcp(sport, dport, "PA") : udp(sport, dport, "more");
 }

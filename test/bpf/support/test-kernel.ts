@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The real programs with private maps: nothing is pinned, nothing is attached, all of it ends with the handle. */
+import { Detector } from "../../../src/abi/enums.gen.js";
 import type { PtlConfig } from "../../../src/abi/layout.gen.js";
 import { NativeLibrary } from "../../../src/native/lib.js";
 import type { LoadedObject } from "../../../src/native/object.js";
+import { addressBytes } from "../../support/packet-address.js";
 
 export type ProgramName = "ptl_pod_in" | "ptl_pod_out" | "ptl_net_in" | "ptl_net_out";
 
@@ -16,6 +18,17 @@ export const TEST_CONFIG: PtlConfig = {
   timeoutTcpClosed: 5,
   timeoutUdpUnreplied: 30,
   timeoutUdpReplied: 180,
+  mark: 0,
+  masqueradeMark: 0,
+  options: 0,
+  hostNetns: [0, 0],
+  // clients and backends of addresses.ts are pods: 10.244.0.0/16, fd00:244::/32
+  detector4: Detector.DETECT_NETWORK,
+  detector6: Detector.DETECT_NETWORK,
+  localNetwork4: addressBytes("10.244.0.0"),
+  localMask4: addressBytes("255.255.0.0"),
+  localNetwork6: addressBytes("fd00:244::"),
+  localMask6: addressBytes("ffff:ffff::"),
 };
 
 /** Small maps: they are dumped whole after each step. */
@@ -28,6 +41,10 @@ const MAX_ENTRIES = {
   frontends6: 1024,
   fragments4: 1024,
   fragments6: 1024,
+  affinity4: 1024,
+  affinity6: 1024,
+  source_ranges4: 256,
+  source_ranges6: 256,
 };
 
 let library: NativeLibrary | undefined;

@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import type { MapName } from "../../../src/abi/maps.gen.js";
 import type { Image } from "../../../src/image/types.js";
-import { ImageBuilder, PORTS, portSpec } from "../../property/dataplane/images.js";
+import { ImageBuilder, nodeSpec, PORTS, portSpec } from "../../property/dataplane/images.js";
 
 export const SIZES: Readonly<Partial<Record<MapName, number>>> = {
   services: 64,
@@ -20,6 +20,8 @@ export const SIZES: Readonly<Partial<Record<MapName, number>>> = {
   addresses6: 256,
   nat4: 128,
   nat6: 128,
+  source_ranges4: 64,
+  source_ranges6: 64,
 };
 
 /** Image number `i`: random, and the same whenever it is asked for. */
@@ -27,6 +29,7 @@ export function imageNumber(i: number): Image {
   const builder = new ImageBuilder();
   const specs = fc.sample(fc.option(portSpec, { nil: null }), { seed: 1000 + i, numRuns: PORTS });
   for (const [port, spec] of specs.entries()) builder.set(port, spec);
+  for (const node of fc.sample(nodeSpec, { seed: 2000 + i, numRuns: 1 })) builder.setNode(node);
   return builder.build();
 }
 

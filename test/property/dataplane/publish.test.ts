@@ -6,11 +6,13 @@ import type { MapName } from "../../../src/abi/maps.gen.js";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
 import type { ServicePortImage } from "../../../src/image/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
-import { ImageBuilder, PORTS, type PortSpec, portSpec } from "./images.js";
+import { ImageBuilder, type NodeSpec, nodeSpec, PORTS, type PortSpec, portSpec } from "./images.js";
 import { assertExactly, RuleWatcher } from "./rules.js";
 
 type Step = {
   readonly changes: readonly (readonly [port: number, spec: PortSpec | null])[];
+  /** Null: as it was. */
+  readonly node: NodeSpec | null;
   readonly advance: number;
   readonly mishap:
     | { readonly kind: "none" | "restart" | "audit" }
@@ -25,6 +27,7 @@ const step: fc.Arbitrary<Step> = fc.record({
     ),
     { maxLength: 4 },
   ),
+  node: fc.option(nodeSpec, { freq: 2 }),
   advance: fc.constantFrom(0, 1, 400, 999, 1000, 3000),
   mishap: fc.oneof(
     {
@@ -63,9 +66,10 @@ class Play {
     return new Reconciler({ kernel: this.kernel, clock: { now: () => this.now }, sliceMs: 1000 });
   }
 
-  async run({ changes, advance, mishap }: Step): Promise<void> {
+  async run({ changes, node, advance, mishap }: Step): Promise<void> {
     this.now += advance;
     for (const [port, spec] of changes) this.builder.set(port, spec);
+    if (node) this.builder.setNode(node);
     const image = this.builder.build();
     this.watcher.begin(this.kernel, image);
     if (mishap.kind === "restart") this.reconciler = this.start();
@@ -92,24 +96,33 @@ class Play {
 }
 
 test("sync() keeps every reader on the old or the new set after every write, whatever happens in between", async () => {
-  let checks = 0;
+  const counts = { checks: 0, setChecks: 0, admissionChecks: 0 };
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
       const play = new Play(SIZES);
       for (const each of steps) await play.run(each);
-      checks += play.watcher.checks;
+      for (const name of ["checks", "setChecks", "admissionChecks"] as const)
+        counts[name] += play.watcher[name];
       const calls = play.kernel.stats.ffiCalls;
       const restarted = await play.start().sync(play.builder.build());
       assert.equal(restarted.writes, 0, "a restart with nothing changed writes nothing");
-      assert.equal(play.kernel.stats.ffiCalls - calls, 9, "and only reads");
+      assert.equal(play.kernel.stats.ffiCalls - calls, 13, "and only reads");
     }),
     { numRuns: 60, includeErrorInReport: true, interruptAfterTimeLimit: 60_000 },
   );
-  assert.ok(checks > 5_000, `${checks} prefixes were checked`);
+  assert.ok(counts.checks > 5_000, `${counts.checks} prefixes were checked`);
+  assert.ok(counts.setChecks > 500, `${counts.setChecks} times a cell was about to change its sets`);
+  assert.ok(
+    counts.admissionChecks > 500,
+    `${counts.admissionChecks} times a client's admission was to change`,
+  );
 });
 
 const TIGHT = {
   services: 5,
+  source_ranges4: 4,
+  source_ranges6: 4,
+  service_nets4: 1,
   frontends4: 6,
   frontends6: 6,
   backends4: 20,
@@ -127,9 +140,10 @@ test("sync() leaves a Service that does not fit exactly as it was, and writes al
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
       const play = new Play(TIGHT);
       const applied = new Map<string, ServicePortImage>();
-      for (const { changes, advance } of steps) {
+      for (const { changes, node, advance } of steps) {
         play.now += advance;
         for (const [port, spec] of changes) play.builder.set(port, spec);
+        if (node) play.builder.setNode(node);
         const image = play.builder.build();
         play.watcher.begin(play.kernel, image, true);
         const result = await play.reconciler.sync(image);
@@ -137,7 +151,13 @@ test("sync() leaves a Service that does not fit exactly as it was, and writes al
         const refused = new Set(result.refused.map(({ key }) => key));
         for (const key of applied.keys()) if (!image.servicePorts.has(key)) applied.delete(key);
         for (const [key, port] of image.servicePorts) if (!refused.has(key)) applied.set(key, port);
-        assertExactly(play.kernel, { servicePorts: applied, problems: [] });
+        const nodePortAddresses = image.nodePortAddresses.filter(
+          ({ text }) => !refused.has(`NodePort address ${text}`),
+        );
+        const serviceNetworks = image.serviceNetworks.filter(
+          ({ text }) => !refused.has(`Service network ${text}`),
+        );
+        assertExactly(play.kernel, { ...image, servicePorts: applied, nodePortAddresses, serviceNetworks });
         refusals += refused.size;
         if (result.retryAfterMs === null) continue;
         assert.ok(result.retryAfterMs > 0 && result.retryAfterMs <= 1000);

@@ -5,12 +5,22 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
 import { changedKeys } from "../../../src/image/changes.js";
-import { compile, createCompiler } from "../../../src/image/compile.js";
-import { describeImage, imageLines } from "../../../src/image/describe.js";
-import type { Image } from "../../../src/image/types.js";
-import type { EndpointSlice, NodeInfo, Service, Snapshot } from "../../../src/model/types.js";
+import { claimKey } from "../../../src/image/claims.js";
+import { compile, createCompiler, DEFAULT_PROXY_CONFIG, NO_HOST_FACTS } from "../../../src/image/compile.js";
+import { describeImage } from "../../../src/image/describe.js";
+import type { BackendImage, ChoiceImage, Image } from "../../../src/image/types.js";
+import type {
+  EndpointSlice,
+  HostFacts,
+  NodeInfo,
+  ProxyConfig,
+  ReservedAddress,
+  Service,
+} from "../../../src/model/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
-import { endpoint, ip, NODE, service, slice } from "../../fixtures/objects.js";
+import type { Cidr } from "../../../src/net/cidr.js";
+import type { Family } from "../../../src/net/ip.js";
+import { cidr, endpoint, ip, NODE, service, slice } from "../../fixtures/objects.js";
 import { assertExactly } from "../dataplane/rules.js";
 
 // Few names and few addresses, so that Services collide all the time.
@@ -25,6 +35,12 @@ const port = fc.record({
   nodePort: fc.constantFrom(0, 30_000),
 });
 
+// ClusterIPs of others, addresses of the node and of nobody.
+const EXTERNAL = ["10.96.0.1", "10.96.0.2", "192.168.0.2", "198.51.100.1", "fd00:96::1", "2001:db8::1"].map(
+  ip,
+);
+const external = fc.oneof({ weight: 2, arbitrary: fc.constant([]) }, fc.subarray(EXTERNAL, { maxLength: 3 }));
+
 const serviceFields: fc.Arbitrary<Partial<Service>> = fc.record({
   clusterIPs: fc
     .tuple(fc.option(fc.constantFrom(...V4), { freq: 4 }), fc.option(fc.constantFrom(...V6), { freq: 1 }))
@@ -32,6 +48,10 @@ const serviceFields: fc.Arbitrary<Partial<Service>> = fc.record({
   ports: fc.array(port, { minLength: 1, maxLength: 3 }),
   creationTimestamp: fc.constantFrom("", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"),
   internalTrafficPolicyLocal: fc.boolean(),
+  externalTrafficPolicyLocal: fc.boolean(),
+  externalIPs: external,
+  loadBalancerIPs: external,
+  loadBalancerSourceRanges: fc.subarray(["10.0.0.0/8", "203.0.113.0/24", "fd00::/8"]),
   sessionAffinitySeconds: fc.constantFrom(0, 60),
 });
 
@@ -68,7 +88,32 @@ interface State {
   readonly services: ReadonlyMap<string, Service>;
   readonly slices: ReadonlyMap<string, readonly EndpointSlice[]>;
   readonly node: NodeInfo;
+  readonly serviceCIDRs: readonly Cidr[];
+  /** What is known of the host: no part of a Snapshot, but it changes like one. */
+  readonly host: HostFacts;
 }
+
+const reserved: fc.Arbitrary<ReservedAddress> = fc.record({
+  address: fc.constantFrom(null, ip("10.96.0.1"), ip("192.168.0.2"), ip("198.51.100.1")),
+  port: fc.constantFrom(80, 81, 30_000),
+  protocol: fc.constantFrom("TCP" as const, "UDP" as const),
+  use: fc.constant("something"),
+  refusesNodePorts: fc.boolean(),
+});
+const hosts: fc.Arbitrary<HostFacts> = fc.oneof(
+  fc.constant(NO_HOST_FACTS),
+  fc.record({
+    localAddresses: fc.subarray(["192.168.0.2", "192.168.1.2", "198.51.100.1", "2001:db8::1"].map(ip)),
+    reserved: fc.array(reserved, { maxLength: 2 }),
+  }),
+);
+const CONFIGS: readonly ProxyConfig[] = [
+  DEFAULT_PROXY_CONFIG,
+  { ...DEFAULT_PROXY_CONFIG, localDetector: { 4: true, 6: false }, nodePortAddresses: "primary" },
+  { ...DEFAULT_PROXY_CONFIG, masqueradeAll: true, nodePortAddresses: [cidr("192.168.0.0/24")] },
+  { ...DEFAULT_PROXY_CONFIG, externalIPs: false },
+];
+const configs = fc.constantFrom(...CONFIGS);
 
 /** One change of one object. */
 type Change = (state: State) => State;
@@ -96,9 +141,20 @@ const change: fc.Arbitrary<Change> = fc.constantFrom(...NAMES).chain((name) => {
       : { ...state, services: new Map([...state.services, [key, { ...present }]]) };
   });
   const node = fc
-    .constantFrom(NODE, { ...NODE, name: "node-b" }, { ...NODE, addresses: [ip("10.96.0.1")] })
+    .constantFrom(
+      NODE,
+      { ...NODE, addresses: [ip("192.168.0.2"), ip("2001:db8::1")] },
+      { ...NODE, name: "node-b" },
+      { ...NODE, addresses: [ip("10.96.0.1")] },
+    )
     .map<Change>((next) => (state) => ({ ...state, node: next }));
+  const host = hosts.map<Change>((next) => (state) => ({ ...state, host: next }));
+  const networks = fc
+    .subarray(["10.96.0.0/16", "10.97.0.0/16", "fd00:96::/112"].map(cidr))
+    .map<Change>((next) => (state) => ({ ...state, serviceCIDRs: next }));
   return fc.oneof(
+    { weight: 2, arbitrary: host },
+    { weight: 1, arbitrary: networks },
     { weight: 6, arbitrary: put },
     { weight: 2, arbitrary: drop },
     { weight: 6, arbitrary: reslice },
@@ -108,8 +164,37 @@ const change: fc.Arbitrary<Change> = fc.constantFrom(...NAMES).chain((name) => {
 });
 
 const SMALL_MAPS = { backends4: 200, backends6: 200, slots4: 400, slots6: 400 };
-const EMPTY: State = { services: new Map(), slices: new Map(), node: NODE };
+const EMPTY: State = {
+  services: new Map(),
+  slices: new Map(),
+  node: NODE,
+  serviceCIDRs: [],
+  host: NO_HOST_FACTS,
+};
 const changes = fc.array(change, { minLength: 1, maxLength: 14 });
+
+const contents = (image: Image): unknown => [
+  Array.from(image.servicePorts),
+  { ...image, servicePorts: null },
+];
+
+/** With affinity the marks of the backends say the same as the choices (5.3). */
+function assertSets(
+  backends: readonly BackendImage[],
+  choices: readonly ChoiceImage[],
+  family: Family,
+): void {
+  for (const { set, backends: chosen } of choices) {
+    const marked = [...backends.entries()].filter(
+      ([, { address, clusterSet, localSet }]) =>
+        address.family === family && (set === "cluster" ? clusterSet : localSet),
+    );
+    assert.deepEqual(
+      marked.map(([index]) => index),
+      [...chosen],
+    );
+  }
+}
 
 function assertSame(actual: Image, expected: Image): void {
   assert.deepEqual(describeImage(actual), describeImage(expected));
@@ -126,29 +211,37 @@ function shuffled<T>(items: readonly T[], keys: readonly number[]): T[] {
 
 test("compile() does not depend on the order of Services and slices", () => {
   fc.assert(
-    fc.property(changes, fc.array(fc.nat(100), { minLength: 1, maxLength: 8 }), (list, keys) => {
-      const state = list.reduce((before, one) => one(before), EMPTY);
-      const other: Snapshot = {
-        services: new Map(shuffled(Array.from(state.services), keys)),
-        slices: new Map(
-          shuffled(Array.from(state.slices), keys).map(([key, slices]) => [key, shuffled(slices, keys)]),
-        ),
-        node: state.node,
-      };
-      assertSame(compile(other), compile(state));
-    }),
-    { numRuns: 1500 },
+    fc.property(
+      changes,
+      fc.array(fc.nat(100), { minLength: 1, maxLength: 8 }),
+      configs,
+      (list, keys, config) => {
+        const state = list.reduce((before, one) => one(before), EMPTY);
+        const other: State = {
+          services: new Map(shuffled(Array.from(state.services), keys)),
+          slices: new Map(
+            shuffled(Array.from(state.slices), keys).map(([key, slices]) => [key, shuffled(slices, keys)]),
+          ),
+          node: state.node,
+          serviceCIDRs: shuffled(state.serviceCIDRs, keys),
+          host: { ...state.host, localAddresses: shuffled(state.host.localAddresses, keys) },
+        };
+        if (state.host === NO_HOST_FACTS) Object.assign(other, { host: NO_HOST_FACTS });
+        assertSame(compile(other, config, other.host), compile(state, config, state.host));
+      },
+    ),
+    { numRuns: 2000 },
   );
 });
 
 test("createCompiler() gives after any changes what a compile from nothing gives, and on the way back too", () => {
   fc.assert(
-    fc.property(changes, (list) => {
-      const compiler = createCompiler();
+    fc.property(changes, configs, (list, config) => {
+      const compiler = createCompiler(config);
       const states: State[] = [EMPTY];
       for (const one of list) states.push(one(states.at(-1) ?? EMPTY));
       for (const state of [...states, ...states.toReversed()])
-        assertSame(compiler.compile(state), compile(state));
+        assertSame(compiler.compile(state, state.host), compile(state, config, state.host));
     }),
     { numRuns: 800 },
   );
@@ -159,8 +252,14 @@ test("createCompiler() keeps the identity of each service port that comes out eq
     fc.property(changes, change, (list, last) => {
       const compiler = createCompiler();
       const state = list.reduce((before, one) => one(before), EMPTY);
-      const before = compiler.compile(state);
-      const after = compiler.compile(last(state));
+      const before = compiler.compile(state, state.host);
+      const changed = last(state);
+      const after = compiler.compile(changed, changed.host);
+      for (const field of ["nodePortAddresses", "serviceNetworks"] as const) {
+        const equal = JSON.stringify(before[field]) === JSON.stringify(after[field]);
+        assert.equal(before[field] === after[field], equal, field);
+      }
+      assert.equal(before === after, JSON.stringify(contents(before)) === JSON.stringify(contents(after)));
       let unchanged = before.servicePorts.size === after.servicePorts.size;
       for (const [key, servicePort] of after.servicePorts) {
         const earlier = before.servicePorts.get(key);
@@ -170,7 +269,7 @@ test("createCompiler() keeps the identity of each service port that comes out eq
       }
       assert.equal(after.servicePorts === before.servicePorts, unchanged);
     }),
-    { numRuns: 1500 },
+    { numRuns: 2000 },
   );
 });
 
@@ -179,7 +278,9 @@ test("createCompiler() notes exactly the service ports that differ from those of
     fc.property(changes, (list) => {
       const compiler = createCompiler();
       const state = list.reduce((before, one) => one(before), EMPTY);
-      const images = [EMPTY, state, ...list.map((one) => one(state))].map((each) => compiler.compile(each));
+      const images = [EMPTY, state, ...list.map((one) => one(state))].map((each) =>
+        compiler.compile(each, each.host),
+      );
       for (const [i, { servicePorts: now }] of images.entries()) {
         const { servicePorts: before } = images[Math.max(0, i - 1)] as Image;
         const different = [...new Set([...before.keys(), ...now.keys()])].filter(
@@ -202,7 +303,7 @@ test("Reconciler.sync() with what the compiler notes makes the maps what they sh
       const base = list.reduce((before, one) => one(before), EMPTY);
       for (const state of [base, ...list.map((one) => one(base)), EMPTY]) {
         now += 2000;
-        const image = compiler.compile(state);
+        const image = compiler.compile(state, state.host);
         const { failure, refused } = await reconciler.sync(image);
         assert.deepEqual([failure, refused], [null, []]);
         assertExactly(kernel, image);
@@ -214,15 +315,29 @@ test("Reconciler.sync() with what the compiler notes makes the maps what they sh
 
 test("compile() gives each address, port and protocol to one service port at most (2.22), and indexes that exist", () => {
   fc.assert(
-    fc.property(changes, (list) => {
-      const image = compile(list.reduce((before, one) => one(before), EMPTY));
-      const owners = imageLines(image).flatMap((line) =>
-        / ClusterIP /.test(line) ? (line.split(" ")[0] ?? "") : [],
+    fc.property(changes, configs, (list, config) => {
+      const state = list.reduce((before, one) => one(before), EMPTY);
+      const image = compile(state, config, state.host);
+      const owners = Array.from(image.servicePorts.values()).flatMap(({ frontends, protocol }) =>
+        frontends.map((frontend) => claimKey(frontend, protocol)),
       );
       assert.equal(new Set(owners).size, owners.length);
-      for (const { backends, frontends } of image.servicePorts.values()) {
+      for (const { backends, frontends, sourceRanges, affinitySeconds } of image.servicePorts.values()) {
         assert.ok(frontends.length > 0);
-        for (const { address, internal, external } of frontends) {
+        assert.equal(
+          sourceRanges.length > 0,
+          frontends.some(({ sourceRanged }) => sourceRanged),
+        );
+        for (const backend of backends) {
+          assert.ok(backend.serving || !(backend.clusterSet || backend.localSet));
+          assert.ok(affinitySeconds > 0 || !(backend.clusterSet || backend.localSet));
+        }
+        for (const { kind, address, internal, external, sourceRanged } of frontends) {
+          if (sourceRanged) {
+            assert.equal(kind, "LoadBalancer");
+            assert.ok(sourceRanges.some(({ family }) => family === address.family));
+          }
+          assertSets(backends, affinitySeconds > 0 ? [internal, external] : [], address.family);
           for (const index of [...internal.backends, ...external.backends]) {
             assert.equal(backends[index]?.address.family, address.family);
           }

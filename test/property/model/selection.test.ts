@@ -85,7 +85,7 @@ const cases: fc.Arbitrary<Case> = fc
   )
   .map(([list, name, zone, internal, external, exposed]) => ({
     slices: list,
-    node: { name, zone, addresses: [] },
+    node: { name, zone, addresses: [], podCIDRs: [] },
     nodePort: exposed === "nodePort" ? 30_000 : 0,
     service: service("web", {
       internalTrafficPolicyLocal: internal,

@@ -148,6 +148,20 @@ void exchange_udp(int fd, const union address *dst, long payload, int timeout_ms
 	free(sent);
 }
 
+/* Whom the socket says it is connected to: for a socket that was translated, the Service. */
+static void reply_peer(struct reply *r, int fd)
+{
+	union address peer;
+	socklen_t len = sizeof(peer);
+	char ip[INET6_ADDRSTRLEN];
+	int port;
+	if (fd < 0 || getpeername(fd, &peer.sa, &len) < 0)
+		return;
+	address_show(&peer, ip, &port);
+	reply_text(r, "peer", ip);
+	reply_num(r, "peerPort", port);
+}
+
 static void fill_exchange(struct reply *r, const struct command *cmd, const struct exchange *x, int fd)
 {
 	union address self;
@@ -173,6 +187,7 @@ static void fill_exchange(struct reply *r, const struct command *cmd, const stru
 		reply_text(r, "local", ip);
 		reply_num(r, "localPort", port);
 	}
+	reply_peer(r, fd);
 }
 
 static void reply_exchange(const struct command *cmd, const struct exchange *x, int fd)
@@ -265,6 +280,7 @@ void cmd_open(struct command *cmd)
 	reply_open(&r, cmd, true);
 	reply_text(&r, "local", ip);
 	reply_num(&r, "localPort", port);
+	reply_peer(&r, fd);
 	reply_num(&r, "us", now_us() - start);
 	reply_send(&r);
 }

@@ -92,6 +92,7 @@ struct seen {
 };
 
 struct sniffer {
+	char name[64];
 	int fd, proto, port;
 	union address host;
 	bool by_host;
@@ -161,6 +162,13 @@ static bool wanted(const struct sniffer *n, const struct seen *s)
 	return strcmp(host, s->src) == 0 || strcmp(host, s->dst) == 0;
 }
 
+/* Whether the handle was closed (close(2) does not wake who waits in recvfrom, and a new socket may get its number). */
+static bool is_over(const struct sniffer *n)
+{
+	const struct handle *h = handle_find(n->name);
+	return !h || h->data != n;
+}
+
 static void *run_sniffer(void *argument)
 {
 	struct sniffer *n = argument;
@@ -170,9 +178,8 @@ static void *run_sniffer(void *argument)
 		socklen_t from_len = sizeof(from);
 		struct seen s;
 		ssize_t got = recvfrom(n->fd, buf, 65536, 0, (struct sockaddr *)&from, &from_len);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0 && errno != ENETDOWN)
+		bool again = got >= 0 || errno == EINTR || errno == EAGAIN || errno == ENETDOWN;
+		if (!again || is_over(n))
 			break;
 		if (got < 0 || !parse_packet(&s, buf, (size_t)got, ntohs(from.sll_protocol)) || !wanted(n, &s))
 			continue;
@@ -186,6 +193,7 @@ static void *run_sniffer(void *argument)
 		pthread_mutex_unlock(&n->lock);
 	}
 	free(buf);
+	close(n->fd);
 	return NULL;
 }
 
@@ -206,7 +214,13 @@ void cmd_sniff(struct command *cmd)
 		free(n);
 		return;
 	}
-	handle_add(arg(cmd, "handle", "sniff"), n->fd, 0, n);
+	/* The thread has a descriptor of its own, which it closes when it sees that the handle's is closed. */
+	struct timeval look = { .tv_sec = 1 };
+	setsockopt(n->fd, SOL_SOCKET, SO_RCVTIMEO, &look, sizeof(look));
+	snprintf(n->name, sizeof(n->name), "%s", arg(cmd, "handle", "sniff"));
+	int kept = n->fd;
+	n->fd = dup(kept);
+	handle_add(n->name, kept, 0, n);
 	thread_start(run_sniffer, n);
 	reply_ok(cmd);
 }

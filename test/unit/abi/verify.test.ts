@@ -34,8 +34,16 @@ test("Verification takes an object of our layouts, of some of them, and with str
 
 test("Verification refuses an object with a moved, a missing or an added field, and names struct and field", () => {
   const cases: readonly (readonly [string, string, RegExp])[] = [
-    ["  service 16 4", "  service 20 4", /struct frontend: field "service 20 4", expected "service 16 4"/],
-    ["  service 16 4\n", "", /struct frontend: field "affinity_seconds 20 4", expected "service 16 4"/],
+    [
+      "  external 8 8\n  service 16 4",
+      "  external 8 8\n  service 20 4",
+      /struct frontend: field "service 20 4", expected "service 16 4"/,
+    ],
+    [
+      "  external 8 8\n  service 16 4\n",
+      "  external 8 8\n",
+      /struct frontend: field "affinity_seconds 20 4", expected "service 16 4"/,
+    ],
     ["struct frontend 32\n", "struct frontend 40\n", /struct frontend has 40 bytes, expected 32/],
     [
       "  flags 24 4\n  pad 28 4\n",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { ForwardPolicy } from "../../../src/daemon/forward-rules.js";
 import {
   type Check,
   checkHost,
@@ -31,6 +32,10 @@ const GOOD: HostFacts = {
   ingressQdiscs: [],
   localPorts: { first: 32768, last: 60999 },
   snatRanges: DEFAULT_SNAT_RANGES,
+  forwardPolicies: [],
+  droppingChains: [],
+  agentPinned: true,
+  routeLocalnet: "0",
 };
 
 function check(facts: Partial<HostFacts>, name: string): Check {
@@ -124,4 +129,52 @@ test("checkHost() says what is slower without batch commands on maps", () => {
   const slow = check({ missingFeatures: ["tcx", "batch_percpu_array"] }, "batch");
   assert.equal(slow.status, "warn");
   assert.match(slow.detail, /^without batch_percpu_array: large changes take longer/);
+});
+
+test("checkHost() warns of what sockets lose on older kernels", () => {
+  assert.match(check({}, "set_retval").detail, /ECONNREFUSED/);
+  const old = check({ missingFeatures: ["set_retval"] }, "set_retval");
+  assert.equal(old.status, "warn");
+  assert.match(old.detail, /EPERM/);
+  const keeps = check({ missingFeatures: ["udp_destroy"] }, "socket_destroy");
+  assert.equal(keeps.status, "warn");
+  assert.match(keeps.detail, /CONFIG_INET_DIAG_DESTROY/);
+  assert.equal(check({ missingFeatures: null }, "socket_destroy").status, "warn", "it could not be tried");
+});
+
+test("checkHost() wants cgroup v2, with its socket hooks", () => {
+  assert.equal(check({ cgroup2: null }, "cgroup2").status, "warn");
+  assert.match(check({ missingFeatures: ["cgroup_sockets"] }, "cgroup2").detail, /has not all socket hooks/);
+});
+
+test("checkHost() fails a FORWARD that drops by policy where an agent's rules are missing (8.11)", () => {
+  const dropping: ForwardPolicy = {
+    state: "known",
+    backend: "nft",
+    family: 4,
+    policy: "DROP",
+    otherRules: 0,
+    needed: true,
+    inPlace: false,
+  };
+  const lacking = check({ forwardPolicies: [dropping] }, "forward_policy");
+  assert.equal(lacking.status, "fail");
+  assert.match(lacking.detail, /^iptables-nft: FORWARD drops by policy/);
+  assert.match(lacking.fix ?? "", /--forward-rules/);
+  const statusOf = (facts: Partial<HostFacts>): string => check(facts, "forward_policy").status;
+  assert.equal(statusOf({ forwardPolicies: [{ ...dropping, inPlace: true }] }), "ok");
+  assert.equal(
+    statusOf({ forwardPolicies: [dropping], agentPinned: false }),
+    "ok",
+    "before an agent has run",
+  );
+  assert.equal(statusOf({ forwardPolicies: [{ ...dropping, policy: "ACCEPT", needed: false }] }), "ok");
+});
+
+test("checkHost() names the chain of nft that no rule of ours can help", () => {
+  const text = "inet firewalld filter_FORWARD";
+  const chain = { family: "inet", table: "firewalld", chain: "filter_FORWARD", text } as const;
+  const { status, detail } = check({ droppingChains: [chain] }, "forward_policy");
+  assert.equal(status, "warn");
+  assert.match(detail, /inet firewalld filter_FORWARD/);
 });

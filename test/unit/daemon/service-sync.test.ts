@@ -2,11 +2,14 @@
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { test } from "node:test";
-import { ServiceSync } from "../../../src/daemon/service-sync.js";
+import { AddressClass } from "../../../src/abi/enums.gen.js";
+import { HostView } from "../../../src/daemon/host-view.js";
+import { ServiceSync, type ServiceSyncDependencies } from "../../../src/daemon/service-sync.js";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
-import type { Service, Snapshot } from "../../../src/model/types.js";
+import type { Problem, ProxyConfig, ReservedAddress, Service, Snapshot } from "../../../src/model/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
-import { parseIp } from "../../../src/net/ip.js";
+import { type IpAddress, parseIp } from "../../../src/net/ip.js";
+import { type Clock, systemClock } from "../../../src/util/clock.js";
 import type { Logger } from "../../../src/util/log.js";
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -39,11 +42,33 @@ function snapshot(...services: readonly Service[]): Snapshot {
   return {
     services: new Map(services.map((each) => [`${each.namespace}/${each.name}`, each])),
     slices: new Map(),
-    node: { name: "n1", zone: "", addresses: [] },
+    node: { name: "n1", zone: "", addresses: [], podCIDRs: [] },
+    serviceCIDRs: [],
   };
 }
 
-function setUp(kernel = new MemoryKernel()) {
+const PROXY: ProxyConfig = {
+  masqueradeAll: false,
+  localDetector: { 4: false, 6: false },
+  nodePortAddresses: [],
+  externalIPs: true,
+};
+
+/** A host whose addresses are known. */
+function hostWith(...addresses: readonly IpAddress[]): HostView {
+  const host = new HostView(async () => []);
+  host.setLocalAddresses(addresses);
+  return host;
+}
+
+type Callbacks = Pick<ServiceSyncDependencies, "onCommitted" | "onProblems">;
+
+function setUp(
+  kernel = new MemoryKernel(),
+  host = hostWith(),
+  clock: Clock = systemClock,
+  callbacks: Callbacks = {},
+) {
   const said: { readonly message: string; readonly fields: Fields }[] = [];
   const events = new EventEmitter();
   const say = (fields: Fields, message: string): void => {
@@ -54,6 +79,10 @@ function setUp(kernel = new MemoryKernel()) {
   const sync = new ServiceSync({
     reconciler: new Reconciler({ kernel, logger: log }),
     log,
+    proxy: PROXY,
+    host,
+    clock,
+    ...callbacks,
     onReady: () => say({}, "ready"),
   });
   return { kernel, said, events, sync, messages: () => said.map(({ message }) => message) };
@@ -177,4 +206,141 @@ test("ServiceSync tries again when it cannot read what it is to hold back", asyn
   await ready;
   await sync.stop();
   assert.deepEqual(messages(), ["cannot sync", "synced", "ready"]);
+});
+
+function address(text: string): IpAddress {
+  const found = parseIp(text);
+  assert.ok(found, text);
+  return found;
+}
+
+const NODE_PORT: Service = {
+  ...service("np", "10.96.0.7"),
+  type: "NodePort",
+  ports: [{ name: "", protocol: "TCP", port: 80, nodePort: 30080 }],
+};
+
+/** IPv4 addresses on which NodePorts are served, as the map has them. */
+function nodePortAddresses(kernel: MemoryKernel): readonly string[] {
+  return [...kernel.entries("addresses4")]
+    .filter(([, value]) => ((value[0] ?? 0) & AddressClass.CLASS_NODE) !== 0)
+    .map(([key]) => key.subarray(0, 4).join("."));
+}
+
+test("ServiceSync serves NodePorts on addresses that come later, without a new snapshot (6.1)", async () => {
+  const host = hostWith(address("192.0.2.1"));
+  const { kernel, events, sync } = setUp(new MemoryKernel(), host);
+  const first = once(events, "synced");
+  sync.publish(snapshot(NODE_PORT));
+  await first;
+  assert.deepEqual(nodePortAddresses(kernel), ["192.0.2.1"]);
+  assert.equal(host.setLocalAddresses([address("192.0.2.1")]), false, "nothing new");
+  assert.equal(host.setLocalAddresses([address("192.0.2.9"), address("192.0.2.1")]), true);
+  const second = once(events, "synced");
+  sync.hostChanged();
+  await second;
+  assert.deepEqual([...nodePortAddresses(kernel)].sort(), ["192.0.2.1", "192.0.2.9"]);
+  await sync.stop();
+});
+
+test("ServiceSync writes nothing before the host's addresses are known, lest NodePorts be taken off them", async () => {
+  const before = setUp(undefined, hostWith(address("192.0.2.1")));
+  const first = once(before.events, "synced");
+  before.sync.publish(snapshot(NODE_PORT));
+  await first;
+  await before.sync.stop();
+  const host = new HostView(async () => []);
+  const { kernel, events, sync, messages } = setUp(before.kernel, host);
+  const writes = kernel.stats.mapWrites;
+  sync.publish(snapshot(NODE_PORT));
+  await sync.audit();
+  const synced = once(events, "synced");
+  assert.deepEqual(messages(), []);
+  assert.equal(host.setLocalAddresses([address("192.0.2.1")]), true);
+  sync.hostChanged();
+  await synced;
+  assert.equal(kernel.stats.mapWrites, writes, "nothing has changed while no agent ran");
+  await sync.stop();
+});
+
+test("ServiceSync.hostChanged() before the first snapshot does nothing", async () => {
+  const { kernel, sync } = setUp();
+  sync.hostChanged();
+  await sync.stop();
+  assert.equal(kernel.stats.ffiCalls, 0);
+});
+
+test("ServiceSync.audit() takes a frontend back that would capture a program's clients, and gives it back", async () => {
+  let reserved: readonly ReservedAddress[] = [];
+  const host = new HostView(async () => reserved);
+  host.setLocalAddresses([address("192.0.2.1")]);
+  const { kernel, events, sync } = setUp(new MemoryKernel(), host);
+  const external = { ...service("a", "10.96.0.1"), externalIPs: [address("192.0.2.1")] };
+  const first = once(events, "synced");
+  sync.publish(snapshot(external));
+  await first;
+  assert.equal(kernel.size("frontends4"), 2);
+  reserved = [{ address: address("192.0.2.1"), port: 80, protocol: "TCP", use: "a listening socket" }];
+  const second = once(events, "service problem");
+  await sync.audit();
+  await second;
+  while (kernel.size("frontends4") !== 1) await once(events, "synced");
+  reserved = [];
+  await sync.audit();
+  while (kernel.size("frontends4") !== 2) await once(events, "synced");
+  await sync.stop();
+});
+
+test("ServiceSync.healthy is so after the first transaction, and not when writes have failed for a minute (6.24)", async () => {
+  const kernel = new MemoryKernel();
+  const clock = { time: 0, now: () => clock.time };
+  const { events, sync } = setUp(kernel, undefined, clock);
+  assert.equal(sync.healthy, false, "nothing is written yet");
+  const first = once(events, "synced");
+  sync.publish(snapshot(service("a", "10.96.0.1")));
+  await first;
+  assert.equal(sync.healthy, true);
+  const apply = kernel.apply.bind(kernel);
+  kernel.apply = (writes) => {
+    kernel.refuseAfter(0, 12);
+    return apply(writes);
+  };
+  const REFUSED = "cannot write the service maps";
+  sync.publish(snapshot(service("b", "10.96.0.2")));
+  await once(events, REFUSED);
+  await once(events, REFUSED); // the first one has been dealt with
+  assert.equal(sync.healthy, true, "it has just begun to fail");
+  clock.time = 60_000;
+  assert.equal(sync.healthy, false);
+  kernel.apply = apply;
+  await once(events, "synced");
+  assert.equal(sync.healthy, true);
+  await sync.stop();
+});
+
+test("ServiceSync tells what it has committed with the snapshot behind it, and problems when they change", async () => {
+  const committed: string[] = [];
+  const told: (readonly Problem[])[] = [];
+  const { events, sync } = setUp(undefined, undefined, undefined, {
+    onCommitted: (image, { services }) => committed.push(`${image.servicePorts.size} of ${services.size}`),
+    onProblems: (problems) => told.push(problems),
+  });
+  const publish = async (...services: readonly Service[]): Promise<void> => {
+    const synced = once(events, "synced");
+    sync.publish(snapshot(...services));
+    await synced;
+  };
+  const [a, b] = [service("a", "10.96.0.1", "2020"), service("b", "10.96.0.1", "2021")];
+  await publish(a);
+  await publish(a, b);
+  await publish(a, b, service("c", "10.96.0.3"));
+  await publish(a);
+  await sync.stop();
+  assert.deepEqual(
+    told.map(({ length }) => length),
+    [0, 1, 0],
+    "the first time, also without any",
+  );
+  assert.equal(committed.length, 4);
+  assert.deepEqual([committed[0], committed[3]], ["1 of 1", "1 of 1"]);
 });

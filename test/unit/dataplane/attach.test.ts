@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Role } from "../../../src/abi/enums.gen.js";
+import { InterfaceFlag, Role } from "../../../src/abi/enums.gen.js";
 import { interfaceCodec } from "../../../src/abi/layout.gen.js";
 import {
   type AttachOutcome,
@@ -13,7 +13,7 @@ import {
 import type { Link } from "../../../src/dataplane/interfaces.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { parseIp } from "../../../src/net/ip.js";
-import type { Logger } from "../../../src/util/log.js";
+import { type Logger, silentLogger } from "../../../src/util/log.js";
 
 class FakeHooks implements Hooks {
   links: Link[] = [];
@@ -29,7 +29,12 @@ class FakeHooks implements Hooks {
   beforeAttach: (request: AttachRequest) => void = () => {};
 
   readLinks(): LinkSnapshot {
-    return { links: this.links, addresses: this.addresses, defaultRoutes: new Set() };
+    return {
+      links: this.links,
+      addresses: this.addresses,
+      defaultRoutes: new Set(),
+      localAddresses: this.addresses.map(({ address }) => address),
+    };
   }
 
   async attach(requests: readonly AttachRequest[]): Promise<readonly AttachOutcome[]> {
@@ -209,4 +214,80 @@ test("InterfaceKeeper.sync(audit) that meets an interface on its way out says no
   hooks.links = [CNI0];
   await keeper.sync();
   assert.deepEqual(said, ["attached veth5", "detached veth5"]);
+});
+
+const UPLINK: Link = { ...CNI0, ifindex: 2, name: "eth0", kind: "" };
+
+function give(hooks: FakeHooks, ifindex: number, text: string): void {
+  const address = parseIp(text);
+  assert.ok(address);
+  hooks.addresses.push({ ifindex, address, prefixLength: 24 });
+}
+
+/** The node's own IPv4 address in the map; null: there is no such entry. */
+function ownAddress(kernel: MemoryKernel): string | null {
+  const value = kernel.get("interfaces", new Uint8Array(4));
+  if (value === null) return null;
+  const { role, masquerade4 } = interfaceCodec.decode(value);
+  assert.equal(role, Role.NODE);
+  return masquerade4.join(".");
+}
+
+test("InterfaceKeeper.sync() writes the node's own address, and follows the Node object and the interfaces", async () => {
+  const { kernel, hooks, keeper } = setUp();
+  hooks.links = [UPLINK];
+  await keeper.sync();
+  assert.equal(ownAddress(kernel), null, "there is none yet");
+  give(hooks, 2, "10.1.0.1");
+  give(hooks, 2, "10.1.0.2");
+  await keeper.sync();
+  assert.equal(ownAddress(kernel), "10.1.0.1");
+  const primary = parseIp("10.1.0.2");
+  assert.ok(primary);
+  assert.equal(keeper.setNodeAddresses([primary]), true);
+  assert.equal(keeper.setNodeAddresses([primary]), false, "nothing new");
+  await keeper.sync();
+  assert.equal(ownAddress(kernel), "10.1.0.2");
+  hooks.addresses.pop();
+  await keeper.sync();
+  assert.equal(ownAddress(kernel), "10.1.0.1", "the primary one has gone from this host");
+  hooks.addresses.pop();
+  await keeper.sync();
+  assert.equal(ownAddress(kernel), null);
+});
+
+test("InterfaceKeeper.sync() of a restarted agent keeps the node's address until the Node object is known", async () => {
+  const first = setUp();
+  first.hooks.links = [UPLINK];
+  give(first.hooks, 2, "10.1.0.1");
+  give(first.hooks, 2, "10.1.0.2");
+  const primary = parseIp("10.1.0.2");
+  assert.ok(primary);
+  first.keeper.setNodeAddresses([primary]);
+  await first.keeper.sync();
+  const writes = first.kernel.stats.mapWrites;
+
+  const second = setUp(first.kernel, first.hooks);
+  await second.keeper.sync();
+  second.keeper.setNodeAddresses([primary]);
+  await second.keeper.sync(true);
+  assert.equal(first.kernel.stats.mapWrites, writes);
+  assert.equal(ownAddress(first.kernel), "10.1.0.2");
+});
+
+test("InterfaceKeeper.sync() flags the interfaces that bring local pods' packets (8.3)", async () => {
+  const kernel = new MemoryKernel();
+  const hooks = new FakeHooks();
+  hooks.links = [CNI0, veth(5), { ...veth(6), master: 0 }];
+  const options = { devices: [], podInterfaces: [], localPods: { bridge: "cni0" } };
+  await new InterfaceKeeper("auto", options, { hooks, maps: kernel, log: silentLogger }).sync();
+  const flags = [...kernel.entries("interfaces")].map(([key, value]) => [
+    key[0],
+    interfaceCodec.decode(value).flags,
+  ]);
+  assert.deepEqual(flags, [
+    [3, InterfaceFlag.INTERFACE_LOCAL_PODS],
+    [5, InterfaceFlag.INTERFACE_LOCAL_PODS],
+    [6, 0],
+  ]);
 });

@@ -8,6 +8,7 @@ import type { Service, Snapshot } from "../../../src/model/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import type { IpAddress } from "../../../src/net/ip.js";
 import { atOnce } from "../../../src/util/slices.js";
+import { cidr, ip } from "../../property/dataplane/images.js";
 import { assertExactly } from "../../property/dataplane/rules.js";
 import { bigPort, imageOf } from "../../support/big-image.js";
 
@@ -24,7 +25,7 @@ function naming(
     const spec = [...before, { name: portName, protocol, port: 80, nodePort: 0 }];
     services.set(`${namespace}/${name}`, { namespace, name, ports: spec } as unknown as Service);
   }
-  return { services, node: { name: "node-a", zone: "", addresses } };
+  return { services, node: { name: "node-a", zone: "", addresses, podCIDRs: [] } };
 }
 
 /** A kernel that an earlier agent has written, and the agent after it. */
@@ -45,9 +46,10 @@ class Restart {
   async incomplete(
     ports: readonly ServicePortImage[],
     snapshot: Pick<Snapshot, "services" | "node"> = naming(ports),
+    others: Partial<Image> = {},
   ): Promise<Merged> {
     this.#holdBack ??= new HoldBack(await this.agent.found());
-    const merged = atOnce(this.#holdBack.merge(imageOf(ports), snapshot));
+    const merged = atOnce(this.#holdBack.merge({ ...imageOf(ports), ...others }, snapshot));
     const { failure, refused } = await this.agent.sync(merged.image);
     assert.deepEqual([failure, refused], [null, []]);
     return merged;
@@ -75,8 +77,8 @@ test("Reconciler.found() gives back what a predecessor was asked for, and writes
     frontends: [
       {
         ...frontend,
-        internal: { backends: [0, 2], whenEmpty: "reject" },
-        external: { backends: [], whenEmpty: "drop" },
+        internal: { backends: [0, 2], whenEmpty: "reject", set: "cluster" },
+        external: { backends: [], whenEmpty: "drop", set: "local" },
       },
     ],
   };
@@ -160,4 +162,40 @@ test("HoldBack keeps the identity of ports from one merge to the next, so that t
   const first = await restart.incomplete([named], snapshot);
   const second = await restart.incomplete([named], snapshot);
   for (const [key, port] of first.image.servicePorts) assert.equal(second.image.servicePorts.get(key), port);
+});
+
+test("HoldBack keeps service networks until they have been named, and addresses of the node not at all: the host tells them", async () => {
+  const [a, b] = [cidr("10.96.0.0/16"), cidr("fd00:96::/112")];
+  const [old, now] = [ip("172.16.0.1"), ip("172.16.0.2")];
+  const before = { ...imageOf([bigPort(0, 1)]), serviceNetworks: [a, b], nodePortAddresses: [old] };
+  const restart = await Restart.after(before);
+  const facts = { nodePortAddresses: [now] };
+  await restart.incomplete([], naming([]), { ...facts, serviceNetworks: [b] });
+  assertExactly(restart.kernel, { ...before, ...facts });
+  await restart.incomplete([], naming([]), facts);
+  assertExactly(restart.kernel, { ...before, ...facts, serviceNetworks: [a] });
+});
+
+test("HoldBack keeps NodePorts, ranges and states, and an externalIP that is an address of the node", async () => {
+  const plain = bigPort(0, 2);
+  const [frontend] = plain.frontends;
+  assert.ok(frontend);
+  const port: ServicePortImage = {
+    ...plain,
+    backends: plain.backends.map((backend, i) => ({ ...backend, serving: i === 0 })),
+    frontends: (["ClusterIP", "ExternalIP", "LoadBalancer", "NodePort"] as const).map((kind, i) => ({
+      ...frontend,
+      kind,
+      address: kind === "NodePort" ? ip("0.0.0.0") : ip(`192.0.2.${i + 1}`),
+      internal: { backends: [0], whenEmpty: "reject", set: "cluster" },
+      external: { backends: [0], whenEmpty: "reject", set: "local" },
+      sourceRanged: kind === "LoadBalancer",
+    })),
+    sourceRanges: [cidr("198.51.100.0/24")],
+  };
+  const restart = await Restart.after(imageOf([port]));
+  const { servicePorts } = await restart.incomplete([], naming([], [ip("192.0.2.2")]));
+  assert.equal(servicePorts, 1);
+  assert.equal(restart.kernel.stats.mapWrites, 0);
+  restart.holds(port);
 });

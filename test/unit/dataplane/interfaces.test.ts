@@ -162,3 +162,44 @@ test("matchesName() knows * and ?, and takes every other character as it is", ()
   assert.ok(!matchesName("flannel.1", "flannelx1"));
   assert.ok(!matchesName("eth0", "eth0.100"));
 });
+
+/** Names of the plans whose packets are local pods'. */
+function localPods(links: readonly Link[], addresses: readonly LinkAddress[], options: InterfaceOptions) {
+  const { plans } = planInterfaces(links, addresses, new Set([2]), options);
+  return plans.filter((plan) => plan.localPods).map(({ name }) => name);
+}
+
+test("planInterfaces() marks whose packets are local pods' by bridge or by prefix, a bridge's ports as the bridge (8.3)", () => {
+  const links = [
+    LO,
+    link(2, "eth0"),
+    link(3, "cni0", { kind: "bridge" }),
+    link(4, "cni01", { kind: "bridge" }),
+    link(5, "veth5", { ...VETH, master: 3 }),
+    link(6, "veth6", { ...VETH, master: 4 }),
+    link(7, "cali7", VETH),
+  ];
+  const addresses = on(2, "192.168.50.1/24");
+  assert.deepEqual(localPods(links, addresses, DETECT), []);
+  const bridge = { ...DETECT, localPods: { bridge: "cni0" } };
+  assert.deepEqual(localPods(links, addresses, bridge), ["cni0", "veth5"], "an exact name");
+  const prefix = (text: string): string[] =>
+    localPods(links, addresses, { ...DETECT, localPods: { prefix: text } });
+  assert.deepEqual(prefix("cni0"), ["cni0", "cni01", "veth5", "veth6"]);
+  assert.deepEqual(prefix("cali"), ["cali7"]);
+  assert.deepEqual(prefix("eth"), ["eth0"]);
+});
+
+test("planInterfaces() takes the Node's primary addresses for the node's own when they are here (13.1)", () => {
+  const links = [link(2, "eth0"), link(3, "eth1")];
+  const addresses = [...on(2, "10.1.0.1/24", "fd01::1/64"), ...on(3, "10.2.0.1/24", "10.2.0.9/24")];
+  const own = (...texts: string[]): (string | undefined)[] => {
+    const preferred = texts.flatMap((text) => parseIp(text) ?? []);
+    const { node } = planInterfaces(links, addresses, new Set([2]), DETECT, preferred);
+    return [node.masquerade4?.text, node.masquerade6?.text];
+  };
+  assert.deepEqual(own(), ["10.1.0.1", "fd01::1"], "of the uplink with the default route");
+  assert.deepEqual(own("10.2.0.9", "10.2.0.1"), ["10.2.0.9", "fd01::1"], "the first of the family");
+  assert.deepEqual(own("203.0.113.1", "10.2.0.1"), ["10.2.0.1", "fd01::1"], "a cloud's address is not here");
+  assert.deepEqual(own("203.0.113.1", "2001:db8::1"), ["10.1.0.1", "fd01::1"]);
+});

@@ -47,6 +47,8 @@ test("compile() keeps what serves as a backend although it is not chosen (9.3, 9
   assert.deepEqual(imageLines(compile(snapshot([service("web")], slices))), [
     "10.96.0.1:80/TCP ClusterIP default/web -> 10.0.0.1:8080",
     "10.0.0.2:8080/TCP unchosen backend of default/web",
+    "10.0.0.3:8080/TCP not serving backend of default/web",
+    "10.0.0.4:8080/TCP unchosen backend of default/web",
   ]);
 });
 
@@ -222,17 +224,22 @@ test("describeImage() is stable JSON with addresses as text", () => {
         portName: "",
         protocol: "TCP",
         affinitySeconds: 60,
-        backends: [{ address: "10.0.0.1:8080", local: true }],
+        backends: [{ address: "10.0.0.1:8080", local: true, serving: true }],
         frontends: [
           {
             kind: "ClusterIP",
+            family: 4,
             address: "10.96.0.1:80",
-            internal: { backends: ["10.0.0.1:8080"], whenEmpty: "reject" },
-            external: { backends: ["10.0.0.1:8080"], whenEmpty: "reject" },
+            masquerade: "never",
+            sourceRanges: null,
+            internal: { backends: ["10.0.0.1:8080"], whenEmpty: "reject", set: "cluster" },
+            external: { backends: ["10.0.0.1:8080"], whenEmpty: "reject", set: "cluster" },
           },
         ],
       },
     ],
+    nodePortAddresses: [],
+    serviceNetworks: [],
     problems: [],
   });
 });

@@ -59,7 +59,10 @@ test("a selector leaves out Pods that are finished, without an address, or not r
     pod("d", "10.244.0.4", { status: ', conditions: [{type: Ready, status: "False"}]' }),
     pod("e", "10.244.0.5", { status: ', conditions: [{type: Ready, status: "True"}]' }),
   );
-  assert.deepEqual(found, [`${REDIS} 10.244.0.5:6379 (local)`]);
+  assert.deepEqual(found, [
+    `${REDIS} 10.244.0.5:6379 (local)`,
+    "10.244.0.4:6379/TCP not serving backend of db/redis",
+  ]);
 });
 
 test("a terminating Pod is a backend still, chosen only when nobody is ready (3.2, 4.6)", async () => {
@@ -136,6 +139,7 @@ test("Endpoints behind a Service without a selector are mirrored, subset by subs
   assert.deepEqual(await lines(dual, ENDPOINTS), [
     `${REDIS} 10.244.7.1:6379 (local) 10.244.7.3:6380`,
     "[fd00:96::1]:6379/TCP ClusterIP db/redis -> [fd00::7]:6379",
+    "10.244.7.2:6379/TCP unchosen backend of db/redis",
   ]);
 });
 
@@ -243,7 +247,12 @@ status: {addresses: [{type: ExternalIP, address: 192.0.2.1}, {type: Hostname, ad
     snapshot.node.addresses.map((address) => address.text),
     ["10.0.0.1", "192.0.2.1"],
   );
-  assert.deepEqual((await read(node("node-b"))).snapshot.node, { name: "node-a", zone: "", addresses: [] });
+  assert.deepEqual((await read(node("node-b"))).snapshot.node, {
+    name: "node-a",
+    zone: "",
+    addresses: [],
+    podCIDRs: [],
+  });
 });
 
 const ITEMS = Array.from({ length: 400 }, (_, i) => ({

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { describe, integerOption, listOption, repeatedOption, run } from "../../command.js";
 import type { AgentOptions } from "./handler.js";
 
@@ -7,6 +7,11 @@ const size = (flags: string, what: string): Option =>
   new Option(flags, `${what} (a changed size needs \`portolan cleanup\` first)`).argParser(
     integerOption(1, 1 << 24),
   );
+
+function booleanOption(text: string): boolean {
+  if (text !== "true" && text !== "false") throw new InvalidArgumentError("it must be true or false.");
+  return text === "true";
+}
 
 export function agentCommand(): Command {
   return describe({
@@ -48,8 +53,34 @@ SIGTERM stops the agent and leaves the dataplane up: traffic goes on without it.
         .choices(["auto", "tcx", "clsact"])
         .default("auto"),
     )
-    .option("--cgroup-root <dir>", "cgroup v2 directory of the sockets to serve (not used yet)")
+    .addOption(
+      new Option(
+        "--socket-lb <mode>",
+        "whose sockets are served at connect(2): of this host's own programs, of pods too (TCP), or none",
+      )
+        .choices(["full", "host-only", "off"])
+        .default("host-only"),
+    )
+    .option(
+      "--cgroup-root <dir>",
+      "cgroup v2 directory of the sockets to serve (default: where it is mounted)",
+    )
+    .option("--reset-removed-backends", "reset TCP connections whose backend has left its Service", false)
     .option("--snat-ports <ranges>", "source ports for masqueraded flows (default: 10240-29999,61000-65535)")
+    .option(
+      "--forward-mark-bit <n>",
+      "bit of the packet mark by which the host's firewall can tell translated packets",
+      integerOption(0, 31),
+      13,
+    )
+    .option(
+      "--forward-rules [bool]",
+      "let translated packets through the host's iptables, where they would be stopped",
+      booleanOption,
+      true,
+    )
+    .option("--service-cidr <ranges>", "where ClusterIPs come from, beside what ServiceCIDR objects say")
+    .option("--external-ips [bool]", "serve spec.externalIPs (default: true)")
     .addOption(size("--max-services <n>", "most service ports"))
     .addOption(size("--max-frontends <n>", "most Service addresses of one family"))
     .addOption(size("--max-backends <n>", "most backends of one family"))
@@ -65,6 +96,36 @@ SIGTERM stops the agent and leaves the dataplane up: traffic goes on without it.
       new Option("--log-level <level>", "least severity that is logged")
         .choices(["debug", "info", "warn", "error"])
         .default("info"),
+    )
+    .optionsGroup("Options of kube-proxy:")
+    .option("--cluster-cidr <ranges>", "addresses of pods, one range of each family")
+    .option(
+      "--detect-local-mode <mode>",
+      "how a local pod is told: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix (default: ClusterCIDR)",
+    )
+    .option("--pod-bridge-interface <name>", "the bridge of local pods, for BridgeInterface")
+    .option(
+      "--pod-interface-name-prefix <text>",
+      "how the names of pods' interfaces begin, for InterfaceNamePrefix",
+    )
+    .option("--masquerade-all [bool]", "give every connection to a ClusterIP an address of the node")
+    .option(
+      "--nodeport-addresses <ranges>",
+      "local addresses that serve NodePorts: ranges, or the word primary (default: by --proxy-mode)",
+    )
+    .option(
+      "--proxy-mode <mode>",
+      "decides the default of --nodeport-addresses only: all with iptables, primary with nftables (default: iptables)",
+    )
+    .option(
+      "--iptables-masquerade-bit <n>",
+      "bit of the packet mark on connections that get an address of the node; others' rules leave those alone",
+      integerOption(0, 31),
+      14,
+    )
+    .option(
+      "--iptables-localhost-nodeports [bool]",
+      "serve NodePorts on 127.0.0.0/8 to this host's programs (default: true)",
     )
     .action(run<AgentOptions>(async () => (await import("./handler.js")).agent));
 }

@@ -4,7 +4,14 @@ import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import { bytesText, type Column } from "../../output.js";
-import { isService, peerText, serviceJson, serviceName, trafficJson } from "../../service-text.js";
+import {
+  isService,
+  peerText,
+  serviceJson,
+  serviceName,
+  serviceStatus,
+  trafficJson,
+} from "../../service-text.js";
 
 export interface BackendOptions {
   readonly service?: string;
@@ -16,6 +23,8 @@ const COLUMNS: readonly Column<BackendRow>[] = [
   { header: "PROTOCOL", value: ({ service }) => service.protocol },
   { header: "BACKEND", value: peerText },
   { header: "WHERE", value: ({ local }) => (local ? "this node" : "elsewhere") },
+  { header: "STATE", value: ({ state }) => state },
+  { header: "SETS", value: ({ sets }) => sets.join(",") },
   { header: "CHOSEN", value: ({ chosen }) => (chosen ? "yes" : "no") },
   { header: "CELL", value: ({ cell }) => cell, align: "right" },
   { header: "GENERATION", value: ({ generation }) => generation, align: "right" },
@@ -25,13 +34,15 @@ const COLUMNS: readonly Column<BackendRow>[] = [
 ];
 
 function rowJson(row: BackendRow): object {
-  const { service, family, address, port, local, chosen, cell, generation, traffic } = row;
+  const { service, family, address, port, local, state, sets, chosen, cell, generation, traffic } = row;
   return {
     service: serviceJson(service),
     family,
     address,
     port,
     local,
+    state,
+    sets,
     chosen,
     cell,
     generation,
@@ -42,10 +53,11 @@ function rowJson(row: BackendRow): object {
 /** `portolan backends`. */
 export const backends: Handler<BackendOptions> = (options, printer) =>
   withMaps(options, async ({ maps }) => {
-    const all = backendsView(await readTables(maps));
-    const rows = all.filter(({ service }) => isService(service, options.service));
+    const tables = await readTables(maps);
+    const rows = backendsView(tables).filter(({ service }) => isService(service, options.service));
     if (printer.format === "json") printer.json({ backends: rows.map(rowJson) });
     else if (rows.length > 0) printer.table(COLUMNS, rows);
-    else printer.note("no backend in the maps");
-    return ExitCode.ok;
+    const status = serviceStatus(tables, options.service, printer);
+    if (rows.length === 0 && status === ExitCode.ok) printer.note("no backend in the maps");
+    return status;
   });

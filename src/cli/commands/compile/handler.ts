@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
+import { type ProxyOptionTexts, parseProxyOptions, proxyConfig } from "../../../config/proxy-options.js";
 import { compile as compileImage } from "../../../image/compile.js";
-import { type DescribedChoice, describeImage, problemLine } from "../../../image/describe.js";
+import {
+  type DescribedChoice,
+  type DescribedFrontend,
+  describeImage,
+  problemLine,
+} from "../../../image/describe.js";
 import type { Problem } from "../../../model/types.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { nodeName } from "../../node-name.js";
 import type { Column } from "../../output.js";
 
-export interface CompileOptions {
+export interface CompileOptions extends ProxyOptionTexts {
   readonly file: readonly string[];
   readonly node?: string;
 }
@@ -19,21 +25,40 @@ interface Row {
   readonly protocol: string;
   readonly kind: string;
   readonly address: string;
+  readonly family: 4 | 6;
+  readonly masquerade: string;
+  readonly senders: string;
   /** From inside the cluster, and from outside where that differs. */
   readonly backends: string;
 }
 
-const COLUMNS: readonly Column<Row>[] = [
+const LEFT: readonly Column<Row>[] = [
   { header: "SERVICE", value: ({ service }) => service },
   { header: "PORT", value: ({ port }) => port },
   { header: "PROTOCOL", value: ({ protocol }) => protocol },
   { header: "KIND", value: ({ kind }) => kind },
   { header: "ADDRESS", value: ({ address }) => address },
-  { header: "BACKENDS", value: ({ backends }) => backends },
 ];
+/** Only where there is more than ClusterIPs, or a detector: they would say the same of all. */
+const MORE: readonly Column<Row>[] = [
+  { header: "FAMILY", value: ({ family }) => `IPv${family}` },
+  { header: "MASQUERADE", value: ({ masquerade }) => masquerade },
+  { header: "FROM", value: ({ senders }) => senders },
+];
+const RIGHT: readonly Column<Row>[] = [{ header: "BACKENDS", value: ({ backends }) => backends }];
+
+function columnsFor(rows: readonly Row[]): readonly Column<Row>[] {
+  const plain = rows.every(({ kind, masquerade }) => kind === "ClusterIP" && masquerade === "never");
+  return plain ? [...LEFT, ...RIGHT] : [...LEFT, ...MORE, ...RIGHT];
+}
 
 const choiceText = ({ backends, whenEmpty }: DescribedChoice): string =>
   backends.length === 0 ? `none: ${whenEmpty}` : backends.join(",");
+
+const backendsText = ({ internal, external }: DescribedFrontend): string => {
+  const [inside, outside] = [choiceText(internal), choiceText(external)];
+  return inside === outside ? inside : `${inside} (from outside: ${outside})`;
+};
 
 /** Nothing to show is often the wrong file: say what was in it. */
 const ignoredText = (count: number): string =>
@@ -42,30 +67,38 @@ const ignoredText = (count: number): string =>
 /** `portolan compile`. Errors among the problems are a finding. */
 export const compile: Handler<CompileOptions> = async (options, printer) => {
   const node = nodeName(options.node, "--node");
+  const proxy = parseProxyOptions(options);
+  for (const warning of proxy.warnings) printer.note(`warning: ${warning}`);
   const { readManifests } = await import("../../../source/file/read-manifests.js");
-  const read = await readManifests(options.file, { nodeName: node });
-  const image = describeImage(compileImage(read.snapshot));
+  const read = await readManifests(options.file, {
+    nodeName: node,
+    serviceCIDRs: proxy.serviceCIDRs,
+  });
+  const image = describeImage(compileImage(read.snapshot, proxyConfig(proxy, read.snapshot.node)));
   const problems: readonly Problem[] = [...read.problems, ...image.problems];
   for (const problem of problems) printer.note(`${problem.severity}: ${problemLine(problem)}`);
   if (printer.format === "json") {
     const { ignored } = read;
-    printer.json({ node, servicePorts: image.servicePorts, problems, ignored });
+    const { servicePorts, nodePortAddresses, serviceNetworks } = image;
+    printer.json({ node, servicePorts, nodePortAddresses, serviceNetworks, problems, ignored });
   } else {
     const rows = image.servicePorts.flatMap((port) =>
-      port.frontends.map((frontend): Row => {
-        const [internal, external] = [choiceText(frontend.internal), choiceText(frontend.external)];
-        return {
+      port.frontends.map(
+        (frontend): Row => ({
           service: `${port.namespace}/${port.name}`,
           port: port.portName,
           protocol: port.protocol,
           kind: frontend.kind,
           address: frontend.address,
-          backends: internal === external ? internal : `${internal} (from outside: ${external})`,
-        };
-      }),
+          family: frontend.family,
+          masquerade: frontend.masquerade,
+          senders: frontend.sourceRanges?.join(",") ?? "any",
+          backends: backendsText(frontend),
+        }),
+      ),
     );
     rows.sort((a, b) => (a.service < b.service ? -1 : Number(a.service > b.service)));
-    if (rows.length > 0) printer.table(COLUMNS, rows);
+    if (rows.length > 0) printer.table(columnsFor(rows), rows);
     else printer.note(`no Service with an address${ignoredText(read.ignored.length)}`);
   }
   return problems.some(({ severity }) => severity === "error") ? ExitCode.finding : ExitCode.ok;

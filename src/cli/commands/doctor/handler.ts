@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Check, CheckStatus } from "../../../daemon/host-checks.js";
 import type { LinkSnapshot } from "../../../dataplane/attach.js";
+import { bpfRoot, layoutsAt } from "../../../dataplane/pins.js";
 import type { NativeLibrary } from "../../../native/lib.js";
 import { errorMessage } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
@@ -9,6 +10,7 @@ import type { Colors } from "../../output.js";
 
 export interface DoctorOptions {
   readonly snatPorts?: string;
+  readonly forwardMarkBit: number;
 }
 
 interface LibraryAnswer extends LinkSnapshot {
@@ -40,7 +42,8 @@ async function askLibrary(): Promise<LibraryAnswer> {
     return { ...readLinks(library), missingFeatures: missingFeatures(library), nativeError: null };
   } catch (error) {
     const nativeError = errorMessage(error);
-    return { links: [], addresses: [], defaultRoutes: new Set(), missingFeatures: null, nativeError };
+    const nothing = { links: [], addresses: [], defaultRoutes: new Set<number>(), localAddresses: [] };
+    return { ...nothing, missingFeatures: null, nativeError };
   }
 }
 
@@ -54,6 +57,15 @@ function line({ name, status, detail, fix }: Check, width: number, colors: Color
   return fix === null ? head : `${head}\n${" ".repeat(6)}${" ".repeat(width)}  ${colors.dim("mend:")} ${fix}`;
 }
 
+/** An agent runs here, or has run. False for a user who may not know. */
+function hasPins(given: string | undefined): boolean {
+  try {
+    return layoutsAt(bpfRoot(given)).length > 0;
+  } catch {
+    return false;
+  }
+}
+
 /** `portolan doctor`. */
 export const doctor: Handler<DoctorOptions> = async (options, printer) => {
   const [{ checkHost }, { gatherFacts }, ports, asked] = await Promise.all([
@@ -64,7 +76,9 @@ export const doctor: Handler<DoctorOptions> = async (options, printer) => {
   ]);
   const snatRanges =
     options.snatPorts === undefined ? ports.DEFAULT_SNAT_RANGES : ports.parsePortRanges(options.snatPorts);
-  const checks = checkHost(await gatherFacts({ ...asked, snatRanges }));
+  const agentPinned = hasPins(options.bpfRoot);
+  const markBit = options.forwardMarkBit;
+  const checks = checkHost(await gatherFacts({ ...asked, snatRanges, markBit, agentPinned }));
   const failed = checks.some(({ status }) => status === "fail");
   if (printer.format === "json") printer.json({ ok: !failed, checks });
   else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
-import { describe, run } from "../../command.js";
+import { describe, integerOption, run } from "../../command.js";
 import type { DoctorOptions } from "./handler.js";
 
 export function doctorCommand(): Command {
@@ -18,5 +18,11 @@ Each line is ok, warn (it works, less well) or fail (it will not work), with the
     ],
   })
     .option("--snat-ports <ranges>", "the agent's ranges, when they are not the default ones")
+    .option(
+      "--forward-mark-bit <n>",
+      "the agent's bit of the packet mark, when it is not the default one",
+      integerOption(0, 31),
+      13,
+    )
     .action(run<DoctorOptions>(async () => (await import("./handler.js")).doctor));
 }

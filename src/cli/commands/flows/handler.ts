@@ -4,7 +4,7 @@ import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import type { Column } from "../../output.js";
-import { isService, peerText, serviceJson, serviceName } from "../../service-text.js";
+import { isService, peerText, serviceJson, serviceName, serviceStatus } from "../../service-text.js";
 
 export interface FlowOptions {
   readonly service?: string;
@@ -21,8 +21,8 @@ const COLUMNS: readonly Column<FlowRow>[] = [
   },
   {
     header: "BACKEND",
-    value: ({ backend, backendPresent, direct }) =>
-      `${peerText(backend)}${backendPresent || direct ? "" : " (gone)"}`,
+    value: ({ backend, backendState, direct }) =>
+      `${peerText(backend)}${backendState === "live" || direct ? "" : ` (${backendState})`}`,
   },
   {
     header: "SEEN AS",
@@ -42,13 +42,15 @@ export const flows: Handler<FlowOptions> = (options, printer) =>
   withMaps(options, async ({ maps }) => {
     const { DEFAULT_TIMEOUTS, kernelConfig } = await import("../../../daemon/kernel-config.js");
     const timeouts = kernelConfig([], DEFAULT_TIMEOUTS);
-    const all = await readFlows(maps, await readTables(maps), { timeouts });
+    const tables = await readTables(maps);
+    const all = await readFlows(maps, tables, { timeouts });
     const rows = all.filter(
       ({ service, state }) =>
         isService(service, options.service) && (options.state === undefined || state === options.state),
     );
     if (printer.format === "json") printer.json({ flows: rows.map(rowJson) });
     else if (rows.length > 0) printer.table(COLUMNS, rows);
-    else printer.note("no such flow in the maps");
-    return ExitCode.ok;
+    const status = serviceStatus(tables, options.service, printer);
+    if (rows.length === 0 && status === ExitCode.ok) printer.note("no such flow in the maps");
+    return status;
   });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Role } from "../../../abi/enums.gen.js";
+import { InterfaceFlag, Role } from "../../../abi/enums.gen.js";
 import { interfaceCodec } from "../../../abi/layout.gen.js";
 import type { Attachment } from "../../../native/hooks.js";
 import { ipFromBytes } from "../../../net/ip.js";
@@ -8,7 +8,7 @@ import { ExitCode } from "../../exit-codes.js";
 import { type OpenMaps, withMaps } from "../../open-maps.js";
 import type { Column } from "../../output.js";
 
-/** An interface that the dataplane knows. */
+/** An interface that the dataplane knows; index 0 is the node itself. */
 interface InterfaceRow {
   readonly ifindex: number;
   /** "" when it is not in this network namespace. */
@@ -16,26 +16,33 @@ interface InterfaceRow {
   readonly role: string;
   /** How our programs are attached; null: not at all, or in one direction only. */
   readonly mode: "tcx" | "clsact" | null;
+  /** Of the node: the addresses that its own processes are taken to have. */
   readonly masquerade4: string | null;
   readonly masquerade6: string | null;
+  /** What comes in here is a local pod's (8.3: BridgeInterface, InterfaceNamePrefix). */
+  readonly localPods: boolean;
   /** Other programs at its hooks, in the order in which they run: "in tcx other". */
   readonly others: readonly string[];
 }
+
+/** The key of the node itself, which is no interface. */
+const NODE_KEY = 0;
 
 const ROLE_NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(Role).map(([name, value]) => [value, name.toLowerCase()]),
 );
 
 const COLUMNS: readonly Column<InterfaceRow>[] = [
-  { header: "INTERFACE", value: ({ name }) => name },
+  { header: "INTERFACE", value: ({ name, ifindex }) => (ifindex === NODE_KEY ? "(this node)" : name) },
   { header: "INDEX", value: ({ ifindex }) => ifindex, align: "right" },
   { header: "ROLE", value: ({ role }) => role },
   {
     header: "PROGRAMS",
-    value: ({ role, mode }) => mode ?? (role === "bridge" ? "" : "missing"),
+    value: ({ role, mode }) => mode ?? (role === "bridge" || role === "node" ? "" : "missing"),
   },
   { header: "MASQUERADE IPV4", value: ({ masquerade4 }) => masquerade4 ?? "" },
   { header: "MASQUERADE IPV6", value: ({ masquerade6 }) => masquerade6 ?? "" },
+  { header: "LOCAL PODS", value: ({ localPods }) => (localPods ? "yes" : "") },
   { header: "OTHERS", value: ({ others }) => others.join(", ") },
 ];
 
@@ -58,7 +65,10 @@ async function readRows({ library, maps }: OpenMaps): Promise<InterfaceRow[]> {
   const attachments = await library.attachments(ifindexes.filter((ifindex) => names.has(ifindex)));
   return ifindexes
     .map((ifindex, i): InterfaceRow => {
-      const { role, masquerade4, masquerade6 } = interfaceCodec.decode(values, i * interfaceCodec.size);
+      const { role, masquerade4, masquerade6, flags } = interfaceCodec.decode(
+        values,
+        i * interfaceCodec.size,
+      );
       const own = attachments.filter((attachment) => attachment.ifindex === ifindex);
       return {
         ifindex,
@@ -67,6 +77,7 @@ async function readRows({ library, maps }: OpenMaps): Promise<InterfaceRow[]> {
         mode: modeOf(own),
         masquerade4: addressText(masquerade4),
         masquerade6: addressText(masquerade6),
+        localPods: (flags & InterfaceFlag.INTERFACE_LOCAL_PODS) !== 0,
         others: own
           .filter(({ ours }) => !ours)
           .map(({ direction, mode, name }) => `${direction} ${mode} ${name}`),

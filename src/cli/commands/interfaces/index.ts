@@ -7,7 +7,9 @@ export function interfacesCommand(): Command {
     name: "interfaces",
     summary: "the interfaces that carry the programs, their roles and masquerade addresses",
     description: `Reads the pinned map \`interfaces\`, and asks the kernel which programs are attached in this network namespace.
-A bridge is listed for its address only: its ports carry the programs.`,
+A bridge is listed for its address only: its ports carry the programs. The line of this node itself has the addresses that
+its own processes are taken to have. LOCAL PODS: what comes in there is a local pod's, as --detect-local-mode
+BridgeInterface or InterfaceNamePrefix says.`,
     examples: [
       { line: "portolan interfaces", does: "on this node" },
       { line: "portolan interfaces -o json", does: "for programs" },

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Map entries as plain values, by the layouts generated from the kernel programs. */
 import type { Codec } from "../../../abi/codec.js";
-import { BackendState, Direction, Role } from "../../../abi/enums.gen.js";
+import { BackendState, Counters, Direction, REASONS, Role } from "../../../abi/enums.gen.js";
 import * as layouts from "../../../abi/layout.gen.js";
 import type { MapSpec } from "../../../abi/maps.gen.js";
 import { ipFromBytes } from "../../../net/ip.js";
@@ -15,6 +15,8 @@ export type Plain = string | number | { readonly [field: string]: Plain };
 /** One entry of a map, decoded. */
 export interface DecodedEntry {
   readonly key: Plain;
+  /** Of `counters`: the reason that the cell counts; left out where it is a service port's. */
+  readonly reason?: string;
   readonly value: Plain;
 }
 
@@ -32,10 +34,14 @@ const WORDS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   "nat_key4.direction": Direction,
   "nat_key6.direction": Direction,
   "interface.role": Role,
+  "socket_key4.direction": Direction,
+  "socket_key6.direction": Direction,
 };
 
 function plain(struct: string, field: string, value: unknown): Plain {
   if (value instanceof Uint8Array) return ipFromBytes(value).text;
+  // A u64 in two words, which hash keys have so that they need no padding: a socket's cookie. Below 2^53 for centuries.
+  if (Array.isArray(value)) return Number(value[1]) * 2 ** 32 + Number(value[0]);
   if (typeof value === "bigint") {
     // Choice words are read in hexadecimal; counters are figures.
     return struct === "frontend" ? `0x${value.toString(16).padStart(16, "0")}` : Number(value);
@@ -57,6 +63,12 @@ export function decoderOf(type: string): (bytes: Uint8Array) => Plain {
     );
 }
 
+/** What a cell of `counters` counts; null: a service port, or nothing that this program knows. */
+function reasonName(key: Plain): string | null {
+  if (typeof key !== "number" || key >= Counters.SERVICE_BASE) return null;
+  return REASONS[key]?.name ?? null;
+}
+
 /** Whether an entry holds anything: cells of arrays that were never used are all zero. */
 const isUsed = (value: Uint8Array): boolean => value.some((byte) => byte !== 0);
 
@@ -70,10 +82,9 @@ export function* decodeEntries(
   for (let i = 0; i < dump.count; i++) {
     const valueBytes = dump.values.subarray(i * spec.valueSize, (i + 1) * spec.valueSize);
     if (isArray && !isUsed(valueBytes)) continue;
-    yield {
-      key: key(dump.keys.subarray(i * spec.keySize, (i + 1) * spec.keySize)),
-      value: value(valueBytes),
-    };
+    const decoded = key(dump.keys.subarray(i * spec.keySize, (i + 1) * spec.keySize));
+    const reason = spec.name === "counters" ? reasonName(decoded) : null;
+    yield { key: decoded, ...(reason === null ? {} : { reason }), value: value(valueBytes) };
   }
 }
 

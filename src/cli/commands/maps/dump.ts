@@ -12,7 +12,10 @@ export interface DumpOptions {
 }
 
 const COLUMNS: readonly Column<DecodedEntry>[] = [
-  { header: "KEY", value: ({ key }) => plainText(key) },
+  {
+    header: "KEY",
+    value: ({ key, reason }) => (reason === undefined ? plainText(key) : `${plainText(key)} ${reason}`),
+  },
   { header: "VALUE", value: ({ value }) => plainText(value) },
 ];
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+import { bpfRoot } from "../../../dataplane/pins.js";
 import {
   type BackendRow,
   type ChoiceView,
+  readNodePortAddresses,
   readTables,
   type ServiceRow,
   servicesView,
@@ -10,6 +12,7 @@ import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import { bytesText, type Column } from "../../output.js";
+import { findProblems, problemNotes } from "../../problems.js";
 import { isService, peerText, serviceJson, serviceName, trafficJson } from "../../service-text.js";
 
 /** Backends that fit into a table's cell; the rest is a number. */
@@ -22,12 +25,47 @@ function choiceText({ backends, whenEmpty, unreadable }: ChoiceView): string {
   return parts.length === 0 ? `none: ${whenEmpty}` : parts.join(",");
 }
 
+/** Both scopes where they differ, as `portolan compile` has it. */
+function backendsText({ internal, external }: ServiceRow): string {
+  const [inside, outside] = [choiceText(internal), choiceText(external)];
+  return inside === outside ? inside : `${inside} (from outside: ${outside})`;
+}
+
+/** Ranges that fit into a table's cell. */
+const SHOWN_RANGES = 2;
+
+function rangesText(ranges: readonly string[]): string {
+  if (ranges.length === 0) return "from=nobody";
+  const more = ranges.length - SHOWN_RANGES;
+  return `from=${ranges.slice(0, SHOWN_RANGES).join("|")}${more > 0 ? `|+${more}` : ""}`;
+}
+
+/** Which scope is held to this node's endpoints. */
+function localText({ internal, external }: ServiceRow): readonly string[] {
+  const [inside, outside] = [internal.set === "local", external.set === "local"];
+  if (inside && outside) return ["local"];
+  return inside ? ["local=inside"] : outside ? ["local=outside"] : [];
+}
+
+/** What is special about an address; nothing where all is as Kubernetes' defaults have it. One word, for `awk`. */
+function rulesText(row: ServiceRow): string {
+  const { masquerade, affinitySeconds, sourceRanges } = row;
+  return [
+    ...(masquerade === "never" ? [] : [`masquerade=${masquerade}`]),
+    ...localText(row),
+    ...(affinitySeconds === 0 ? [] : [`affinity=${affinitySeconds}s`]),
+    ...(sourceRanges === null ? [] : [rangesText(sourceRanges)]),
+  ].join(",");
+}
+
 const COLUMNS: readonly Column<ServiceRow>[] = [
   { header: "SERVICE", value: ({ service }) => serviceName(service) },
   { header: "PORT", value: ({ service }) => service.portName },
   { header: "PROTOCOL", value: ({ service }) => service.protocol },
+  { header: "KIND", value: ({ kind }) => kind },
   { header: "ADDRESS", value: peerText },
-  { header: "BACKENDS", value: ({ internal }) => choiceText(internal) },
+  { header: "BACKENDS", value: backendsText },
+  { header: "RULES", value: rulesText },
   { header: "FLOWS", value: ({ traffic }) => traffic.flows, align: "right" },
   { header: "PACKETS", value: ({ traffic }) => traffic.packets, align: "right" },
   { header: "BYTES", value: ({ traffic }) => bytesText(Number(traffic.bytes)), align: "right" },
@@ -41,8 +79,9 @@ const backendJson = ({ address, port, local, cell, generation }: BackendRow): ob
   generation,
 });
 
-const choiceJson = ({ backends, whenEmpty, unreadable }: ChoiceView): object => ({
+const choiceJson = ({ backends, set, whenEmpty, unreadable }: ChoiceView): object => ({
   backends: backends.map(backendJson),
+  set,
   whenEmpty,
   unreadable,
 });
@@ -50,22 +89,41 @@ const choiceJson = ({ backends, whenEmpty, unreadable }: ChoiceView): object => 
 function rowJson(row: ServiceRow): object {
   return {
     ...serviceJson(row.service),
+    kind: row.kind,
     family: row.family,
     address: row.address,
     port: row.port,
     affinitySeconds: row.affinitySeconds,
+    masquerade: row.masquerade,
+    sourceRanges: row.sourceRanges,
     internal: choiceJson(row.internal),
     external: choiceJson(row.external),
     traffic: trafficJson(row.traffic),
   };
 }
 
+/** NodePorts are shown at the all-zero address: on which addresses that is, is said once. */
+function nodePortNote(addresses: readonly string[]): string {
+  if (addresses.length === 0) return "NodePorts are served on no address of this node";
+  return `NodePorts are served on ${addresses.join(", ")}`;
+}
+
 /** `portolan services [NAME]`. A name that no Service has is a finding. */
 export const services: Handler<object> = (options, printer, [name]) =>
   withMaps(options, async ({ maps }) => {
-    const rows = servicesView(await readTables(maps)).filter(({ service }) => isService(service, name));
-    if (printer.format === "json") printer.json({ services: rows.map(rowJson) });
-    else if (rows.length > 0) printer.table(COLUMNS, rows);
+    const tables = await readTables(maps);
+    const rows = servicesView(tables).filter(({ service }) => isService(service, name));
+    const hasNodePorts = rows.some(({ kind }) => kind === "NodePort");
+    const nodePortAddresses = hasNodePorts ? await readNodePortAddresses(maps) : [];
+    const found = await findProblems(bpfRoot(options.bpfRoot), name);
+    if (printer.format === "json") {
+      printer.json({ services: rows.map(rowJson), nodePortAddresses, ...found });
+    } else {
+      if (rows.length > 0) printer.table(COLUMNS, rows);
+      if (hasNodePorts) printer.note(nodePortNote(nodePortAddresses));
+      // Also of a Service that is not in the maps: it may have lost each of its addresses to another.
+      for (const line of await problemNotes(found)) printer.note(line);
+    }
     if (rows.length > 0) return ExitCode.ok;
     printer.note(
       name === undefined ? "no Service has an address in the maps" : `no Service "${name}" in the maps`,

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Firewalls that are written with nft itself: base chains that drop forwarded packets and are not iptables' own. No rule of
+ * ours helps there, since each base chain decides for itself; their owner must accept the mark.
+ */
+import { hostTools, type RuleTools } from "./forward-rules-tools.js";
+
+/** A base chain at the forward hook whose policy is drop. */
+export interface DroppingChain {
+  readonly family: "ip" | "ip6" | "inet";
+  readonly table: string;
+  readonly chain: string;
+  /** As nft's commands have it: "inet filter forward". */
+  readonly text: string;
+}
+
+/**
+ * Those of this network namespace, iptables' own FORWARD chains left out. Never rejects.
+ *
+ * @returns null when nft is not there or does not answer in JSON
+ */
+export async function readDroppingChains(
+  tools: RuleTools = hostTools,
+): Promise<readonly DroppingChain[] | null> {
+  const result = await tools.run("nft", ["-j", "list", "chains"]);
+  return result?.status === 0 ? parseDroppingChains(result.stdout) : null;
+}
+
+/** Reads the output of `nft -j list chains`; null when it is none. */
+export function parseDroppingChains(text: string): readonly DroppingChain[] | null {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  const list = field(parsed, "nftables");
+  if (!Array.isArray(list)) return null;
+  return list.flatMap((entry: unknown) => {
+    const chain = field(entry, "chain");
+    const [family, table, name] = [field(chain, "family"), field(chain, "table"), field(chain, "name")];
+    if (field(chain, "hook") !== "forward" || field(chain, "policy") !== "drop") return [];
+    if (family !== "ip" && family !== "ip6" && family !== "inet") return [];
+    if (typeof table !== "string" || typeof name !== "string") return [];
+    const ofIptables = family !== "inet" && table === "filter" && name === "FORWARD";
+    return ofIptables ? [] : [{ family, table, chain: name, text: `${family} ${table} ${name}` }];
+  });
+}
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+}

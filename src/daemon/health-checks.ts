@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The health check ports beside the maps: what is published in the kernel is what they answer (6.20 to 6.27). */
+import { healthChecks } from "../image/health-checks.js";
+import type { Image } from "../image/types.js";
+import type { ProxyConfig, Snapshot } from "../model/types.js";
+import type { Logger } from "../util/log.js";
+import type { ForwardRules } from "./forward-rules.js";
+import { healthCheckAddresses } from "./health-check-addresses.js";
+import { type HealthCheckFailure, HealthCheckServers } from "./health-check-server.js";
+import type { ExcludedListener } from "./local-listeners.js";
+
+export interface HealthChecksOptions {
+  readonly nodePortAddresses: ProxyConfig["nodePortAddresses"];
+  readonly healthy: () => boolean;
+  /** Opens INPUT for the ports; null: the host's firewall is left alone. */
+  readonly rules: Pick<ForwardRules, "ensureInputAccept"> | null;
+  readonly log: Logger;
+}
+
+export class HealthChecks {
+  readonly #nodePortAddresses: ProxyConfig["nodePortAddresses"];
+  readonly #rules: HealthChecksOptions["rules"];
+  readonly #servers: HealthCheckServers;
+  #ports: string | null = null;
+
+  constructor({ nodePortAddresses, healthy, rules, log }: HealthChecksOptions) {
+    this.#nodePortAddresses = nodePortAddresses;
+    this.#rules = rules;
+    const onProblem = ({ namespace, name, address, message, ...rest }: HealthCheckFailure): void => {
+      const fields = { service: `${namespace}/${name}`, address: address?.text ?? null, reason: message };
+      log.warn({ ...fields, ...rest }, "health check port cannot be opened");
+    };
+    this.#servers = new HealthCheckServers({ healthy, onProblem });
+  }
+
+  /** The sockets that are open: they are ours, and no frontend is in their way. */
+  get listening(): readonly ExcludedListener[] {
+    return this.#servers.listening;
+  }
+
+  /** The kernel holds `image`, which was compiled from `snapshot`. Never rejects. */
+  async committed(image: Image, snapshot: Snapshot): Promise<void> {
+    const checks = healthChecks(snapshot);
+    const ports = checks.map(({ port }) => port).sort((a, b) => a - b);
+    const text = ports.join();
+    if (this.#rules !== null && this.#ports !== text) {
+      this.#ports = text;
+      void this.#rules.ensureInputAccept(ports);
+    }
+    await this.#servers.update(
+      checks,
+      healthCheckAddresses(this.#nodePortAddresses, image.nodePortAddresses),
+    );
+  }
+
+  /** Tries again what could not be opened. Never rejects. */
+  retry(): Promise<void> {
+    return this.#servers.retry();
+  }
+
+  close(): Promise<void> {
+    return this.#servers.close();
+  }
+}
