@@ -13,7 +13,12 @@ import type { NodeInfo } from "../../../src/model/types.js";
 import { parseCidr } from "../../../src/net/cidr.js";
 
 function choices(texts: ProxyOptionTexts = {}, fields: Partial<KernelChoices> = {}): KernelChoices {
-  const defaults = { socketLb: "host-only", resetRemovedBackends: false, markBit: 13, masqueradeBit: 14 } as const;
+  const defaults = {
+    socketLb: "host-only",
+    resetRemovedBackends: false,
+    markBit: 13,
+    masqueradeBit: 14,
+  } as const;
   return { proxy: parseProxyOptions(texts), ...defaults, ...fields };
 }
 
