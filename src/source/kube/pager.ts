@@ -34,7 +34,8 @@ export async function listPaged(
   dependencies: PagerDependencies,
   signal: AbortSignal,
 ): Promise<string> {
-  let limit: string | null = PAGE;
+  // From a version of its own a server lists out of its cache only without a limit (and with one, from exactly that state).
+  let limit: string | null = from === "" || from === "0" ? PAGE : null;
   let next = "";
   let version = "";
   for (;;) {

@@ -75,7 +75,7 @@ const OF_THE_CONNECTION: readonly string[] = [
 export class Reflector {
   /** Resolves when a whole list is in its place, or an optional resource is known not to be there. */
   readonly synced: Promise<void>;
-  readonly #spec: ResourceSpec;
+  #spec: ResourceSpec;
   readonly #target: ReflectorTarget;
   readonly #transport: Transport;
   readonly #timers: Timers;
@@ -101,6 +101,10 @@ export class Reflector {
   #openedAt: number | null = null;
   #failedWatches = 0;
   #absent = false;
+  /** The list that is under way, or has failed, came as a watch. */
+  #streaming = false;
+  /** The next list is another try of one that the server would not have in that form. */
+  #again = false;
 
   constructor(spec: ResourceSpec, target: ReflectorTarget, dependencies: ReflectorDependencies) {
     this.#spec = spec;
@@ -155,7 +159,7 @@ export class Reflector {
   }
 
   async #listPaged(signal: AbortSignal): Promise<void> {
-    const began = this.#beginList();
+    const began = this.#beginList(false);
     const staged = this.#target.replacement();
     const { transport, pacer } = { transport: this.#transport, pacer: this.#pacer };
     const onGarbage = (error: ApiError): void => this.#skipped(error);
@@ -166,7 +170,7 @@ export class Reflector {
 
   /** A watch that begins with everything there is, and a bookmark after it. */
   async #listStreaming(signal: AbortSignal): Promise<void> {
-    const began = this.#beginList();
+    const began = this.#beginList(true);
     const limit = new AbortController();
     const stop = (): void => limit.abort(signal.reason);
     signal.addEventListener("abort", stop, { once: true });
@@ -190,8 +194,10 @@ export class Reflector {
     }
   }
 
-  #beginList(): number {
-    this.#counters.relisted(this.#reason);
+  #beginList(streaming: boolean): number {
+    this.#streaming = streaming;
+    if (!this.#again) this.#counters.relisted(this.#reason);
+    this.#again = false;
     return this.#timers.now();
   }
 
@@ -371,14 +377,8 @@ export class Reflector {
   }
 
   #listFailed(error: ApiError): number {
-    const streaming = this.#abilities.streamingLists;
-    if (streaming && (error.code === "refused" || error.code === "total_timeout")) {
-      this.#abilities.streamingLists = false;
-      this.#reason = "refused";
-      this.#logger.info(
-        { resource: this.#spec.name, error: error.message },
-        "no streaming lists, using pages",
-      );
+    if (this.#simplify(error)) {
+      this.#again = true;
       return 0;
     }
     const missing = error.code === "not_found" || error.code === "forbidden";
@@ -388,6 +388,24 @@ export class Reflector {
     // The versions that this server knows have nothing to do with ours.
     if (error.code === "gone" || error.code === "too_new") this.#from = "";
     return this.#wait("list failed", error);
+  }
+
+  /** What this server is too old for is not asked for again. False: there is nothing to leave out. */
+  #simplify(error: ApiError): boolean {
+    const { name, fieldSelector, fieldsMatter } = this.#spec;
+    const fields = { resource: name, error: error.message };
+    if (error.code === "refused" && !fieldsMatter && /field label not supported/.test(error.message)) {
+      this.#logger.info(
+        { ...fields, fieldSelector },
+        "the server cannot select by this field, reading everything",
+      );
+      this.#spec = { ...this.#spec, fieldSelector: "", fieldsMatter: true };
+      return true;
+    }
+    if (!this.#streaming || (error.code !== "refused" && error.code !== "total_timeout")) return false;
+    if (this.#abilities.streamingLists) this.#logger.info(fields, "no streaming lists, using pages");
+    this.#abilities.streamingLists = false;
+    return true;
   }
 
   #doWithout(error: ApiError): number {

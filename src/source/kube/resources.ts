@@ -11,6 +11,8 @@ export interface ResourceSpec {
   /** "" for none. */
   readonly labelSelector: string;
   readonly fieldSelector: string;
+  /** False: what the field selector leaves out does no harm either, where a server is too old for it. */
+  readonly fieldsMatter: boolean;
   /** Without it the source works too: a server that does not serve it (404), or does not allow it (403), is no obstacle. */
   readonly optional: boolean;
 }
@@ -33,6 +35,7 @@ export function resourceSpecs(nodeName: string): Readonly<Record<ResourceName, R
       namespaced: true,
       labelSelector: "!service.kubernetes.io/service-proxy-name",
       fieldSelector: "spec.clusterIP!=None",
+      fieldsMatter: false,
       optional: false,
     },
     endpointslices: {
@@ -43,6 +46,7 @@ export function resourceSpecs(nodeName: string): Readonly<Record<ResourceName, R
       namespaced: true,
       labelSelector: "!service.kubernetes.io/headless",
       fieldSelector: "",
+      fieldsMatter: true,
       optional: false,
     },
     nodes: {
@@ -53,6 +57,7 @@ export function resourceSpecs(nodeName: string): Readonly<Record<ResourceName, R
       namespaced: false,
       labelSelector: "",
       fieldSelector: `metadata.name=${nodeName}`,
+      fieldsMatter: true,
       optional: false,
     },
     servicecidrs: {
@@ -63,6 +68,7 @@ export function resourceSpecs(nodeName: string): Readonly<Record<ResourceName, R
       namespaced: false,
       labelSelector: "",
       fieldSelector: "",
+      fieldsMatter: true,
       optional: true,
     },
   });

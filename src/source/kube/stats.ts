@@ -23,7 +23,7 @@ export type WatchResult =
   | "error"
   | "garbage";
 
-export type RelistReason = "start" | "gone" | "garbage" | "failing" | "refused";
+export type RelistReason = "start" | "gone" | "garbage" | "failing";
 
 export type ListMode = "streaming" | "paged";
 
