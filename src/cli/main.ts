@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from "node:fs";
+import { basename } from "node:path";
 import { Command } from "commander";
 import { report } from "./command.js";
 import { affinityCommand } from "./commands/affinity/index.js";
-import { agentCommand } from "./commands/agent/index.js";
+import { agentCommand, kubeProxyCommand, withDashes } from "./commands/agent/index.js";
 import { backendsCommand } from "./commands/backends/index.js";
 import { cleanupCommand } from "./commands/cleanup/index.js";
 import { compileCommand } from "./commands/compile/index.js";
@@ -87,9 +88,15 @@ function throwInsteadOfExit(command: Command): void {
   for (const child of command.commands) throwInsteadOfExit(child);
 }
 
-async function main(argv: readonly string[]): Promise<void> {
+/** A node's DaemonSet starts `kube-proxy`, and under that name the agent takes its arguments. */
+function programFor([node = "", path = "", ...args]: readonly string[]): [Command, readonly string[]] {
+  if (basename(path) !== "kube-proxy") return [buildProgram(), [node, path, ...args]];
+  return [kubeProxyCommand(version()), [node, path, ...withDashes(args)]];
+}
+
+async function main(args: readonly string[]): Promise<void> {
   endWhenClosed(process.stdout, process.stderr);
-  const program = buildProgram();
+  const [program, argv] = programFor(args);
   throwInsteadOfExit(program);
   try {
     await program.parseAsync(argv);

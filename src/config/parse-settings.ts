@@ -169,7 +169,8 @@ class SettingsParser {
       if (said !== undefined) this.#set(values, field, flag, said);
       const value = values.get(field);
       if (said === undefined && sameValue(value, fallback)) continue;
-      if (range !== undefined && typeof value === "number") bounds(field, value, range[0], range[1], complain);
+      if (range !== undefined && typeof value === "number")
+        bounds(field, value, range[0], range[1], complain);
       if (choices !== undefined && typeof value === "string") oneOf(field, value, choices, complain);
     }
     checkOwn(values, flags, complain);

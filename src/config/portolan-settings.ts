@@ -49,7 +49,7 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
     placeholder: "<mode>",
     kind: "text",
     fallback: "host-only",
-    does: "whose sockets are served at connect(2): of this host's own programs, of pods too (TCP), or none; with off this host's programs reach no Service",
+    does: "whose sockets are served at connect(2): full is this host's and pods' (TCP), host-only is this host's, and with off its programs reach no Service",
     choices: ["full", "host-only", "off"],
   },
   {
@@ -113,7 +113,7 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
     placeholder: "<seconds>",
     kind: "duration",
     fallback: 60_000,
-    does: "how often maps, hooks, sockets, firewall rules and listening programs are looked at anew; whole seconds; the flag may be a bare number of seconds",
+    does: "how often maps, hooks, sockets, firewall rules and listening programs are looked at anew: whole seconds, as a flag without a unit, too",
     range: [1000, 86_400_000],
   },
   {

@@ -86,6 +86,6 @@ export function fallbackText(setting: Setting, duration: (milliseconds: number) 
   const { fallback, kind } = setting;
   if (fallback === null) return "none";
   if (kind === "duration" || kind === "duration?" || kind === "flush") return duration(Number(fallback));
-  if (typeof fallback === "object") return JSON.stringify(fallback).replaceAll(",", ", ").replaceAll('"', "");
+  if (typeof fallback === "object") return "none";
   return fallback === "" ? "none" : String(fallback);
 }

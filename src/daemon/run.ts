@@ -3,6 +3,7 @@
 import { type Stats, statSync } from "node:fs";
 import type { MapName } from "../abi/maps.gen.js";
 import { type ProxyOptions, proxyConfig } from "../config/proxy-options.js";
+import type { ProxySettings } from "../config/proxy-settings.js";
 import { InterfaceKeeper } from "../dataplane/attach.js";
 import type { InterfaceOptions } from "../dataplane/interfaces.js";
 import { DEFAULT_BPFFS, layoutDirectory, refuseOtherLayouts } from "../dataplane/pins.js";
@@ -45,6 +46,10 @@ import { StaleSockets } from "./stale-sockets.js";
 export interface AgentConfig extends KernelChoices {
   /** Directories and files of manifests; "-" is standard input, read once. */
   readonly manifests: readonly string[];
+  /** Everything that kube-proxy's flags and file and our own settings say; without it, a program that is no kube-proxy runs the agent. */
+  readonly settings?: ProxySettings;
+  /** The text of `settings.configFile` as it was parsed: its watch compares (12.3). */
+  readonly configFileText?: string | null;
   readonly nodeName: string;
   readonly bpfRoot: string;
   readonly interfaces: InterfaceOptions;
@@ -122,6 +127,8 @@ const aborted = (signal: AbortSignal): Promise<void> =>
 
 /** Before anything is touched: an agent that would end at once shall not attach its programs first. */
 function requireManifests(paths: readonly string[]): void {
+  // Nothing to read is not the same as a cluster without Services.
+  if (paths.length === 0) throw new UserError("no manifests are named");
   for (const path of paths.filter((each) => each !== "-")) {
     let kind: Stats;
     try {
