@@ -31,7 +31,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   native: { modules: ["abi"], packages: ["ffi-napi", "ref-napi"] },
   dataplane: { modules: ["native", "abi", "image", "diff", "model"] },
   source: { modules: ["model"], packages: ["yaml"], lazyPackages: ["@kubernetes/client-node"] },
-  daemon: { modules: BELOW_DAEMON, packages: ["pino"] },
+  daemon: { modules: BELOW_DAEMON, packages: ["pino", "prom-client"] },
   cli: {
     modules: ["native", "abi", "image", "model", "config", "dataplane/view", "dataplane/pins"],
     lazily: ["daemon", "source", "dataplane", "diff", "demo"],
