@@ -272,8 +272,9 @@ class SettingsParser {
   }
 }
 
-/** The flag that says the same as a field. */
-function flagOf(field: string): string | null {
+/** The flag that says the same as a field; nftables has those of iptables (12.10). */
+function flagOf(path: string): string | null {
+  const field = path.replace(/^nftables\.(?=syncPeriod|minSyncPeriod|masqueradeAll)/, "iptables.");
   return (
     [...KUBE_PROXY_FIELDS, ...PORTOLAN_SETTINGS].find((setting) => setting.field === field)?.flag ?? null
   );

@@ -2,6 +2,7 @@
 /** What kube-proxy refuses to start with (12.9, 12.10), and what it only warns of (12.11). */
 import { type Cidr, parseCidr } from "../net/cidr.js";
 import { parseIp } from "../net/ip.js";
+import { formatDuration } from "./duration.js";
 import { parseHostPort } from "./host-port.js";
 import type { KubeProxyConfiguration, ProxyMode } from "./kube-proxy-configuration.js";
 
@@ -85,7 +86,10 @@ function periods(config: KubeProxyConfiguration, complain: Complain): void {
   const { syncPeriod, minSyncPeriod } = config[mode];
   if (syncPeriod <= 0) complain(`${mode}.syncPeriod`, "must be more than 0");
   if (minSyncPeriod < 0) complain(`${mode}.minSyncPeriod`, "must not be negative");
-  else if (minSyncPeriod > syncPeriod) complain(`${mode}.minSyncPeriod`, "must not be more than syncPeriod");
+  else if (syncPeriod > 0 && minSyncPeriod > syncPeriod) {
+    const least = formatDuration(minSyncPeriod);
+    complain(`${mode}.syncPeriod`, `must not be less than minSyncPeriod, which is ${least}`);
+  }
   if (config.configSyncPeriod <= 0) complain("configSyncPeriod", "must be more than 0");
 }
 
