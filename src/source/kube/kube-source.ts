@@ -22,7 +22,7 @@ import { RESOURCE_NAMES, resourceSpecs } from "./resources.js";
 import { SnapshotBuilder } from "./snapshot-builder.js";
 import type { ResourceStats, SourceObserver } from "./stats.js";
 import { ResourceCounters } from "./stats.js";
-import type { Change } from "./store.js";
+import type { Change, Codec } from "./store.js";
 import { ObjectStore } from "./store.js";
 import type { Transport } from "./transport.js";
 
@@ -215,13 +215,15 @@ export class KubeSource implements Source {
       });
       return { reflector, counters, store };
     };
-    const services = new ObjectStore(serviceCodec, ({ key, after }) => {
+    const keep = <T>(codec: Codec<T>, onChange: (change: Change<T>) => void): ObjectStore<T> =>
+      new ObjectStore(codec, onChange, () => this.#touch());
+    const services = keep(serviceCodec, ({ key, after }) => {
       this.#builder.setService(key, after);
       this.#changed("services");
     });
-    const slices = new ObjectStore(sliceCodec(new Names()), (change) => this.#sliceChanged(change));
-    const nodes = new ObjectStore(nodeCodec, (change) => this.#nodeChanged(change));
-    const ranges = new ObjectStore(serviceCidrCodec, ({ key, after }) => {
+    const slices = keep(sliceCodec(new Names()), (change) => this.#sliceChanged(change));
+    const nodes = keep(nodeCodec, (change) => this.#nodeChanged(change));
+    const ranges = keep(serviceCidrCodec, ({ key, after }) => {
       this.#builder.setRanges(key, after);
       this.#changed("servicecidrs");
     });
@@ -265,6 +267,10 @@ export class KubeSource implements Source {
 
   #changed(resource: ResourceName): void {
     this.#onObjectChange(resource);
+    this.#touch();
+  }
+
+  #touch(): void {
     this.#dirty = true;
     this.#schedule();
   }
@@ -287,8 +293,7 @@ export class KubeSource implements Source {
         "the API server knows no such Node yet",
       );
     }
-    this.#dirty = true;
-    this.#schedule();
+    this.#touch();
   }
 
   /** 1.8, 1.9. A Node that has gone later changes nothing here: its agent ends. */

@@ -103,7 +103,7 @@ export class Reflector {
   #absent = false;
   /** The list that is under way, or has failed, came as a watch. */
   #streaming = false;
-  /** The next list is another try of one that the server would not have in that form. */
+  /** The next list is another try of one that failed. */
   #again = false;
 
   constructor(spec: ResourceSpec, target: ReflectorTarget, dependencies: ReflectorDependencies) {
@@ -377,10 +377,8 @@ export class Reflector {
   }
 
   #listFailed(error: ApiError): number {
-    if (this.#simplify(error)) {
-      this.#again = true;
-      return 0;
-    }
+    this.#again = true;
+    if (this.#simplify(error)) return 0;
     const missing = error.code === "not_found" || error.code === "forbidden";
     if (this.#spec.optional && !this.#listed && missing && (!this.#isSynced || this.#absent)) {
       return this.#doWithout(error);

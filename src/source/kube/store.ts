@@ -43,14 +43,16 @@ const OBJECTS_PER_STEP = 256;
 export class ObjectStore<T> {
   readonly #codec: Codec<T>;
   readonly #onChange: (change: Change<T>) => void;
+  readonly #onProblems: () => void;
   readonly #entries = new Map<string, Entry<T>>();
   readonly #problems = new Map<string, readonly Problem[]>();
   #problemList: readonly Problem[] | null = NO_PROBLEMS;
 
-  /** `onChange` hears of every change in the order in which it is applied; it must not throw. */
-  constructor(codec: Codec<T>, onChange: (change: Change<T>) => void) {
+  /** `onChange` hears of every change in the order in which it is applied, `onProblems` of other problems. They must not throw. */
+  constructor(codec: Codec<T>, onChange: (change: Change<T>) => void, onProblems: () => void) {
     this.#codec = codec;
     this.#onChange = onChange;
+    this.#onProblems = onProblems;
   }
 
   /** Objects, also those of which nothing is used. */
@@ -142,6 +144,7 @@ export class ObjectStore<T> {
       if (!this.#problems.delete(key)) return;
     } else this.#problems.set(key, problems);
     this.#problemList = null;
+    this.#onProblems();
   }
 }
 
