@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Who may do what: bearer tokens, client certificates, and the two roles that the tests need. */
+import { X509Certificate } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Verb } from "./faults.js";
@@ -29,6 +30,12 @@ const NODE_PROXIER: Readonly<Record<ResourceName, readonly Verb[]>> = {
 /** The users that have a token, and those that a certificate names. */
 export class Access {
   readonly #tokens = new Map<string, User>();
+  readonly #authority: X509Certificate;
+
+  /** `authority`: the certificate (PEM) that signs those of the users. */
+  constructor(authority: string) {
+    this.#authority = new X509Certificate(authority);
+  }
 
   setToken(token: string, user: User): void {
     this.#tokens.set(token, user);
@@ -46,7 +53,7 @@ export class Access {
       if (user === undefined) throw unauthorized();
       return user;
     }
-    return certificateUser(request.socket as TLSSocket);
+    return certificateUser(request.socket as TLSSocket, this.#authority);
   }
 
   /** @throws ApiError 403 */
@@ -62,10 +69,10 @@ export class Access {
   }
 }
 
-function certificateUser(socket: TLSSocket): User {
+function certificateUser(socket: TLSSocket, authority: X509Certificate): User {
   const certificate = socket.getPeerCertificate();
   if (certificate.subject === undefined) return NOBODY;
-  if (!socket.authorized) throw unauthorized();
+  if (socket.getPeerX509Certificate()?.verify(authority.publicKey) !== true) throw unauthorized();
   const { CN: name, O: organisations } = certificate.subject as { CN?: string; O?: string | string[] };
   const groups = [organisations ?? []].flat();
   const role = groups.includes("system:masters")

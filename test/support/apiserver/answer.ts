@@ -74,17 +74,37 @@ export class Answer {
     this.#changed();
   }
 
-  /** Writes a part of the body. Resolves when more may follow. */
-  async write(chunk: string | Buffer): Promise<void> {
+  /** Writes a part of the body. @returns false when more should wait (`drained`) */
+  write(chunk: string | Buffer): boolean {
     const bytes = typeof chunk === "string" ? Buffer.from(chunk) : chunk;
     this.record.bytes += bytes.length;
-    if (this.#over || this.#silenced()) return;
-    if (this.fault?.kind === "slow") return this.#drip(bytes, this.fault);
-    const limit =
-      this.fault?.kind === "truncated" || this.fault?.kind === "reset" ? this.fault.afterBytes : Infinity;
-    if (this.#sent + bytes.length >= limit) return this.#cut(bytes.subarray(0, limit - this.#sent));
+    if (this.#over || this.#silenced()) return true;
+    const { fault } = this;
+    if (fault?.kind === "slow") {
+      this.#drip(bytes, fault);
+      return true;
+    }
+    const limit = fault?.kind === "truncated" || fault?.kind === "reset" ? fault.afterBytes : Infinity;
+    if (this.#sent + bytes.length >= limit) {
+      this.#cut(bytes.subarray(0, limit - this.#sent));
+      return true;
+    }
     this.#sent += bytes.length;
-    if (!this.#response.write(bytes)) await this.#drained();
+    return this.#response.write(bytes);
+  }
+
+  /** Resolves when the socket has taken what was written, or is no more. */
+  drained(): Promise<void> {
+    if (this.#over || !this.#response.writableNeedDrain) return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = (): void => {
+        this.#response.off("drain", done);
+        this.#response.off("close", done);
+        resolve();
+      };
+      this.#response.on("drain", done);
+      this.#response.on("close", done);
+    });
   }
 
   end(): void {
@@ -100,7 +120,8 @@ export class Answer {
 
   json(status: number, text: string, headers: Readonly<Record<string, string>> = {}): void {
     this.head(status, headers);
-    void this.write(text).then(() => this.end());
+    this.write(text);
+    this.end();
   }
 
   refuse(error: ApiError): void {
@@ -135,17 +156,5 @@ export class Answer {
       this.#slowTimer = undefined;
       if (this.#endWhenSent) this.#response.end();
     }, fault.everyMs);
-  }
-
-  #drained(): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        this.#response.off("drain", done);
-        this.#response.off("close", done);
-        resolve();
-      };
-      this.#response.on("drain", done);
-      this.#response.on("close", done);
-    });
   }
 }

@@ -68,7 +68,7 @@ export class FakeApi {
   readonly store: Store;
   readonly #requests: Recording[] = [];
   readonly #options: FakeApiOptions;
-  readonly #access = new Access();
+  readonly #access: Access;
   readonly #events = new EventEmitter();
   readonly #transport: Transport;
   readonly #watches = new Set<WatchStream>();
@@ -87,6 +87,7 @@ export class FakeApi {
     this.directory = mkdtempSync(`${tmpdir()}/portolan-api-`);
     this.tokenFile = `${this.directory}/token`;
     this.authority = new CertificateAuthority(this.directory);
+    this.#access = new Access(this.authority.pem);
     const names = ["127.0.0.1", "::1", "localhost", "kubernetes.default.svc", ...(options.names ?? [])];
     this.store = new Store(options);
     this.store.onChange(() => this.#pump());

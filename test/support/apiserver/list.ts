@@ -210,13 +210,17 @@ export async function writeList(
   if (gzipFrom === null || size < gzipFrom) {
     answer.head(200);
     for (const text of chunks) {
-      await answer.write(text);
+      answer.write(text);
+      await answer.drained();
       await nextTurn();
     }
     return answer.end();
   }
   answer.head(200, { "content-encoding": "gzip", vary: "Accept-Encoding" });
   const packed = Readable.from(chunks).pipe(createGzip({ level: constants.Z_BEST_SPEED }));
-  for await (const bytes of packed) await answer.write(bytes as Buffer);
+  for await (const bytes of packed) {
+    answer.write(bytes as Buffer);
+    await answer.drained();
+  }
   answer.end();
 }

@@ -109,7 +109,10 @@ export class WatchStream {
     for (const stored of this.#store.at(this.resource, revision)) {
       if (!this.#selection.includes(stored)) continue;
       this.#event("ADDED", stored.text);
-      if (++sent % EVENTS_PER_TURN === 0) await nextTurn();
+      if (++sent % EVENTS_PER_TURN === 0) {
+        await this.answer.drained();
+        await nextTurn();
+      }
       if (this.#ended) return;
     }
   }
@@ -170,7 +173,7 @@ export class WatchStream {
 
   /** Puts any text on the stream. */
   raw(text: string): void {
-    void this.answer.write(text);
+    this.answer.write(text);
   }
 
   #event(type: "ADDED" | "MODIFIED" | "DELETED", object: string): void {
@@ -180,7 +183,7 @@ export class WatchStream {
   }
 
   #line(text: string): void {
-    if (!this.#ended) void this.answer.write(text);
+    if (!this.#ended) this.answer.write(text);
   }
 
   #misbehave(): void {
