@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** healthzBindAddress and metricsBindAddress as kube-proxy reads them (section 12). Pure. */
-import { isIP } from "node:net";
+import { parseIp } from "../../net/ip.js";
 import { UserError } from "../../util/errors.js";
 
 export interface BindAddress {
@@ -21,18 +21,19 @@ export const METRICS_PORT = 10249;
  */
 export function parseBindAddress(text: string, defaultPort: number, field: string): BindAddress | null {
   if (text === "") return null;
-  if (isIP(text) !== 0) return { host: text, port: defaultPort };
+  const alone = parseIp(text);
+  if (alone !== null) return { host: alone.text, port: defaultPort };
   const match = /^(?:\[(?<six>[^\]]*)\]|(?<four>[^:[\]]*)):(?<port>[0-9]{1,5})$/.exec(text);
   const { six, four, port: digits = "" } = match?.groups ?? {};
-  const host = six ?? four ?? "";
+  const address = parseIp(six ?? four ?? "");
   const port = Number(digits);
-  if (match === null || isIP(host) !== (six === undefined ? 4 : 6) || port > 65535) {
+  if (address === null || address.family !== (six === undefined ? 4 : 6) || port > 65535) {
     throw new UserError(`${field}: "${text}" is no IP address with a port`, {
       fields: { field, value: text },
       hint: `for example 0.0.0.0:${defaultPort}, [::]:${defaultPort}, or "" for no server`,
     });
   }
-  return { host, port };
+  return { host: address.text, port };
 }
 
 /** For messages: "[::1]:10249". */
