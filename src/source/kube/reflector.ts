@@ -361,7 +361,7 @@ export class Reflector {
   }
 
   #retryWatch(result: WatchResult, error: ApiError): number {
-    if (!OF_THE_CONNECTION.includes(error.code)) this.#failedWatches += 1;
+    if (result !== "short" && !OF_THE_CONNECTION.includes(error.code)) this.#failedWatches += 1;
     if (this.#failedWatches >= MOST_FAILED_WATCHES) return this.#relist("failing", "", result, error);
     this.#counters.watchEnded(result);
     return this.#wait("watch failed", error);

@@ -109,8 +109,11 @@ export class Transport {
       this.#changed();
     });
     this.#changed();
-    if (this.blackHole) connection.dead = true;
-    else this.#encrypt(raw, connection);
+    if (this.blackHole) {
+      connection.dead = true;
+      // What comes is read and thrown away: else nobody would see the other side's end.
+      raw.resume();
+    } else this.#encrypt(raw, connection);
   }
 
   #encrypt(raw: Socket, connection: Connection): void {
