@@ -54,7 +54,7 @@ const FIELDS: readonly Setting[] = [
     kind: "bool",
     fallback: false,
     does: "Go profiles below /debug/pprof",
-    idle: "a Node.js process has no Go profiles; NODE_OPTIONS=--cpu-prof makes its own",
+    idle: "a Node.js process has no Go profiles",
   },
   {
     field: "showHiddenMetricsForVersion",
