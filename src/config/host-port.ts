@@ -16,7 +16,7 @@ export function parseHostPort(text: string): HostPort | null {
   const address = parseIp(six ?? four ?? "");
   const number = Number(port);
   if (address === null || number < 1 || number > 65_535) return null;
-  return { address, port: number };
+  return Object.freeze({ address, port: number });
 }
 
 /** A bare address gets the port; anything else stays as it is. */

@@ -37,6 +37,8 @@ const HEALTHZ_PORT = 10_256;
 const METRICS_PORT = 10_249;
 /** From this verbosity on kube-proxy tells what it does, not only what happens. */
 const DEBUG_VERBOSITY = 4;
+const IPVS_REPLACED =
+  "ipvs: the eBPF programs are used instead of IPVS, as in every mode; each backend is chosen with the same chance";
 const SERVICE_CIDR_GATE = "MultiCIDRServiceAllocator";
 
 /** Never throws: what is wrong is in `problems`, each with the field or flag that it is about. */
@@ -149,11 +151,8 @@ class SettingsParser {
     const given = String(values.get("hostnameOverride"));
     const name = given.trim().toLowerCase();
     if (given !== "" && name === "") {
-      this.#complainer(
-        "error",
-        "invalid",
-        this.#file?.kubeProxy,
-      )("hostnameOverride", "is nothing but white space");
+      const complain = this.#complainer("error", "invalid", this.#file?.kubeProxy);
+      complain("hostnameOverride", "is nothing but white space");
     }
     values.set("hostnameOverride", name);
   }
@@ -189,14 +188,8 @@ class SettingsParser {
   #warn(values: Values, kubeProxy: KubeProxyConfiguration): void {
     const document = this.#file?.kubeProxy;
     if (kubeProxy.mode === "ipvs") {
-      this.#complainer(
-        "warning",
-        "replaced",
-        document,
-      )(
-        "mode",
-        "ipvs: the eBPF programs are used instead of IPVS, as in every mode; each backend is chosen with the same chance",
-      );
+      const replaced = this.#complainer("warning", "replaced", document);
+      replaced("mode", IPVS_REPLACED);
     }
     const noEffect = this.#complainer("warning", "no_effect", document);
     for (const { field, idle, fallback } of KUBE_PROXY_FIELDS) {

@@ -15,7 +15,7 @@ export interface ApiServerSettings {
   readonly master: string | null;
 }
 
-/** Frozen, all the way down. Durations are milliseconds. */
+/** Frozen, as are its parts. Durations are milliseconds. */
 export interface ProxySettings {
   readonly action: Action;
   /** --config. Its change ends the agent (12.3). */

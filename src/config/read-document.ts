@@ -83,7 +83,7 @@ export class DocumentReader {
     this.#values.delete(path);
     if (isNull(node)) return;
     if (isMap(node)) this.#warnOfDuplicates(node, path);
-    const read = readValue(setting.kind, node?.toJS(this.#document));
+    const read = readValue(setting.kind, this.#plain(node));
     if ("wrong" in read) this.#problem("error", "wrong_type", path, line, read.wrong);
     else this.#values.set(path, read.value);
   }
@@ -105,6 +105,15 @@ export class DocumentReader {
         );
       }
       seen.add(name);
+    }
+  }
+
+  /** Undefined, which no setting can be, for what aliases blow up. */
+  #plain(node: Node | null): unknown {
+    try {
+      return node?.toJS(this.#document);
+    } catch {
+      return undefined;
     }
   }
 
