@@ -49,7 +49,7 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
     placeholder: "<mode>",
     kind: "text",
     fallback: "host-only",
-    does: "whose sockets are served at connect(2): full is this host's and pods' (TCP), host-only is this host's, and with off its programs reach no Service",
+    does: "whose sockets are served at connect(2), of this host's own programs (host-only) or of pods too (full, TCP); with off this host's programs reach no Service",
     choices: ["full", "host-only", "off"],
   },
   {

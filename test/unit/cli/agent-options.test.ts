@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
+import { Counters } from "../../../src/abi/enums.gen.js";
 import { type FlagTexts, flagTexts } from "../../../src/cli/commands/agent/flags.js";
-import { cgroupRoot, checkSource } from "../../../src/cli/commands/agent/handler.js";
+import { agentConfig, cgroupRoot, checkSource } from "../../../src/cli/commands/agent/handler.js";
 import { agentCommand, kubeProxyCommand, withDashes } from "../../../src/cli/commands/agent/index.js";
 import { readSettings } from "../../../src/cli/commands/agent/read-settings.js";
 import { KUBE_PROXY_FLAGS } from "../../../src/config/kube-proxy-settings.js";
@@ -171,6 +172,67 @@ test("checkSource() refuses files beside an API server's flags, but not beside a
   checkSource(["m"], { ...KUBECONFIG, configFile: "c.conf" }, {});
 });
 
+test("agentConfig() is what the agent takes of the settings, and the settings themselves", async () => {
+  const args = ["--hostname-override=N1", "--devices=eth0", "--pod-interfaces=cali*", "--attach=tcx"];
+  const { settings, fileText } = await readSettings(
+    parse(
+      ...args,
+      "--socket-lb=off",
+      "--cgroup-root=/proc",
+      "--reset-removed-backends",
+      "--snat-ports=20000-20999",
+    ),
+  );
+  const config = await agentConfig({ manifests: ["m"], bpfRoot: "/sys/fs/bpf/x" }, settings, fileText);
+  assert.deepEqual(config, {
+    manifests: ["m"],
+    settings,
+    configFileText: null,
+    nodeName: "n1",
+    bpfRoot: "/sys/fs/bpf/x",
+    interfaces: { devices: ["eth0"], podInterfaces: ["cali*"] },
+    attach: "tcx",
+    snatRanges: [{ first: 20_000, last: 20_999 }],
+    maxEntries: {},
+    auditSeconds: 60,
+    proxy: settings.proxy,
+    socketLb: "off",
+    cgroupRoot: "/proc",
+    resetRemovedBackends: true,
+    markBit: 13,
+    forwardRules: true,
+  });
+});
+
+test("agentConfig() gives a size that is named to the maps of both families, and to those that count for them", async () => {
+  const { settings } = await readSettings(
+    parse(
+      "--max-services=10",
+      "--max-backends=20",
+      "--max-nat=30",
+      "--audit-interval=1m30s",
+      "--forward-rules=false",
+    ),
+  );
+  const config = await agentConfig({ bpfRoot: "/sys/fs/bpf/x" }, settings, null);
+  assert.deepEqual(config.maxEntries, {
+    services: 10,
+    counters: Counters.SERVICE_BASE + 10,
+    backends4: 20,
+    backends6: 20,
+    backend_stats4: 20,
+    backend_stats6: 20,
+    nat4: 30,
+    nat6: 30,
+  });
+  assert.deepEqual([config.manifests, config.auditSeconds, config.forwardRules], [[], 90, false]);
+});
+
+test("agentConfig() refuses source ports that are none, by the option's name", async () => {
+  const { settings } = await readSettings(parse("--snat-ports=5-1"));
+  await assert.rejects(agentConfig({}, settings, null), /--snat-ports: "5-1" is no range of ports/);
+});
+
 test("withDashes() takes underscores in flags' names for dashes, as kube-proxy does, and leaves values alone", () => {
   assert.deepEqual(withDashes(["--bind_address=a_b", "--v", "a_b", "-v=1"]), [
     "--bind-address=a_b",
@@ -186,6 +248,16 @@ test("A program with the name kube-proxy takes the DaemonSet's arguments and tel
   const wrong = program(t, "kube-proxy", "--config=/nonexistent/config.conf", "--hostname-override=n1");
   assert.equal(wrong.status, 2);
   assert.match(wrong.stderr, /--config: \/nonexistent\/config.conf does not exist/);
+});
+
+test("kube-proxy --help fits a terminal and shows the agent's options in groups", (t) => {
+  const { status, stdout } = program(t, "kube-proxy", "--help");
+  assert.equal(status, 0);
+  for (const line of stdout.split("\nExamples:\n")[0]?.split("\n") ?? []) assert.ok(line.length <= 100, line);
+  assert.match(stdout, /^Usage: kube-proxy \[options\]/);
+  assert.match(stdout, /^Options of kube-proxy:$/m);
+  assert.match(stdout, /^Options of kube-proxy that are accepted and have no effect here:$/m);
+  assert.doesNotMatch(stdout, /--windows-service/);
 });
 
 test("kube-proxy --write-config-to writes a file that kube-proxy --config takes, and exits 0 (12.4)", (t) => {

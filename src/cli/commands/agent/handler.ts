@@ -79,8 +79,13 @@ export function checkSource(
   });
 }
 
-async function agentConfig(
-  options: AgentOptions & CommonOptions,
+/**
+ * What the agent is made of, from its settings.
+ *
+ * @throws UserError for source ports that are none, and for a cgroup directory that is not there
+ */
+export async function agentConfig(
+  options: AgentOptions & Pick<CommonOptions, "bpfRoot">,
   settings: ProxySettings,
   fileText: string | null,
 ): Promise<AgentConfig> {
@@ -165,11 +170,12 @@ async function runUntilSignal(
   const controller = new AbortController();
   const release = abortOnSignals(controller, log);
   try {
-    await runAgent(config, log, controller.signal);
+    // 1.16, 12.3: ended by itself, and to be started again.
+    const end = await runAgent(config, log, controller.signal);
+    return end === "stopped" ? ExitCode.ok : ExitCode.finding;
   } finally {
     release();
   }
-  return ExitCode.ok;
 }
 
 function tellWarnings({ warnings, configFile }: ProxySettings, log: Logger): void {
