@@ -53,7 +53,6 @@ export class AgentFollower implements Follower {
     more: readonly string[] = [],
   ): Promise<AgentFollower> {
     const node = world.node(1);
-    if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run make first`);
     mountBpffs();
     await gate.reachFrom((argv) => node.spawn(argv, { stdio: ["ignore", "pipe", "inherit"] }), PORT);
     const root = `${BPFFS}/${world.prefix}${node.name}`;
@@ -62,11 +61,14 @@ export class AgentFollower implements Follower {
     )[0];
     if (cgroup !== undefined) mkdirSync(cgroup, { recursive: true });
     const agent = new NodeAgent(node, [
-      ...[process.execPath, MAIN, "agent"],
+      ...cliCommand(),
+      "agent",
       ...["--kubeconfig", backend.kubeconfig(`https://127.0.0.1:${PORT}`)],
       ...["--hostname-override", node.name],
       ...["--bpf-root", root],
       ...(cgroup === undefined ? [] : ["--cgroup-root", cgroup]),
+      // The size of the table is the machine's, not the namespace's: it is left alone.
+      ...["--conntrack-max-per-core", "0", "--conntrack-min", "0"],
       ...more,
     ]);
     const follower = new AgentFollower(world, agent, root, cgroup);
@@ -80,7 +82,7 @@ export class AgentFollower implements Follower {
   }
 
   async rows(): Promise<readonly Row[]> {
-    const argv = [process.execPath, MAIN, "services", "-o", "json", "--bpf-root", this.#root];
+    const argv = [...cliCommand(), "services", "-o", "json", "--bpf-root", this.#root];
     const { stdout } = await this.node.exec(argv, { timeoutMs: 60_000 });
     return rowsOfMaps(stdout);
   }
@@ -106,6 +108,14 @@ export class AgentFollower implements Follower {
     rmSync(this.#root, { recursive: true, force: true });
     if (this.#cgroup !== undefined && existsSync(this.#cgroup)) rmdirSync(this.#cgroup);
   }
+}
+
+/** The command under test. PORTOLAN_CLI names another one, as for the other tests with an agent. */
+function cliCommand(): string[] {
+  const other = process.env.PORTOLAN_CLI;
+  if (other !== undefined) return other.split(" ");
+  if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run make first`);
+  return [process.execPath, MAIN];
 }
 
 function mountBpffs(): void {
