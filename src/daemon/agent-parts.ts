@@ -28,6 +28,7 @@ import { writeProblems } from "./problem-file.js";
 import { ServiceSync } from "./service-sync.js";
 import { SocketHooks } from "./socket-hooks.js";
 import { StaleSockets } from "./stale-sockets.js";
+import { Takeover } from "./takeover.js";
 
 export interface PartsContext {
   readonly library: NativeLibrary;
@@ -51,6 +52,7 @@ export interface AgentParts {
   readonly services: ServiceSync;
   readonly sockets: SocketHooks;
   readonly stale: StaleSockets;
+  readonly takeover: Takeover;
   readonly rules: ForwardRules | null;
   readonly checks: HealthChecks;
 }
@@ -69,6 +71,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     },
   });
   const stale = new StaleSockets({ maps: object, destroy: udpDestroyer(library), log });
+  const takeover = new Takeover({ maps: object, tracker: library, log });
   const committed = new Committed({ config, context, keeper });
   const services = new ServiceSync({
     reconciler: new Reconciler({ kernel: object, logger: log }),
@@ -79,6 +82,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     onCommitted: (image, snapshot) => {
       committed.snapshot = snapshot;
       void stale.committed(image);
+      void takeover.committed(image);
       void checks.committed(image, snapshot);
     },
     onProblems: problemWriter(config.bpfRoot, log),
@@ -104,6 +108,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
       log,
     }),
     stale,
+    takeover,
     rules,
     checks,
   };

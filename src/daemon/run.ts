@@ -30,6 +30,7 @@ import { onlyOne } from "./only-one.js";
 import { setOomScore } from "./oom-score.js";
 import { openObject } from "./open-object.js";
 import { sweepProblems } from "./problem-file.js";
+import { neverAttached } from "./takeover.js";
 
 export type { AgentConfig } from "./agent-config.js";
 
@@ -271,7 +272,12 @@ class Agent {
       clearInterval(audit);
       await from.source.close();
       await parts.services.stop();
-      await Promise.all([parts.follower.stop(), parts.stale.stop(), parts.checks.close()]);
+      await Promise.all([
+        parts.follower.stop(),
+        parts.stale.stop(),
+        parts.takeover.stop(),
+        parts.checks.close(),
+      ]);
     });
     await this.#startParts(parts, from);
     this.#refresh(address, parts);
@@ -292,12 +298,13 @@ class Agent {
     services.audit().catch((error: unknown) => this.#log.error({ err: error }, "audit failed"));
   }
 
-  async #startParts({ rules, follower, sockets }: AgentParts, { api }: AgentSource): Promise<void> {
+  async #startParts({ rules, follower, sockets, takeover }: AgentParts, { api }: AgentSource): Promise<void> {
     const { nodeName: node, manifests } = this.#config;
     const source = api === null ? { manifests } : { server: api.servers[0] };
     this.#log.info({ node, ...source, pins: this.#pins }, "starting");
     this.#library.sweep(this.#pins); // links of interfaces that went while no agent ran
     void sweepProblems();
+    await takeover.begin(neverAttached(this.#pins));
     // Whoever waits for "ready" may count on the firewall, too.
     await Promise.all([rules?.ensure(), follower.start(), sockets.ensure()]);
     warnOfBridges(this.#library, this.#log).catch((error: unknown) =>

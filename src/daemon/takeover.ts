@@ -12,6 +12,7 @@
  * What is nobody's care any more once kube-proxy is gone is ours: a flow whose backend does not serve any more moves at once
  * (9.2, 9.3), and one that conntrack has forgotten, which nothing would translate any more, starts anew.
  */
+import { readdirSync } from "node:fs";
 import { Direction, NatFlag, NatState, NO_BACKEND, NO_SERVICE, TICK_SHIFT } from "../abi/enums.gen.js";
 import { FAMILY_CODECS } from "../abi/layout.gen.js";
 import type { Image } from "../image/types.js";
@@ -55,6 +56,16 @@ export const MOST_FLOWS = 65_536;
 
 const UDP = protocolNumber("UDP");
 const FAMILIES: readonly Family[] = [4, 6];
+
+/** Whether no program of ours has been attached from these pins, by this life or an earlier one. */
+export function neverAttached(pins: string): boolean {
+  try {
+    return readdirSync(`${pins}/links`).length === 0;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return true;
+    throw error;
+  }
+}
 
 /** A flow that passes as it is. */
 interface Kept {
