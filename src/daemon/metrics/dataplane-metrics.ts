@@ -7,7 +7,7 @@ import type { Logger } from "../../util/log.js";
 import type { Timers } from "../../util/timers.js";
 import type { ImageMetrics } from "./image-metrics.js";
 import { MapReader, type MapReading, type ReadableMaps } from "./map-reader.js";
-import { type Amounts, TopTraffic, type TopTrafficResult } from "./top-traffic.js";
+import type { Amounts } from "./top-traffic.js";
 
 export interface DataplaneMetricsOptions {
   readonly registry: Registry;
@@ -38,14 +38,11 @@ export class DataplaneMetrics {
   readonly #registry: Registry;
   readonly #image: ImageMetrics;
   readonly #reader: MapReader;
-  readonly #traffic: TopTraffic;
-  #shown: { readonly reading: MapReading; readonly result: TopTrafficResult } | null = null;
 
   constructor({ registry, image, log, timers, topServices = TOP_SERVICES }: DataplaneMetricsOptions) {
     this.#registry = registry;
     this.#image = image;
-    this.#reader = new MapReader({ log, timers });
-    this.#traffic = new TopTraffic(topServices);
+    this.#reader = new MapReader({ log, timers, topServices });
     this.#mapGauges();
     this.#reasons();
     this.#services();
@@ -111,7 +108,7 @@ export class DataplaneMetrics {
       const name = `portolan_service_${field}_total`;
       const help = `${what} of a service port; those without a series of their own together as service="other"`;
       this.#kernelCounter<ServiceLabel>({ name, help, labelNames: SERVICE_LABELS }, (now, counter) => {
-        const { top, other } = this.#top(now);
+        const { top, other } = now.traffic;
         for (const { service, amounts } of top) {
           const { namespace, name: own, port, protocol } = service;
           counter.inc({ namespace, service: own, port, protocol }, amounts[field]);
@@ -122,13 +119,6 @@ export class DataplaneMetrics {
     make("flows", "New flows");
     make("packets", "Packets");
     make("bytes", "Bytes");
-  }
-
-  /** One reading is counted once, whichever metric asks first. */
-  #top(reading: MapReading): TopTrafficResult {
-    if (this.#shown?.reading !== reading)
-      this.#shown = { reading, result: this.#traffic.update(reading.services) };
-    return this.#shown.result;
   }
 
   #calls(): void {

@@ -8,13 +8,18 @@ import type { NativeMapInfo } from "../../native/maps.js";
 import { protocolOfNumber } from "../../net/port.js";
 import { errorMessage } from "../../util/errors.js";
 import type { Logger } from "../../util/log.js";
+import { inSlices, type Sliced } from "../../util/slices.js";
 import { systemTimers, type Timers } from "../../util/timers.js";
+import { TopTraffic, type TopTrafficResult } from "./top-traffic.js";
 
 /** LoadedObject is one. */
 export interface ReadableMaps extends Pick<KernelMaps, "dump" | "info" | "stats"> {
   /** Capacity of all maps, and the entries of hashes, counted on a pool thread. */
   usage(): Promise<readonly NativeMapInfo[]>;
 }
+
+/** Entries handled between two chances to pause. */
+const STRIDE = 256;
 
 export interface ServiceTraffic {
   /** "namespace/name:port/PROTOCOL": the identity of rule 2.4. */
@@ -30,12 +35,14 @@ export interface MapReading {
   readonly usage: readonly NativeMapInfo[];
   /** By reason id. */
   readonly reasons: readonly Traffic[];
-  readonly services: readonly ServiceTraffic[];
+  readonly traffic: TopTrafficResult;
 }
 
 export interface MapReaderOptions {
   readonly log: Logger;
   readonly timers?: Timers;
+  /** How many service ports have traffic of their own. */
+  readonly topServices: number;
   /** Milliseconds for which a reading serves. @default 1000 */
   readonly cacheMs?: number;
 }
@@ -47,10 +54,13 @@ export class MapReader {
   #maps: ReadableMaps | null = null;
   #running: Promise<MapReading | null> | null = null;
   #last: { readonly reading: MapReading | null; readonly at: number } | null = null;
+  readonly #traffic: TopTraffic;
+  readonly #names: KnownNames = new Map();
   #failures = 0;
   #told = "";
 
-  constructor({ log, timers = systemTimers, cacheMs = 1_000 }: MapReaderOptions) {
+  constructor({ log, timers = systemTimers, cacheMs = 1_000, topServices }: MapReaderOptions) {
+    this.#traffic = new TopTraffic(topServices);
     this.#log = log;
     this.#timers = timers;
     this.#cacheMs = cacheMs;
@@ -87,7 +97,12 @@ export class MapReader {
   async #read(maps: ReadableMaps): Promise<MapReading | null> {
     let reading: MapReading | null = null;
     try {
-      reading = await readMaps(maps);
+      const usage = await maps.usage();
+      const names = await maps.dump("services");
+      const counters = await maps.dump("counters", Counters.SERVICE_BASE + lastIndex(names) + 1);
+      const services = await inSlices(servicesIn({ names, counters }, this.#names));
+      const traffic = await inSlices(this.#traffic.update(services));
+      reading = { usage, reasons: reasonsIn(counters), traffic };
       this.#told = "";
     } catch (error) {
       this.#failures += 1;
@@ -100,34 +115,58 @@ export class MapReader {
   }
 }
 
-async function readMaps(maps: ReadableMaps): Promise<MapReading> {
-  const usage = await maps.usage();
-  const names = await maps.dump("services");
-  const { size } = serviceNameCodec;
-  const keys = viewOf(names.keys);
-  const values = viewOf(names.values);
-  const indexes = Array.from({ length: names.count }, (_, i) => keys.getUint32(i * 4, true));
-  const end = indexes.reduce((most, index) => Math.max(most, index + 1), 0);
-  const counters = await maps.dump("counters", Counters.SERVICE_BASE + end);
-  const services = indexes.flatMap((index, i): ServiceTraffic[] => {
-    const traffic = trafficAt(counters, Counters.SERVICE_BASE + index);
-    if (traffic === null) return [];
-    const {
-      namespaceName: namespace,
-      name,
-      portName: port,
-      protocol: number,
-    } = serviceNameCodec.decodeFrom(values, i * size);
-    const protocol = protocolOfNumber(number) ?? String(number);
-    return [{ key: `${namespace}/${name}:${port}/${protocol}`, namespace, name, port, protocol, traffic }];
-  });
-  const reasons = Array.from({ length: Counters.SERVICE_BASE }, (_, id) => trafficAt(counters, id)).filter(
-    (traffic) => traffic !== null,
-  );
-  return { usage, reasons, services };
+interface Raw {
+  readonly names: MapDump;
+  readonly counters: MapDump;
 }
 
-function trafficAt({ values }: MapDump, cell: number): Traffic | null {
-  const at = cell * trafficCodec.size;
-  return at + trafficCodec.size <= values.byteLength ? trafficCodec.decodeFrom(viewOf(values), at) : null;
+/** The names that were decoded, by service index: they seldom change, and ten thousand of them take a while. */
+type KnownNames = Map<number, { readonly bytes: string; readonly id: Omit<ServiceTraffic, "traffic"> }>;
+
+function lastIndex({ count, keys }: MapDump): number {
+  const view = viewOf(keys);
+  let last = -1;
+  for (let i = 0; i < count; i += 1) last = Math.max(last, view.getUint32(i * 4, true));
+  return last;
+}
+
+/** Changes `known` to what the maps hold. */
+function* servicesIn({ names, counters }: Raw, known: KnownNames): Sliced<readonly ServiceTraffic[]> {
+  const { size } = serviceNameCodec;
+  const bytes = Buffer.from(names.values.buffer, names.values.byteOffset, names.values.byteLength);
+  const keys = viewOf(names.keys);
+  const counted = viewOf(counters.values);
+  const services: ServiceTraffic[] = [];
+  const before = new Map(known);
+  known.clear();
+  for (let i = 0; i < names.count; i += 1) {
+    if (i % STRIDE === STRIDE - 1) yield;
+    const index = keys.getUint32(i * 4, true);
+    const at = (Counters.SERVICE_BASE + index) * trafficCodec.size;
+    if (at + trafficCodec.size > counted.byteLength) continue;
+    const text = bytes.toString("latin1", i * size, (i + 1) * size);
+    const old = before.get(index);
+    const name = old?.bytes === text ? old : { bytes: text, id: decodeName(viewOf(bytes), i * size) };
+    known.set(index, name);
+    services.push({ ...name.id, traffic: trafficCodec.decodeFrom(counted, at) });
+  }
+  return services;
+}
+
+function decodeName(view: DataView, at: number): Omit<ServiceTraffic, "traffic"> {
+  const {
+    namespaceName: namespace,
+    name,
+    portName: port,
+    protocol: number,
+  } = serviceNameCodec.decodeFrom(view, at);
+  const protocol = protocolOfNumber(number) ?? String(number);
+  return { key: `${namespace}/${name}:${port}/${protocol}`, namespace, name, port, protocol };
+}
+
+function reasonsIn({ values }: MapDump): readonly Traffic[] {
+  const view = viewOf(values);
+  return Array.from({ length: Counters.SERVICE_BASE }, (_, id) =>
+    trafficCodec.decodeFrom(view, id * trafficCodec.size),
+  );
 }

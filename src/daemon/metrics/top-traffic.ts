@@ -3,6 +3,7 @@
  * Which service ports have series of their own: at most so many, those with the most traffic; the others share one. A
  * shared counter must not jump when one of them gets or loses its own series, so it is a sum of what each has grown by.
  */
+import type { Sliced } from "../../util/slices.js";
 import type { ServiceTraffic } from "./map-reader.js";
 
 export interface Amounts {
@@ -18,10 +19,16 @@ export interface TopTrafficResult {
 }
 
 interface Known {
-  amounts: Amounts;
+  readonly service: ServiceTraffic;
+  readonly amounts: Amounts;
+  /** Since the reading before. */
+  readonly grown: Amounts;
   /** Bytes lately: what was before counts for less each time. */
-  score: number;
+  readonly score: number;
 }
+
+/** Service ports handled between two chances to pause. */
+const STRIDE = 256;
 
 const NOTHING: Amounts = { flows: 0, packets: 0, bytes: 0 };
 /** What an earlier growth counts for after each reading. */
@@ -39,48 +46,73 @@ export class TopTraffic {
     this.#most = most;
   }
 
-  /** A reading, newer than the one before. */
-  update(services: readonly ServiceTraffic[]): TopTrafficResult {
+  /** A reading, newer than the one before. To be run to its end before the next one. */
+  *update(services: readonly ServiceTraffic[]): Sliced<TopTrafficResult> {
     const before = this.#known;
-    const byKey = new Map(services.map((service) => [service.key, service]));
-    const growth = new Map<string, Amounts>();
     this.#known = new Map();
-    for (const [key, { traffic }] of byKey) {
-      const amounts = toAmounts(traffic);
-      const known = before.get(key);
-      const grown = known === undefined ? NOTHING : grownBy(known.amounts, amounts);
-      growth.set(key, grown);
-      // At first sight there is no growth: who has had the most so far begins ahead.
-      const score = known === undefined ? amounts.bytes * (1 - DECAY) : known.score * DECAY + grown.bytes;
-      this.#known.set(key, { amounts, score });
+    for (const [i, service] of services.entries()) {
+      this.#known.set(service.key, remember(service, before.get(service.key)));
+      if (i % STRIDE === STRIDE - 1) yield;
     }
-    this.#choose();
-    for (const [key, grown] of growth) if (!this.#top.has(key)) this.#other = sum(this.#other, grown);
+    this.#choose(yield* this.#candidates());
+    let other = this.#other;
+    for (const [key, { grown }] of this.#known) if (!this.#top.has(key)) other = sum(other, grown);
+    this.#other = other;
     const top = [...this.#top].sort().flatMap((key) => {
-      const service = byKey.get(key);
-      return service === undefined ? [] : [{ service, amounts: toAmounts(service.traffic) }];
+      const known = this.#known.get(key);
+      return known === undefined ? [] : [{ service: known.service, amounts: known.amounts }];
     });
-    return { top, other: this.#other };
+    return { top, other };
   }
 
-  #choose(): void {
-    const score = (key: string): number => this.#known.get(key)?.score ?? 0;
+  /** The busiest of those that have no place, the first first; no more than there are places. */
+  *#candidates(): Sliced<readonly string[]> {
+    const best: string[] = [];
+    let seen = 0;
+    for (const key of this.#known.keys()) {
+      seen += 1;
+      if (seen % STRIDE === 0) yield;
+      if (this.#top.has(key)) continue;
+      const last = best[this.#most - 1];
+      if (last !== undefined && this.#compare(key, last) >= 0) continue;
+      if (last !== undefined) best.pop();
+      const at = best.findIndex((other) => this.#compare(key, other) < 0);
+      best.splice(at < 0 ? best.length : at, 0, key);
+    }
+    return best;
+  }
+
+  #choose(candidates: readonly string[]): void {
     this.#top = new Set([...this.#top].filter((key) => this.#known.has(key)));
-    const outside = [...this.#known.keys()]
-      .filter((key) => !this.#top.has(key))
-      .sort((a, b) => score(b) - score(a) || (a < b ? -1 : 1));
-    const inside = [...this.#top].sort((a, b) => score(a) - score(b));
-    for (const key of outside) {
+    const lowestFirst = [...this.#top].sort((a, b) => this.#compare(b, a));
+    for (const key of candidates) {
       if (this.#top.size < this.#most) {
         this.#top.add(key);
         continue;
       }
-      const lowest = inside.shift();
-      if (lowest === undefined || score(key) <= AHEAD * score(lowest)) break;
+      const lowest = lowestFirst.shift();
+      if (lowest === undefined || this.#score(key) <= AHEAD * this.#score(lowest)) break;
       this.#top.delete(lowest);
       this.#top.add(key);
     }
   }
+
+  #score(key: string): number {
+    return this.#known.get(key)?.score ?? 0;
+  }
+
+  /** Busier ones first; of two alike in the order of their names. */
+  #compare(a: string, b: string): number {
+    return this.#score(b) - this.#score(a) || (a < b ? -1 : 1);
+  }
+}
+
+function remember(service: ServiceTraffic, before: Known | undefined): Known {
+  const amounts = toAmounts(service.traffic);
+  // At first sight there is no growth: who has had the most so far begins ahead.
+  if (before === undefined) return { service, amounts, grown: NOTHING, score: amounts.bytes * (1 - DECAY) };
+  const grown = grownBy(before.amounts, amounts);
+  return { service, amounts, grown, score: before.score * DECAY + grown.bytes };
 }
 
 const toAmounts = ({ flows, packets, bytes }: ServiceTraffic["traffic"]): Amounts => ({

@@ -4,12 +4,6 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import { after, describe, it } from "node:test";
 import {
-  bindAddressText,
-  HEALTHZ_PORT,
-  METRICS_PORT,
-  parseBindAddress,
-} from "../../../../src/daemon/servers/bind-address.js";
-import {
   type BindFailure,
   KeptServer,
   type KeptServerOptions,
@@ -147,38 +141,4 @@ describe("KeptServer", () => {
     await gone;
     second.destroy();
   });
-});
-
-describe("parseBindAddress() (section 12)", () => {
-  const cases: readonly (readonly [string, string | null])[] = [
-    ["0.0.0.0:10256", "0.0.0.0:10256"],
-    ["127.0.0.1", "127.0.0.1:10256"],
-    ["::", "[::]:10256"],
-    ["[::1]:99", "[::1]:99"],
-    ["127.0.0.1:0", "127.0.0.1:0"],
-    ["", null],
-  ];
-  for (const [text, expected] of cases) {
-    it(`reads "${text}" as ${expected ?? "no server"}`, () => {
-      const parsed = parseBindAddress(text, HEALTHZ_PORT, "healthzBindAddress");
-      assert.equal(parsed === null ? null : bindAddressText(parsed), expected);
-    });
-  }
-
-  for (const text of [
-    "localhost:80",
-    "1.2.3.4:65536",
-    "1.2.3.4:",
-    "[1.2.3.4]:80",
-    "fe80::1%eth0:x",
-    ":80",
-    "[::1]",
-  ]) {
-    it(`refuses "${text}" and names the field`, () => {
-      assert.throws(() => parseBindAddress(text, METRICS_PORT, "metricsBindAddress"), {
-        code: "E_USER",
-        message: /^metricsBindAddress: /,
-      });
-    });
-  }
 });
