@@ -21,7 +21,6 @@ for (const choice of backends())
     before(async () => {
       world = await oneNode();
     });
-    // Closed by the follower; this is for a start that failed.
     after(() => world?.close());
 
     const bench = suite("portolan agent", choice, NODE, (backend, gate) =>

@@ -56,30 +56,32 @@ export function suite<F extends Follower>(
   node: { readonly name: string; readonly address: string },
   start: StartFollower<F>,
 ): Bench<F> {
-  let backend: ApiBackend;
-  let gate: Gate;
-  let follower: F;
+  let backend!: ApiBackend;
+  let gate!: Gate;
+  let follower!: F;
   const title = (text: string): string => `${what}, against ${choice.name}, ${text}`;
 
-  before(async () => {
-    backend = await choice.start();
-    gate = new Gate(backend, `${backend.directory}/gate`);
-    await gate.open();
-    const object = nodeObject(node.name, node.address);
-    await backend.admin.create(object);
-    await backend.admin.mergePatch(
-      object,
-      { status: (object as unknown as { status: object }).status },
-      "status",
-    );
-    follower = await start(backend, gate);
-  });
-
-  after(async () => {
+  const close = async (): Promise<void> => {
     await follower?.close();
     await gate?.close();
     await backend?.close();
+  };
+  before(async () => {
+    try {
+      backend = await choice.start();
+      gate = new Gate(backend, `${backend.directory}/gate`);
+      await gate.open();
+      const object = nodeObject(node.name, node.address);
+      await backend.admin.create(object);
+      const { status } = object as unknown as { readonly status: object };
+      await backend.admin.mergePatch(object, { status }, "status");
+      follower = await start(backend, gate);
+    } catch (error) {
+      await close(); // `after` is not called when this fails
+      throw error;
+    }
   });
+  after(close);
 
   const same = async (text: string): Promise<readonly Row[]> => {
     const expected = await freshRows(backend.admin, node.name);

@@ -121,7 +121,9 @@ export class RealApi implements ApiBackend {
     daemons.push(server);
     const url = `https://${HOST}:${port}`;
     const admin = new ApiClient({ url, authority: authority.certificate, token: ADMIN_TOKEN });
-    await server.ready(async () => (await admin.send("GET", "/readyz")).status === 200);
+    const ok = async (path: string): Promise<boolean> => (await admin.send("GET", path)).status === 200;
+    // The namespace is made a moment after the server is ready.
+    await server.ready(async () => (await ok("/readyz")) && (await ok("/api/v1/namespaces/default")));
     const hasControllers = existsSync(`${assets}/kube-controller-manager`);
     if (hasControllers) {
       const flags = await controllerFlags(directory, authority, url);
