@@ -69,32 +69,31 @@ export function sliceCodec(names: Names): Codec<EndpointSlice> {
     keepsLast: false,
     same: isDeepStrictEqual,
     project(raw): Projection<EndpointSlice> {
+      internTexts(raw, names);
       const { object, problems } = read(raw, "EndpointSlice");
-      if (object === null) return { value: null, problems, triggeredAt: 0 };
-      return { value: interned(object.slice, names), problems, triggeredAt: triggerTime(raw) };
+      return { value: object?.slice ?? null, problems, triggeredAt: object === null ? 0 : triggerTime(raw) };
     },
   };
 }
 
-function interned(slice: EndpointSlice, names: Names): EndpointSlice {
-  const endpoints = slice.endpoints.map((endpoint) =>
-    Object.freeze({
-      ...endpoint,
-      nodeName: endpoint.nodeName === null ? null : names.of(endpoint.nodeName),
-      zoneHints:
-        endpoint.zoneHints.length === 0 ? NO_HINTS : endpoint.zoneHints.map((hint) => names.of(hint)),
-      nodeHints:
-        endpoint.nodeHints.length === 0 ? NO_HINTS : endpoint.nodeHints.map((hint) => names.of(hint)),
-    }),
-  );
-  return Object.freeze({
-    ...slice,
-    namespace: names.of(slice.namespace),
-    endpoints: Object.freeze(endpoints),
-  });
+/** Before it is projected: the raw object is ours alone, and a copy of each endpoint later would cost twice the garbage. */
+function internTexts({ value }: RawObject, names: Names): void {
+  const endpoints: unknown = value.endpoints;
+  for (const endpoint of Array.isArray(endpoints) ? (endpoints as (RawEndpoint | null)[]) : []) {
+    if (typeof endpoint?.nodeName === "string") endpoint.nodeName = names.of(endpoint.nodeName);
+    for (const hints of [endpoint?.hints?.forZones, endpoint?.hints?.forNodes]) {
+      for (const hint of Array.isArray(hints) ? (hints as ({ name?: unknown } | null)[]) : []) {
+        if (typeof hint?.name === "string") hint.name = names.of(hint.name);
+      }
+    }
+  }
 }
 
-const NO_HINTS: readonly string[] = Object.freeze([]);
+/** As far as it is looked at here; whether it is so, the projection finds out. */
+interface RawEndpoint {
+  nodeName?: unknown;
+  hints?: { forZones?: unknown; forNodes?: unknown } | null;
+}
 
 /** Milliseconds since 1970; 0 when there is none, or none that can be read. */
 function triggerTime(raw: RawObject): number {
