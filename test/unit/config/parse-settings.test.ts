@@ -213,6 +213,14 @@ test("A field that is given twice is named with its second line, and the last co
   assert.deepEqual(kubeProxy.featureGates, { A: false });
 });
 
+test("A field that is given and then taken back with null is the default, since the last counts", () => {
+  const parsed = fromFile(
+    "oomScoreAdj: 1\noomScoreAdj: null\niptables: {masqueradeAll: true}\niptables: null\n",
+  );
+  const { kubeProxy } = good(parsed);
+  assert.deepEqual([kubeProxy.oomScoreAdj, kubeProxy.iptables.masqueradeAll], [-999, false]);
+});
+
 test("Fields are case-sensitive, as in Kubernetes", () => {
   assert.deepEqual(warnings(fromFile("clustercidr: 10.0.0.0/8\n")), [
     "warning: c.conf:3: clustercidr: there is no such field; it is ignored",
@@ -328,6 +336,7 @@ test("hostnameOverride is trimmed and in lower case, and an empty one is the hos
   assert.equal(good(fromFlags({ "hostname-override": " Node-A " })).nodeName, "node-a");
   assert.equal(good(fromFlags({ "hostname-override": "" })).nodeName, "host-1");
   assert.equal(good(fromFile("", { "hostname-override": "" })).nodeName, "host-1");
+  assert.equal(good(fromFile("hostnameOverride: a\n", { "hostname-override": "" })).nodeName, "a");
 });
 
 test("Flags are read as Go reads them", () => {
