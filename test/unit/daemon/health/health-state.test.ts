@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { HealthState } from "../../../../src/daemon/health/health-state.js";
+import type { HealthCheckListener, ListenerOptions } from "../../../../src/daemon/health-check-listener.js";
+import { HealthCheckServers } from "../../../../src/daemon/health-check-server.js";
 import { FakeTimers } from "../servers/fake-timers.js";
 
 function setUp(): { timers: FakeTimers; state: HealthState } {
@@ -123,5 +125,31 @@ describe("HealthState (10.2)", () => {
     state.setNodeEligible(true);
     assert.equal(state.nodeEligible, true);
     assert.equal(state.healthy, true);
+  });
+});
+
+describe("a Service's health check port (6.24, M04, M05)", () => {
+  it("fails with the dataplane, and does not mind the node's eligibility", async () => {
+    const { timers, state } = setUp();
+    let asked: ListenerOptions | undefined;
+    const servers = new HealthCheckServers({
+      healthy: () => state.healthy,
+      onProblem: ({ message }) => assert.fail(message),
+      open: async (options) => {
+        asked = options;
+        return { close: async () => {} } as HealthCheckListener;
+      },
+    });
+    const check = { namespace: "ns", name: "m", port: 30000, localEndpoints: { 4: 2, 6: null } };
+    await servers.update([check], { 4: "any", 6: "any" });
+    assert.ok(asked);
+    assert.equal(state.nodeEligible, false);
+    assert.equal(asked.respond().status, 200);
+    state.queued();
+    timers.advance(60_001);
+    const { status, body } = asked.respond();
+    assert.equal(status, 503);
+    assert.equal(JSON.parse(body).serviceProxyHealthy, false);
+    await servers.close();
   });
 });
