@@ -50,7 +50,6 @@ interface Pending {
   waiting: number | null;
   /** The oldest change that the sync under way takes with it. */
   inFlight: number | null;
-  running: boolean;
   lastUpdated: number | null;
 }
 
@@ -69,7 +68,7 @@ export class HealthState {
   constructor({ families = BOTH, timeoutMs = TIMEOUT_MS, timers = systemTimers }: HealthStateOptions = {}) {
     this.#timers = timers;
     this.#timeoutMs = timeoutMs;
-    const fresh = (): Pending => ({ waiting: null, inFlight: null, running: false, lastUpdated: null });
+    const fresh = (): Pending => ({ waiting: null, inFlight: null, lastUpdated: null });
     this.#families = new Map(families.map((family) => [family, fresh()]));
   }
 
@@ -84,17 +83,14 @@ export class HealthState {
     for (const state of this.#of(family)) {
       state.inFlight = older(state.inFlight, state.waiting);
       state.waiting = null;
-      state.running = true;
     }
   }
 
-  /** The kernel holds what the sync began with; without started(): everything that was queued. */
+  /** The kernel holds what the sync began with. Of a repair, which has not started(): what is queued waits on. */
   applied(family?: Family): void {
     const epoch = this.#timers.epoch();
     for (const state of this.#of(family)) {
-      if (!state.running) state.waiting = null;
       state.inFlight = null;
-      state.running = false;
       state.lastUpdated = epoch;
     }
     this.#lastFailure = "";
@@ -106,7 +102,6 @@ export class HealthState {
     for (const state of this.#of(family)) {
       state.waiting = older(state.inFlight, state.waiting) ?? now;
       state.inFlight = null;
-      state.running = false;
     }
     this.#lastFailure = reason;
   }

@@ -68,6 +68,14 @@ describe("HealthState (10.2)", () => {
     assert.equal(state.healthy, false);
   });
 
+  it("does not take a change for applied when something else has been repaired", () => {
+    const { timers, state } = setUp();
+    state.queued();
+    state.applied();
+    timers.advance(60_001);
+    assert.equal(state.healthy, false);
+  });
+
   it("is not healthy for a sync that hangs", () => {
     const { timers, state } = setUp();
     state.queued();
