@@ -9,9 +9,11 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { Counters } from "../../../src/abi/enums.gen.js";
 import { type FlagTexts, flagTexts } from "../../../src/cli/commands/agent/flags.js";
-import { agentConfig, cgroupRoot, checkSource } from "../../../src/cli/commands/agent/handler.js";
+import { agentConfig, cgroupRoot, checkSource, cleanUp } from "../../../src/cli/commands/agent/handler.js";
 import { agentCommand, kubeProxyCommand, withDashes } from "../../../src/cli/commands/agent/index.js";
 import { readSettings } from "../../../src/cli/commands/agent/read-settings.js";
+import { ExitCode } from "../../../src/cli/exit-codes.js";
+import { Printer } from "../../../src/cli/output.js";
 import { KUBE_PROXY_FLAGS } from "../../../src/config/kube-proxy-settings.js";
 import { PORTOLAN_SETTINGS } from "../../../src/config/portolan-settings.js";
 import { UserError } from "../../../src/util/errors.js";
@@ -231,6 +233,42 @@ test("agentConfig() gives a size that is named to the maps of both families, and
 test("agentConfig() refuses source ports that are none, by the option's name", async () => {
   const { settings } = await readSettings(parse("--snat-ports=5-1"));
   await assert.rejects(agentConfig({}, settings, null), /--snat-ports: "5-1" is no range of ports/);
+});
+
+const OPTIONS = { output: "table" } as const;
+
+test("cleanUp() takes ours away and then kube-proxy's, and gives the first status that is not ok (12.5)", async () => {
+  for (const [own, theirs, expected] of [
+    [ExitCode.ok, ExitCode.ok, ExitCode.ok],
+    [ExitCode.ok, ExitCode.failure, ExitCode.failure],
+    [ExitCode.failure, ExitCode.ok, ExitCode.failure],
+  ] as const) {
+    const calls: (boolean | undefined)[] = [];
+    const status = await cleanUp(
+      async ({ kubeProxy }) => {
+        calls.push(kubeProxy);
+        return kubeProxy === true ? theirs : own;
+      },
+      OPTIONS,
+      new Printer("table"),
+    );
+    assert.deepEqual([status, calls], [expected, [undefined, true]]);
+  }
+});
+
+test("cleanUp() takes kube-proxy's away when ours cannot be, and tells why it cannot", async () => {
+  let theirs = 0;
+  const cleaned = cleanUp(
+    async ({ kubeProxy }) => {
+      if (kubeProxy !== true) throw new Error("the kernel refused");
+      theirs += 1;
+      return ExitCode.ok;
+    },
+    OPTIONS,
+    new Printer("table"),
+  );
+  await assert.rejects(cleaned, /the kernel refused/);
+  assert.equal(theirs, 1);
 });
 
 test("withDashes() takes underscores in flags' names for dashes, as kube-proxy does, and leaves values alone", () => {

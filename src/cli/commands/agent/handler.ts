@@ -10,6 +10,7 @@ import type { Logger } from "../../../util/log.js";
 import type { CommonOptions, Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import type { Printer } from "../../output.js";
+import type { CleanupOptions } from "../cleanup/handler.js";
 import { flagTexts } from "./flags.js";
 import { readSettings } from "./read-settings.js";
 
@@ -130,11 +131,25 @@ async function writeConfig(settings: ProxySettings, path: string): Promise<ExitC
   return ExitCode.ok;
 }
 
-/** --cleanup (12.5): ours, and what a kube-proxy of any mode has left. */
-async function cleanUp(options: CommonOptions, printer: Printer): Promise<ExitCode> {
-  const { cleanup } = await import("../cleanup/handler.js");
-  const both: CommonOptions & { readonly kubeProxy: boolean } = { ...options, kubeProxy: true };
-  return await cleanup(both, printer, []);
+/**
+ * --cleanup (12.5): ours, and then what a kube-proxy of any mode has left, also when the first fails.
+ *
+ * @param cleanup `portolan cleanup`
+ * @returns the first status that is not ok
+ */
+export async function cleanUp(
+  cleanup: Handler<CleanupOptions>,
+  options: CommonOptions,
+  printer: Printer,
+): Promise<ExitCode> {
+  let own: ExitCode = ExitCode.failure;
+  try {
+    own = await cleanup(options, printer, []);
+  } finally {
+    const theirs = await cleanup({ ...options, kubeProxy: true }, printer, []);
+    if (own === ExitCode.ok) own = theirs;
+  }
+  return own;
 }
 
 /** Runs the agent until SIGTERM or SIGINT, or does what one of kube-proxy's flags for something else asks for. */
@@ -144,7 +159,7 @@ export const agent: Handler<AgentOptions> = async (options, printer) => {
     case "write-config":
       return await writeConfig(settings, settings.writeConfigTo ?? "");
     case "cleanup":
-      return await cleanUp(options, printer);
+      return await cleanUp((await import("../cleanup/handler.js")).cleanup, options, printer);
     case "init-only":
     case "run":
       return await runUntilSignal(options, settings, fileText);
