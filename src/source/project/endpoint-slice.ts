@@ -126,6 +126,21 @@ export function readNodeName(field: Field): string | null {
 
 const NO_HINTS: readonly string[] = Object.freeze([]);
 
+/** A few zones stand in a hundred thousand endpoints: one list for each. */
+const SHARED_LISTS = new Map<string, readonly string[]>();
+const MOST_SHARED_LISTS = 1024;
+
+function sharedList(names: readonly string[]): readonly string[] {
+  const key = names.join("\0");
+  const known = SHARED_LISTS.get(key);
+  if (known !== undefined) return known;
+  if (SHARED_LISTS.size >= MOST_SHARED_LISTS) SHARED_LISTS.clear();
+  // A copy has no room to spare; what flatMap() has made of one name has room for sixteen more.
+  const list = Object.freeze(names.slice());
+  SHARED_LISTS.set(key, list);
+  return list;
+}
+
 /** 3.5. */
 function readHints(field: Field): readonly string[] {
   if (!field.present) return NO_HINTS;
@@ -135,6 +150,5 @@ function readHints(field: Field): readonly string[] {
     if (!name.present) name.error("is missing");
     return name.string();
   });
-  // A copy has no room to spare; what flatMap() has made of one hint has room for sixteen more.
-  return Object.freeze(names.slice());
+  return sharedList(names);
 }
