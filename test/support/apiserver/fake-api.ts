@@ -77,6 +77,8 @@ export class FakeApi {
   #port = 0;
   #files = 0;
   #client: KeyPair | undefined;
+  /** Also for a test that fails before it closes the server. */
+  readonly #removeNow = (): void => rmSync(this.directory, { recursive: true, force: true });
   /** The revision at which the watch cache stands still; null: it follows. */
   #heldAt: number | null = null;
 
@@ -85,6 +87,7 @@ export class FakeApi {
     this.requests = this.#requests;
     this.#events.setMaxListeners(0);
     this.directory = mkdtempSync(`${tmpdir()}/portolan-api-`);
+    process.once("exit", this.#removeNow);
     this.tokenFile = `${this.directory}/token`;
     this.authority = new CertificateAuthority(this.directory);
     this.#access = new Access(this.authority.pem);
@@ -122,7 +125,8 @@ export class FakeApi {
   /** Ends all connections and removes the directory. */
   async close(): Promise<void> {
     await this.#transport.close();
-    rmSync(this.directory, { recursive: true, force: true });
+    this.#removeNow();
+    process.removeListener("exit", this.#removeNow);
   }
 
   get port(): number {
