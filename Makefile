@@ -12,6 +12,7 @@ BIN := node_modules/.bin
 include mk/bpf.mk
 include mk/native.mk
 include mk/ts.mk
+include mk/bundle.mk
 include mk/test.mk
 
 .PHONY: build deps demo doctor clean help

@@ -11,6 +11,8 @@ interface Rule {
   readonly lazily?: readonly string[];
   /** The npm packages that it may import. */
   readonly packages?: readonly string[];
+  /** Those that it may import as types, or load with `import()` when they are needed: not at start. */
+  readonly lazyPackages?: readonly string[];
   /** No I/O: of Node's built-in modules only PURE_BUILTINS. */
   readonly pure?: true;
 }
@@ -23,13 +25,13 @@ export const RULES: Readonly<Record<string, Rule>> = {
   net: { modules: [], packages: ["ipaddr.js"], pure: true },
   abi: { modules: [] },
   model: { modules: [], pure: true },
-  config: { modules: ["model"], pure: true },
+  config: { modules: ["model"], packages: ["yaml", "valibot"], pure: true },
   image: { modules: ["model", "abi"], pure: true },
   diff: { modules: ["abi"], lazily: ["image", "native"], pure: true },
   native: { modules: ["abi"], packages: ["ffi-napi", "ref-napi"] },
   dataplane: { modules: ["native", "abi", "image", "diff", "model"] },
-  source: { modules: ["model"], packages: ["yaml"] },
-  daemon: { modules: BELOW_DAEMON, packages: ["pino"] },
+  source: { modules: ["model"], packages: ["yaml"], lazyPackages: ["@kubernetes/client-node"] },
+  daemon: { modules: BELOW_DAEMON, packages: ["pino", "prom-client"] },
   cli: {
     modules: ["native", "abi", "image", "model", "config", "dataplane/view", "dataplane/pins"],
     lazily: ["daemon", "source", "dataplane", "diff", "demo"],
@@ -88,7 +90,7 @@ function problemInside(module: string, rule: Rule, target: string, kind: Import[
   return `src/${module} may not import src/${other}`;
 }
 
-function problemOutside(module: string, rule: Rule, { specifier, names }: Import): string | undefined {
+function problemOutside(module: string, rule: Rule, { specifier, names, kind }: Import): string | undefined {
   if (specifier.startsWith("node:")) {
     const textOnly = names.length > 0 && names.every((name) => PURE_NET_FUNCTIONS.includes(name));
     const allowed = PURE_BUILTINS.includes(specifier) || (specifier === "node:net" && textOnly);
@@ -98,6 +100,9 @@ function problemOutside(module: string, rule: Rule, { specifier, names }: Import
     .split("/")
     .slice(0, specifier.startsWith("@") ? 2 : 1)
     .join("/");
+  if (rule.lazyPackages?.includes(name)) {
+    return kind === "value" ? `src/${module} may load "${name}" only as types or with import()` : undefined;
+  }
   return rule.packages?.includes(name) ? undefined : `src/${module} may not import the package "${name}"`;
 }
 

@@ -21,6 +21,7 @@ export {
   parseProxyOptions,
   proxyConfig,
 } from "./config/proxy-options.js";
+export type { ProxySettings } from "./config/proxy-settings.js";
 // Dataplane: publish, attach, run.
 export { type AgentConfig, runAgent } from "./daemon/run.js";
 export { type Hooks, InterfaceKeeper, type LinkSnapshot } from "./dataplane/attach.js";

@@ -13,6 +13,7 @@
 #ifndef PORTOLAN_H
 #define PORTOLAN_H
 
+#include <linux/types.h>
 #include <stdint.h>
 
 #define PTL_E_KERNEL "E_NATIVE_KERNEL"            /* a system call failed: the errno says why */
@@ -157,6 +158,32 @@ struct ptl_destroy_result {
 	uint32_t pad;
 };
 
+/* A flow as the kernel's conntrack has it: as its first packet was, and as its replies are. */
+struct ptl_tracked {
+	uint8_t family; /* 4 or 6 */
+	uint8_t protocol;
+	uint8_t tcp_state; /* enum tcp_conntrack; 0 of other protocols */
+	uint8_t pad;
+	uint32_t status;  /* IPS_* bits */
+	uint32_t timeout; /* seconds that are left */
+	__be16 sport;
+	__be16 dport;
+	__be16 reply_sport;
+	__be16 reply_dport;
+	uint8_t src[16]; /* v4: the first 4 bytes, here and below */
+	uint8_t dst[16];
+	uint8_t reply_src[16];
+	uint8_t reply_dst[16];
+};
+
+/* What ptl_tracked_delete and ptl_tracked_create did, in flows. */
+struct ptl_tracked_result {
+	uint32_t done;
+	uint32_t failed;
+	uint32_t error; /* errno of the first that failed, or 0 */
+	uint32_t pad;
+};
+
 /* Kernel features. `value`: 1 yes, 0 no, negative: -errno, unknown. */
 struct ptl_feature {
 	char name[24];
@@ -267,6 +294,11 @@ int ptl_apply(int handle, const void *buffer, uint32_t size, uint32_t batch, voi
 int ptl_dump(int handle, uint32_t map, uint32_t limit, uint32_t batch, void *cursor, void *keys, void *values,
 	     uint32_t capacity, char *err, uint32_t err_size);
 
+/* The values of `count` keys (packed, both), for maps that have one value for all CPUs. `found`: a byte a key, 1 or 0. Returns how
+ * many were found. */
+int ptl_look_up(int handle, uint32_t map, const void *keys, uint32_t count, void *values, void *found, char *err,
+		uint32_t err_size);
+
 /* BPF_PROG_TEST_RUN of a program of an opened object. `ctx` is a struct __sk_buff or empty; it is read and written.
  * `flags` are the kernel's BPF_F_TEST_*. */
 int ptl_test_run(int handle, const char *program, const void *data_in, uint32_t data_in_size, void *data_out,
@@ -308,6 +340,19 @@ int ptl_socket_links(const char *pins, void *links, uint32_t capacity, char *err
  * ptl_destroy_result; that the kernel cannot do it is said there and is no error.
  */
 int ptl_destroy_udp(const void *targets, uint32_t count, void *result, char *err, uint32_t err_size);
+
+/*
+ * The flows of one protocol, of both families, whose status has all bits of `status`: writes the first `capacity` of them
+ * (struct ptl_tracked) and returns how many there are. The table may change meanwhile: a flow can be missing or twice.
+ */
+int ptl_tracked_dump(uint32_t protocol, uint32_t status, void *out, uint32_t capacity, char *err, uint32_t err_size);
+/* Makes the kernel forget flows, named by their first packet. One that it does not know is no failure, and is not counted. */
+int ptl_tracked_delete(const void *flows, uint32_t count, void *result, char *err, uint32_t err_size);
+/* Makes the kernel translate flows from now on: those that it has tracked without translation, too. Needs that the namespace has
+ * a NAT chain, in which no rule is necessary. */
+int ptl_tracked_create(const void *flows, uint32_t count, void *result, char *err, uint32_t err_size);
+/* Fills in nat_value4/6.check of packed entries of the map nat4/6. */
+int ptl_nat_seal(uint32_t family, const void *keys, void *values, uint32_t count);
 
 /* Links and addresses of the namespace: ptl_links_header, then the links, then the addresses. Returns the bytes needed;
  * nothing but the header is written when that is more than `size`. */

@@ -385,6 +385,36 @@ EXPORT int ptl_dump(int number, uint32_t index, uint32_t limit, uint32_t batch, 
 	return result;
 }
 
+/* ---- single entries ---- */
+
+EXPORT int ptl_look_up(int number, uint32_t index, const void *keys, uint32_t count, void *values, void *found, char *text,
+		       uint32_t text_size)
+{
+	struct error err = error_begin(text, text_size);
+	struct handle *handle = handle_get(number);
+	int hits = 0;
+
+	if (!handle)
+		return fail(&err, EBADF, PTL_E_ARGUMENT, "look_up", "handle", "No such handle: %d", number);
+	const struct map *map = index < handle->map_count ? &handle->maps[index] : NULL;
+	int result = map && !is_per_cpu(map->type) ? 0 : fail(&err, EINVAL, PTL_E_ARGUMENT, "look_up", "map",
+							      "No map has index %u, or it has a value for each CPU", index);
+
+	for (uint32_t i = 0; i < count && result == 0; i++) {
+		uint8_t *value = (uint8_t *)values + (size_t)i * map->value_size;
+
+		result = element(BPF_MAP_LOOKUP_ELEM, map, (const uint8_t *)keys + (size_t)i * map->key_size, value, 0);
+		((uint8_t *)found)[i] = result == 0;
+		hits += result == 0;
+		if (result == -ENOENT)
+			result = 0;
+		else if (result < 0)
+			fail(&err, result, PTL_E_KERNEL, "look_up", map->name, "Cannot read the map: %s", strerror(-result));
+	}
+	handle_put(handle);
+	return result < 0 ? result : hits;
+}
+
 /* ---- infos ---- */
 
 static uint64_t charged_bytes(int fd)

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from "node:fs";
-import { Command } from "commander";
+import { basename } from "node:path";
+import { Command, type OutputConfiguration } from "commander";
 import { report } from "./command.js";
 import { affinityCommand } from "./commands/affinity/index.js";
-import { agentCommand } from "./commands/agent/index.js";
+import { agentCommand, kubeProxyCommand, withDashes } from "./commands/agent/index.js";
 import { backendsCommand } from "./commands/backends/index.js";
 import { cleanupCommand } from "./commands/cleanup/index.js";
 import { compileCommand } from "./commands/compile/index.js";
@@ -33,6 +34,11 @@ Exit status: 0 done, 1 done with a finding, 2 wrong usage, 3 failed.`;
 
 const HELP_WIDTH = 100;
 
+const HELP_WIDTHS: OutputConfiguration = {
+  getOutHelpWidth: () => Math.min(process.stdout.columns ?? HELP_WIDTH, HELP_WIDTH),
+  getErrHelpWidth: () => Math.min(process.stderr.columns ?? HELP_WIDTH, HELP_WIDTH),
+};
+
 function version(): string {
   const file = new URL("../../package.json", import.meta.url);
   return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
@@ -44,10 +50,7 @@ export function buildProgram(): Command {
     .description(DESCRIPTION)
     .version(version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help, or that of a command")
-    .configureOutput({
-      getOutHelpWidth: () => Math.min(process.stdout.columns ?? HELP_WIDTH, HELP_WIDTH),
-      getErrHelpWidth: () => Math.min(process.stderr.columns ?? HELP_WIDTH, HELP_WIDTH),
-    })
+    .configureOutput(HELP_WIDTHS)
     .helpCommand("help [command]", "print the help of a command")
     .showHelpAfterError("(portolan --help shows what there is)")
     .addHelpText("after", MORE);
@@ -87,9 +90,18 @@ function throwInsteadOfExit(command: Command): void {
   for (const child of command.commands) throwInsteadOfExit(child);
 }
 
-async function main(argv: readonly string[]): Promise<void> {
+/** A node's DaemonSet starts `kube-proxy`, and under that name the agent takes its arguments. */
+function programFor([node = "", path = "", ...args]: readonly string[]): [Command, readonly string[]] {
+  if (basename(path) !== "kube-proxy") return [buildProgram(), [node, path, ...args]];
+  const program = kubeProxyCommand(version())
+    .configureOutput(HELP_WIDTHS)
+    .showHelpAfterError("(kube-proxy --help shows what there is)");
+  return [program, [node, path, ...withDashes(args)]];
+}
+
+async function main(args: readonly string[]): Promise<void> {
   endWhenClosed(process.stdout, process.stderr);
-  const program = buildProgram();
+  const [program, argv] = programFor(args);
   throwInsteadOfExit(program);
   try {
     await program.parseAsync(argv);

@@ -91,35 +91,46 @@ async function programOf(tools: RuleTools, backend: Backend, family: Family): Pr
   return plain?.status === 0 && backendOfVersion(plain.stdout) === backend ? base(family) : null;
 }
 
-export type FilterText =
-  /** Output of `iptables-save -t filter`. */
+export type TableName = "filter" | "nat" | "mangle" | "raw";
+
+export type TableText =
+  /** Output of `iptables-save -t TABLE`. */
   | { readonly state: "read"; readonly program: string; readonly text: string }
-  /** The backend holds no filter table here, so it stops nothing. */
+  /** The backend holds no such table here. */
   | { readonly state: "unused" }
   /** `tool_missing`: rules may be there and cannot be seen. */
   | { readonly state: "unknown"; readonly code: "tool_missing" | "tool_failed"; readonly reason: string };
 
 /** Reads the filter table of one backend and family without making one. Never rejects. */
-export async function readFilter(tools: RuleTools, backend: Backend, family: Family): Promise<FilterText> {
+export function readFilter(tools: RuleTools, backend: Backend, family: Family): Promise<TableText> {
+  return readTable(tools, backend, family, "filter");
+}
+
+/** The same of any table. */
+export async function readTable(
+  tools: RuleTools,
+  backend: Backend,
+  family: Family,
+  table: TableName,
+): Promise<TableText> {
   if (backend === "legacy") {
     // Reading a table that is not there would make it.
     const tables = tools.legacyTables(family)?.split("\n") ?? [];
-    if (!tables.includes("filter")) return { state: "unused" };
+    if (!tables.includes(table)) return { state: "unused" };
   }
   const program = await programOf(tools, backend, family);
   if (program === null) {
     const reason = `there is no ${base(family)} for the ${backend} backend`;
     return { state: "unknown", code: "tool_missing", reason };
   }
-  const saved = await tools.run(saveProgram(program), ["-t", "filter"]);
+  const saved = await tools.run(saveProgram(program), ["-t", table]);
   if (saved?.status !== 0) {
     const reason = `${saveProgram(program)}: ${whyFailed(saved)}`;
     return { state: "unknown", code: "tool_failed", reason };
   }
   // iptables-nft cannot show a table in which nft itself has put something, and says so in a comment.
-  const incompatible = /^# Table `filter' is incompatible.*$/m.exec(saved.stdout);
-  if (incompatible !== null) {
-    const reason = `${saveProgram(program)}: the filter table has rules that only nft can show`;
+  if (saved.stdout.includes(`# Table \`${table}' is incompatible`)) {
+    const reason = `${saveProgram(program)}: the ${table} table has rules that only nft can show`;
     return { state: "unknown", code: "tool_failed", reason };
   }
   return { state: "read", program, text: saved.stdout };
@@ -131,13 +142,23 @@ export async function readFilter(tools: RuleTools, backend: Backend, family: Fam
  * @param program as told by {@link readFilter}
  * @returns null, or why it failed
  */
-export async function applyFilter(
+export function applyFilter(
   tools: RuleTools,
   program: string,
   lines: readonly string[],
 ): Promise<string | null> {
+  return applyTable(tools, program, "filter", lines);
+}
+
+/** The same to any table. */
+export async function applyTable(
+  tools: RuleTools,
+  program: string,
+  table: TableName,
+  lines: readonly string[],
+): Promise<string | null> {
   const restore = restoreProgram(program);
-  const input = `*filter\n${lines.join("\n")}\nCOMMIT\n`;
+  const input = `*${table}\n${lines.join("\n")}\nCOMMIT\n`;
   const result = await tools.run(restore, ["--noflush", "-w", LOCK_WAIT_SECONDS], input);
   return result?.status === 0 ? null : `${restore}: ${whyFailed(result)}`;
 }

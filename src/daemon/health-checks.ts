@@ -14,6 +14,8 @@ export interface HealthChecksOptions {
   readonly healthy: () => boolean;
   /** Opens INPUT for the ports; null: the host's firewall is left alone. */
   readonly rules: Pick<ForwardRules, "ensureInputAccept"> | null;
+  /** Each failure to open a port (6.26, 13.3): for an event. Once, until it is over or another one. */
+  readonly onProblem?: (failure: HealthCheckFailure) => void;
   readonly log: Logger;
 }
 
@@ -23,12 +25,14 @@ export class HealthChecks {
   readonly #servers: HealthCheckServers;
   #ports: string | null = null;
 
-  constructor({ nodePortAddresses, healthy, rules, log }: HealthChecksOptions) {
+  constructor({ nodePortAddresses, healthy, rules, onProblem: tell, log }: HealthChecksOptions) {
     this.#nodePortAddresses = nodePortAddresses;
     this.#rules = rules;
-    const onProblem = ({ namespace, name, address, message, ...rest }: HealthCheckFailure): void => {
+    const onProblem = (failure: HealthCheckFailure): void => {
+      const { namespace, name, address, message, ...rest } = failure;
       const fields = { service: `${namespace}/${name}`, address: address?.text ?? null, reason: message };
       log.warn({ ...fields, ...rest }, "health check port cannot be opened");
+      tell?.(failure);
     };
     this.#servers = new HealthCheckServers({ healthy, onProblem });
   }

@@ -15,6 +15,8 @@ export interface FollowerDependencies {
   readonly retryMs?: number;
   /** How long after a change of routes to look. Milliseconds. */
   readonly routeMs?: number;
+  /** After each look: null, or why it failed. */
+  readonly onLook?: (error: unknown) => void;
 }
 
 const RETRY_MS = 1_000;
@@ -27,6 +29,7 @@ export class InterfaceFollower {
   readonly #log: Logger;
   readonly #retryMs: number;
   readonly #routeMs: number;
+  readonly #onLook: (error: unknown) => void;
   /** Looks are one at a time; those asked for meanwhile are one more. */
   readonly #lane: Lane<void> = new Lane(async () => {
     const audit = this.#audit;
@@ -38,12 +41,13 @@ export class InterfaceFollower {
   #timer: NodeJS.Timeout | null = null;
   #stopped = false;
 
-  constructor({ watcher, keeper, log, retryMs, routeMs }: FollowerDependencies) {
+  constructor({ watcher, keeper, log, retryMs, routeMs, onLook }: FollowerDependencies) {
     this.#watcher = watcher;
     this.#keeper = keeper;
     this.#log = log;
     this.#retryMs = retryMs ?? RETRY_MS;
     this.#routeMs = routeMs ?? ROUTE_MS;
+    this.#onLook = onLook ?? (() => {});
   }
 
   /**
@@ -61,7 +65,9 @@ export class InterfaceFollower {
     this.#audit ||= audit;
     try {
       await this.#lane.request();
+      this.#onLook(null);
     } catch (error) {
+      this.#onLook(error);
       this.#log.error({ err: error }, "cannot follow interfaces");
       this.#lookIn(this.#retryMs);
     }

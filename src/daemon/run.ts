@@ -1,126 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The node agent: everything is built and wired here, and ends with one AbortSignal. */
 import { type Stats, statSync } from "node:fs";
-import type { MapName } from "../abi/maps.gen.js";
-import { type ProxyOptions, proxyConfig } from "../config/proxy-options.js";
-import { InterfaceKeeper } from "../dataplane/attach.js";
-import type { InterfaceOptions } from "../dataplane/interfaces.js";
-import { DEFAULT_BPFFS, layoutDirectory, refuseOtherLayouts } from "../dataplane/pins.js";
-import { Reconciler } from "../dataplane/reconciler.js";
-import type { NodeInfo, Problem, Snapshot } from "../model/types.js";
-import type { HookMode } from "../native/hooks.js";
+import { layoutDirectory } from "../dataplane/pins.js";
+import type { NodeInfo, Snapshot } from "../model/types.js";
 import { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
-import { FileSource, type SnapshotListener } from "../source/file/file-source.js";
 import { systemClock } from "../util/clock.js";
-import { errorMessage, UserError } from "../util/errors.js";
-import { Lane } from "../util/lane.js";
+import { AppError, errorMessage, UserError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
-import { ForwardRules } from "./forward-rules.js";
-import { HealthChecks } from "./health-checks.js";
-import { NativeHooks, readLinks } from "./hooks.js";
+import { productVersion } from "../util/version.js";
+import type { AgentConfig } from "./agent-config.js";
+import { type AgentParts, buildParts } from "./agent-parts.js";
+import { AgentServers } from "./agent-servers.js";
+import { type AgentSource, makeSource } from "./agent-source.js";
+import { ApiAddress } from "./api-address.js";
+import { watchConfigFile } from "./config-file.js";
+import { EventRecorder } from "./events.js";
+import { HealthState } from "./health/health-state.js";
+import { readLinks } from "./hooks.js";
 import { checkBridgeNetfilter } from "./host-checks.js";
-import { bridgeNetfilter, bridgesWithPorts, findInvalidDrops, localPortRange } from "./host-facts.js";
-import { HostView } from "./host-view.js";
-import { InterfaceFollower } from "./interface-follower.js";
-import { DEFAULT_TIMEOUTS, kernelConfig } from "./kernel-config.js";
-import {
-  detectorNode,
-  type KernelChoices,
-  kernelOptions,
-  needsNode,
-  type SocketLb,
-  withLocalPods,
-} from "./kernel-options.js";
-import { readListeners } from "./local-listeners.js";
-import { kernelAbilities, socketKernel, udpDestroyer } from "./native-sockets.js";
+import { bridgeNetfilter, bridgesWithPorts, findInvalidDrops } from "./host-facts.js";
+import { initOnly, setUpHost } from "./host-setup.js";
+import { needsNode } from "./kernel-options.js";
+import type { LeveledLogger } from "./log.js";
+import { AgentMetrics } from "./metrics/agent-metrics.js";
+import { snapshotChanges } from "./metrics/sync-watch.js";
+import { CompiledNode, NodeWatch, waitForNode } from "./node-watch.js";
 import { onlyOne } from "./only-one.js";
-import { sweepProblems, writeProblems } from "./problem-file.js";
-import { ServiceSync } from "./service-sync.js";
-import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
-import { SocketHooks } from "./socket-hooks.js";
-import { StaleSockets } from "./stale-sockets.js";
+import { setOomScore } from "./oom-score.js";
+import { openObject } from "./open-object.js";
+import { sweepProblems } from "./problem-file.js";
+import { neverAttached } from "./takeover.js";
 
-export interface AgentConfig extends KernelChoices {
-  /** Directories and files of manifests; "-" is standard input, read once. */
-  readonly manifests: readonly string[];
-  readonly nodeName: string;
-  readonly bpfRoot: string;
-  readonly interfaces: InterfaceOptions;
-  readonly attach: HookMode;
-  readonly snatRanges: readonly PortRange[];
-  /** max_entries where it differs from the default. */
-  readonly maxEntries: Readonly<Partial<Record<MapName, number>>>;
-  readonly auditSeconds: number;
-  /** kube-proxy's options. */
-  readonly proxy: ProxyOptions;
-  readonly socketLb: SocketLb;
-  /** The cgroup v2 directory whose sockets are served; null: there is none. */
-  readonly cgroupRoot: string | null;
-  /** Rules in the host's firewall let through what is translated (8.11) and health checks (6.27). */
-  readonly forwardRules: boolean;
-}
+export type { AgentConfig } from "./agent-config.js";
 
-/** The ranges that are free here; what is not is said. */
-function snatRanges(config: AgentConfig, log: Logger): readonly PortRange[] {
-  const local = localPortRange();
-  const taken = [
-    { range: NODE_PORTS, by: "NodePorts" },
-    ...(local === null ? [] : [{ range: local, by: "net.ipv4.ip_local_port_range" }]),
-  ];
-  const { ranges, conflicts } = usablePorts(config.snatRanges, taken);
-  for (const { range, taken: other, by } of conflicts) {
-    const fields = { range: rangeText(range), by, taken: rangeText(other), left: ranges.map(rangeText) };
-    log.warn({ code: "snat_ports_overlap", ...fields }, "source port range overlaps");
-  }
-  return ranges;
-}
+/**
+ * How an agent has come to its end: it was told to, or something that it was started with is so no more (1.16, 12.3), and its
+ * supervisor is to start it again.
+ */
+export type AgentEnd = "stopped" | "restart";
 
-async function openObject(
-  library: NativeLibrary,
-  pins: string,
-  config: AgentConfig,
-  node: NodeInfo | null,
-  log: Logger,
-): Promise<LoadedObject> {
-  const abilities = kernelAbilities(library);
-  const options = kernelOptions(config, node, abilities);
-  if (config.bpfRoot.startsWith(`${DEFAULT_BPFFS}/`) && library.mountBpffs(DEFAULT_BPFFS)) {
-    log.info({ path: DEFAULT_BPFFS }, "bpf file system mounted");
-  }
-  refuseOtherLayouts(
-    config.bpfRoot,
-    "An upgrade between these layouts is not possible yet: portolan cleanup first.",
-  );
-  return await library.open({
-    pins,
-    config: kernelConfig(snatRanges(config, log), DEFAULT_TIMEOUTS, options),
-    maxEntries: config.maxEntries,
-    sockets: config.socketLb !== "off" && config.cgroupRoot !== null && abilities.socketHooks,
-  });
-}
-
-/** br_netfilter off beside a bridge: found at start, since what it breaks shows only after a connection's first answer. */
-async function warnOfBridges(library: NativeLibrary, log: Logger): Promise<void> {
-  const bridges = bridgesWithPorts(readLinks(library).links);
-  const settings = bridgeNetfilter();
-  if (bridges.length === 0 || Object.values(settings).every((value) => value === "1")) return;
-  const { status, detail, fix } = checkBridgeNetfilter({
-    bridges,
-    ...settings,
-    invalidDrops: await findInvalidDrops(),
-  });
-  if (status !== "ok") log.warn({ code: "br_netfilter_off", detail, fix }, "host check");
-}
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+/** E_CONFIG_CHANGED: the configuration file was rewritten (12.3). */
+export type ConfigErrorCode = "E_CONFIG_CHANGED";
 
 /** Before anything is touched: an agent that would end at once shall not attach its programs first. */
-function requireManifests(paths: readonly string[]): void {
+function requireSource({ manifests: paths, settings }: AgentConfig): void {
+  // Nothing to read is not the same as a cluster without Services.
+  if (paths.length === 0 && settings === undefined) throw new UserError("no manifests are named");
   for (const path of paths.filter((each) => each !== "-")) {
     let kind: Stats;
     try {
@@ -136,195 +62,330 @@ function requireManifests(paths: readonly string[]): void {
 }
 
 /**
- * Runs until the signal, and leaves the dataplane as it is then: programs and maps go on without an agent (rule 12.8).
+ * Runs until the signal, and leaves the dataplane as it is then: programs and maps go on without an agent (rule 12.8). With
+ * `--init-only` it sets the host up and returns.
  *
- * @throws AppError when it cannot start: another agent runs here, no permission, other layout or sizes pinned, kernel refuses the programs
+ * @returns "restart" when it ended by itself; the reason is logged
+ * @throws AppError when it cannot start: another agent runs here, no permission, other layout or sizes pinned, kernel refuses the programs, no Node (1.8)
  * @throws UserError when the manifests are not there
  */
-export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSignal): Promise<void> {
-  requireManifests(config.manifests);
+export async function runAgent(
+  config: AgentConfig,
+  log: Logger | LeveledLogger,
+  signal: AbortSignal,
+): Promise<AgentEnd> {
+  const { settings } = config;
+  if (settings?.action === "init-only") {
+    initOnly(settings, new NativeLibrary(), log);
+    return "stopped";
+  }
+  requireSource(config);
   const pins = layoutDirectory(config.bpfRoot);
   const release = await onlyOne(pins);
+  const ending = new AbortController();
+  const work = AbortSignal.any([signal, ending.signal]);
   try {
-    await runAlone(config, pins, log, signal);
+    await new Agent(config, pins, log, ending).run(work);
+  } catch (error) {
+    // Whoever waited for something hears of the end in this way.
+    if (!work.aborted || error !== work.reason) throw error;
   } finally {
     await release();
   }
+  if (ending.signal.aborted) return tellEnd(ending.signal.reason, log);
   log.info({}, "stopped");
+  return "stopped";
 }
 
-async function runAlone(config: AgentConfig, pins: string, log: Logger, signal: AbortSignal): Promise<void> {
-  const started = systemClock.now();
-  for (const problem of config.proxy.warnings)
-    log.warn({ code: "option_ignored", problem }, "option has no effect");
-  const library = new NativeLibrary();
-  const { manifests: paths, nodeName, proxy } = config;
-  const source = new FileSource(
-    { paths, nodeName, serviceCIDRs: proxy.serviceCIDRs },
-    { logger: log, clock: systemClock },
-  );
-  try {
-    // The programs are told the node's ranges when they are loaded.
-    if (needsNode(proxy)) await source.start(signal);
-    if (signal.aborted) return;
-    const node = source.snapshot?.node ?? null;
-    const object = await openObject(library, pins, config, node, log);
-    try {
-      const parts = build(config, { library, object, pins, log, started, node });
-      await follow(config, { source, signal, library, pins, log }, parts);
-    } finally {
-      await object.close();
-    }
-  } finally {
-    await source.close();
+function tellEnd(reason: unknown, log: Logger): AgentEnd {
+  const { code, fields, hint } =
+    reason instanceof AppError ? reason : { code: "E_AGENT", fields: {}, hint: null };
+  log.error({ ...fields, code, reason: errorMessage(reason), hint }, "ended; the dataplane stays up");
+  return "restart";
+}
+
+/** What klog's level 4 shows are our debug lines. */
+const DEBUG_VERBOSITY = 4;
+const LAST_EVENTS_MS = 2_000;
+
+class Agent {
+  readonly #config: AgentConfig;
+  readonly #pins: string;
+  readonly #log: Logger | LeveledLogger;
+  readonly #ending: AbortController;
+  readonly #started: number = systemClock.now();
+  readonly #health: HealthState;
+  readonly #metrics: AgentMetrics;
+  readonly #library = new NativeLibrary();
+  readonly #node: CompiledNode;
+  /** What is to be ended, in the order of its begin. */
+  readonly #closers: (() => Promise<void> | void)[] = [];
+
+  constructor(config: AgentConfig, pins: string, log: Logger | LeveledLogger, ending: AbortController) {
+    this.#config = config;
+    this.#pins = pins;
+    this.#log = log;
+    this.#ending = ending;
+    const { settings } = config;
+    this.#health = new HealthState(settings === undefined ? {} : { timeoutMs: 2 * settings.syncPeriod });
+    this.#metrics = new AgentMetrics({ health: this.#health, log, version: productVersion() });
+    this.#node = new CompiledNode(settings?.nodeIp ?? null);
   }
-}
 
-interface Kernel {
-  readonly library: NativeLibrary;
-  readonly object: LoadedObject;
-  readonly pins: string;
-  readonly log: Logger;
-  /** Of the agent. Milliseconds of the system's clock. */
-  readonly started: number;
-  /** As far as it was read before the programs were loaded. */
-  readonly node: NodeInfo | null;
-}
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#run(signal);
+    } finally {
+      for (const close of this.#closers.reverse()) await close();
+    }
+  }
 
-interface Parts {
-  readonly keeper: InterfaceKeeper;
-  readonly follower: InterfaceFollower;
-  readonly services: ServiceSync;
-  readonly sockets: SocketHooks;
-  readonly stale: StaleSockets;
-  readonly rules: ForwardRules | null;
-  readonly health: HealthChecks;
-}
+  async #run(signal: AbortSignal): Promise<void> {
+    const { proxy } = this.#config;
+    for (const problem of proxy.warnings)
+      this.#log.warn({ code: "option_ignored", problem }, "option has no effect");
+    const source = await makeSource(this.#config, this.#metrics, this.#log);
+    this.#closers.push(() => source.source.close());
+    const events = this.#recordEvents(source);
+    this.#watchConfig();
+    await this.#prepareHost(source, events);
+    // The source reads while the programs are loaded.
+    const node = this.#startSource(source, signal);
+    // The programs are told the node's ranges when they are loaded.
+    const known = needsNode(proxy) ? await node : null;
+    if (signal.aborted) return;
+    const object = await openObject(this.#library, this.#pins, this.#config, known, this.#log);
+    this.#metrics.dataplane.setMaps(object);
+    this.#closers.push(() => this.#closeObject(object));
+    await this.#serve(object, source, events, known, node, signal);
+  }
 
-/** Everything that works beside the source, not yet at work. */
-function build(config: AgentConfig, { library, object, pins, log, started, node }: Kernel): Parts {
-  const proxy = proxyConfig(config.proxy, detectorNode(config.proxy, node));
-  const rules = config.forwardRules ? new ForwardRules({ markBit: config.markBit, log }) : null;
-  const host = new HostView(() => readListeners(health.listening));
-  const keeper = new InterfaceKeeper(config.attach, withLocalPods(config.interfaces, config.proxy), {
-    hooks: new NativeHooks(library, object, pins),
-    maps: object,
-    log,
-    onLinks: ({ localAddresses }) => {
-      if (host.setLocalAddresses(localAddresses)) services.hostChanged();
-    },
-  });
-  const stale = new StaleSockets({ maps: object, destroy: udpDestroyer(library), log });
-  const services = new ServiceSync({
-    reconciler: new Reconciler({ kernel: object, logger: log }),
-    log,
-    proxy,
-    host,
-    onReady: () => {
-      const startMs = Math.round(systemClock.now() - started);
-      log.info({ interfaces: keeper.attachedNames, mapWrites: object.stats.mapWrites, startMs }, "ready");
-    },
-    onCommitted: (image, snapshot) => {
-      void stale.committed(image);
-      void health.committed(image, snapshot);
-    },
-    onProblems: problemWriter(config.bpfRoot, log),
-  });
-  const health = new HealthChecks({
-    nodePortAddresses: proxy.nodePortAddresses,
-    healthy: () => services.healthy,
-    rules,
-    log,
-  });
-  return {
-    keeper,
-    follower: new InterfaceFollower({ watcher: library, keeper, log }),
-    services,
-    sockets: new SocketHooks({
-      mode: config.socketLb,
-      cgroup: config.cgroupRoot,
-      kernel: socketKernel(library, object, pins),
-      log,
-    }),
-    stale,
-    rules,
-    health,
-  };
-}
+  async #closeObject(object: LoadedObject): Promise<void> {
+    this.#metrics.dataplane.setMaps(null);
+    await object.close();
+  }
 
-interface Following {
-  readonly source: FileSource;
-  readonly signal: AbortSignal;
-  readonly library: NativeLibrary;
-  readonly pins: string;
-  readonly log: Logger;
-}
+  #recordEvents({ api }: AgentSource): EventRecorder {
+    const { nodeName } = this.#config;
+    const events = new EventRecorder({ nodeName, send: api?.send ?? null, log: this.#log });
+    this.#closers.push(async () => {
+      await events.flush(LAST_EVENTS_MS);
+      await events.close();
+    });
+    return events;
+  }
 
-/** Works until the signal. */
-async function follow(config: AgentConfig, following: Following, parts: Parts): Promise<void> {
-  const { source, signal, library, pins, log } = following;
-  const { follower, services, sockets, stale, rules, health } = parts;
-  const audit = setInterval(() => {
+  /** 12.3. */
+  #watchConfig(): void {
+    const { settings, configFileText } = this.#config;
+    const path = settings?.configFile ?? null;
+    if (path === null || configFileText === undefined || configFileText === null) return;
+    const stop = watchConfigFile(path, configFileText, (change) => {
+      if (change === "swapped") {
+        this.#log.warn(
+          { code: "config_swapped", path },
+          "configuration has changed, it counts from the next start on",
+        );
+        return;
+      }
+      this.#end(
+        new AppError<ConfigErrorCode>("E_CONFIG_CHANGED", `${path} was rewritten`, {
+          fields: { path },
+          hint: "The next start reads it.",
+        }),
+      );
+    });
+    this.#closers.push(stop);
+  }
+
+  /** As kube-proxy does before anything else, and only in its place; then the servers, which answer from the start (10.2). */
+  async #prepareHost({ api }: AgentSource, events: EventRecorder): Promise<void> {
+    const { settings, nodeName } = this.#config;
+    if (settings === undefined) return;
+    if (api !== null) {
+      setOomScore(settings.kubeProxy.oomScoreAdj, this.#log);
+      const regarding = { kind: "Node", name: nodeName, namespace: "", uid: "" } as const;
+      setUpHost(settings, this.#log, (note) => {
+        events.post({ regarding, type: "Warning", reason: "ReadOnlySysFS", action: "StartKubeProxy", note });
+      });
+    }
+    const servers = new AgentServers({
+      settings,
+      health: this.#health,
+      metrics: this.#metrics,
+      events,
+      log: this.#log,
+      setVerbosity: (level) => {
+        if ("level" in this.#log) this.#log.level = level >= DEBUG_VERBOSITY ? "debug" : "info";
+      },
+      onHardFail: (error) => this.#end(error),
+    });
+    this.#closers.push(() => servers.close());
+    await servers.start();
+  }
+
+  /** Starts it. The promise is the Node that it was started with (1.8); of files, the one of the first read. */
+  #startSource({ source, api }: AgentSource, signal: AbortSignal): Promise<NodeInfo | null> {
+    const first = source.start(signal);
+    if (api === null) {
+      this.#health.setNodeEligible(true);
+      const node = first.then(() => source.snapshot?.node ?? null);
+      node.catch(() => undefined);
+      return node;
+    }
+    first.catch((error: unknown) => {
+      if (!signal.aborted) this.#end(error);
+    });
+    api.source.onNode(({ eligible }) => this.#health.setNodeEligible(eligible));
+    const { lastError } = api;
+    const needsPodCidrs = needsNode(this.#config.proxy);
+    const node = waitForNode(api.source, { needsPodCidrs, lastError, log: this.#log }, signal);
+    // 1.8: also while nobody waits for it.
+    node.catch((error: unknown) => this.#end(error));
+    return node;
+  }
+
+  /** Works until the signal. */
+  async #serve(
+    object: LoadedObject,
+    from: AgentSource,
+    events: EventRecorder,
+    known: NodeInfo | null,
+    node: Promise<NodeInfo | null>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const address = new ApiAddress({ servers: from.api?.servers ?? [], log: this.#log });
+    const parts = buildParts(this.#config, {
+      library: this.#library,
+      object,
+      pins: this.#pins,
+      log: this.#log,
+      started: this.#started,
+      node: known,
+      health: this.#health,
+      metrics: this.#metrics,
+      events,
+      reserved: () => address.reserved,
+    });
+    const audit = setInterval(() => this.#audit(parts, address), this.#config.auditSeconds * 1000);
+    this.#closers.push(async () => {
+      clearInterval(audit);
+      await from.source.close();
+      await parts.services.stop();
+      await Promise.all([
+        parts.follower.stop(),
+        parts.stale.stop(),
+        parts.takeover.stop(),
+        parts.checks.close(),
+      ]);
+    });
+    await this.#startParts(parts, from);
+    this.#refresh(address, parts);
+    const started = await node;
+    if (signal.aborted) return;
+    if (from.api !== null && started !== null) this.#watchNode(from, started, events);
+    this.#publish(from, parts, address);
+    await aborted(signal);
+  }
+
+  #audit({ follower, sockets, rules, stale, checks, services }: AgentParts, address: ApiAddress): void {
     void follower.look(true);
     void sockets.ensure();
     void rules?.ensure();
     void stale.sweep();
-    void health.retry();
-    services.audit().catch((error: unknown) => log.error({ err: error }, "audit failed"));
-  }, config.auditSeconds * 1000);
-  try {
-    log.info({ node: config.nodeName, manifests: config.manifests, pins }, "starting");
-    library.sweep(pins); // links of interfaces that went while no agent ran
+    void checks.retry();
+    void address.refresh();
+    services.audit().catch((error: unknown) => this.#log.error({ err: error }, "audit failed"));
+  }
+
+  async #startParts({ rules, follower, sockets, takeover }: AgentParts, { api }: AgentSource): Promise<void> {
+    const { nodeName: node, manifests } = this.#config;
+    const source = api === null ? { manifests } : { server: api.servers[0] };
+    this.#log.info({ node, ...source, pins: this.#pins }, "starting");
+    this.#library.sweep(this.#pins); // links of interfaces that went while no agent ran
     void sweepProblems();
+    await takeover.begin(neverAttached(this.#pins));
     // Whoever waits for "ready" may count on the firewall, too.
     await Promise.all([rules?.ensure(), follower.start(), sockets.ensure()]);
-    warnOfBridges(library, log).catch((error: unknown) =>
-      log.warn({ reason: errorMessage(error) }, "host check"),
+    warnOfBridges(this.#library, this.#log).catch((error: unknown) =>
+      this.#log.warn({ reason: errorMessage(error) }, "host check"),
     );
-    await followSource(config, source, signal, parts, log);
-    await aborted(signal);
-  } finally {
-    clearInterval(audit);
-    await source.close();
-    await services.stop();
-    await Promise.all([follower.stop(), stale.stop(), health.close()]);
+  }
+
+  /** A name may take long, or need a Service to be resolved: nobody waits. */
+  #refresh(address: ApiAddress, { services }: AgentParts): void {
+    void address.refresh().then((changed) => {
+      if (changed) services.hostChanged();
+    });
+  }
+
+  /** 1.16; and the event of a start, after the lists (13.3). */
+  #watchNode({ api }: AgentSource, started: NodeInfo, events: EventRecorder): void {
+    if (api === null) return;
+    const { proxy, nodeName: name } = this.#config;
+    const podCidrsMatter = needsNode(proxy);
+    const watch = new NodeWatch({
+      started,
+      podCidrsMatter,
+      log: this.#log,
+      onEnd: (error) => this.#end(error),
+    });
+    api.source.onNode((state) => watch.look(state));
+    watch.look(api.source.node);
+    this.#health.setNodeEligible(api.source.node.eligible);
+    const regarding = { kind: "Node", name, namespace: "", uid: "" } as const;
+    events.post({ regarding, type: "Normal", reason: "Starting", action: "StartKubeProxy", note: "" });
+  }
+
+  /** Publishes each state of the source, with the present one when there is one. */
+  #publish(
+    { source, api }: AgentSource,
+    { keeper, follower, services }: AgentParts,
+    address: ApiAddress,
+  ): void {
+    const { proxy } = this.#config;
+    const loaded = podRanges(source.snapshot);
+    let told = false;
+    let before: Snapshot | null = null;
+    const publish = (given: Snapshot, lacking: readonly string[]): void => {
+      const snapshot = this.#node.in(given);
+      if (keeper.setNodeAddresses(given.node.addresses)) void follower.look();
+      address.check(snapshot);
+      services.publish(snapshot, lacking, api === null ? snapshotChanges(before, snapshot) : undefined);
+      before = snapshot;
+      if (api !== null || !needsNode(proxy) || told || podRanges(snapshot) === loaded) return;
+      told = true;
+      const fields = { code: "pod_cidr_changed", before: loaded, now: podRanges(snapshot) };
+      this.#log.error(fields, "the node's podCIDRs are not those that the agent started with: restart it");
+    };
+    source.on((snapshot, _problems, lacking) => publish(snapshot, lacking));
+    if (source.snapshot !== null) publish(source.snapshot, source.lacking ?? []);
+  }
+
+  /** The agent ends by itself; the first reason counts. */
+  #end(reason: unknown): void {
+    if (!this.#ending.signal.aborted) this.#ending.abort(reason);
   }
 }
 
-/** Publishes each state of the manifests, the first when it returns. */
-async function followSource(
-  { proxy }: AgentConfig,
-  source: FileSource,
-  signal: AbortSignal,
-  { keeper, follower, services }: Parts,
-  log: Logger,
-): Promise<void> {
-  const loaded = podRanges(source.snapshot);
-  let told = false;
-  const publish: SnapshotListener = (snapshot, _problems, lacking) => {
-    if (keeper.setNodeAddresses(snapshot.node.addresses)) void follower.look();
-    services.publish(snapshot, lacking);
-    if (!needsNode(proxy) || told || podRanges(snapshot) === loaded) return;
-    told = true;
-    const fields = { code: "pod_cidr_changed", before: loaded, now: podRanges(snapshot) };
-    log.error(fields, "the node's podCIDRs are not those that the agent started with: restart it");
-  };
-  source.on(publish);
-  if (source.snapshot !== null) publish(source.snapshot, source.problems, source.lacking);
-  else if (!signal.aborted) await source.start(signal);
-}
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
 
 const podRanges = (snapshot: Snapshot | null): string =>
   snapshot?.node.podCIDRs.map(({ text }) => text).join() ?? "";
 
-/** Writes them where `portolan services` finds them, the newest last. */
-function problemWriter(bpfRoot: string, log: Logger): (problems: readonly Problem[]) => void {
-  let newest: readonly Problem[] = [];
-  const lane = new Lane(() => writeProblems(bpfRoot, newest));
-  return (problems) => {
-    newest = problems;
-    lane.request().catch((error: unknown) => {
-      log.warn({ reason: errorMessage(error) }, "problems cannot be shown to other programs");
-    });
-  };
+/** br_netfilter off beside a bridge: found at start, since what it breaks shows only after a connection's first answer. */
+async function warnOfBridges(library: NativeLibrary, log: Logger): Promise<void> {
+  const bridges = bridgesWithPorts(readLinks(library).links);
+  const settings = bridgeNetfilter();
+  if (bridges.length === 0 || Object.values(settings).every((value) => value === "1")) return;
+  const { status, detail, fix } = checkBridgeNetfilter({
+    bridges,
+    ...settings,
+    invalidDrops: await findInvalidDrops(),
+  });
+  if (status !== "ok") log.warn({ code: "br_netfilter_off", detail, fix }, "host check");
 }

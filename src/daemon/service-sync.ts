@@ -6,10 +6,13 @@ import { type Compiler, createCompiler } from "../image/compile.js";
 import type { Image } from "../image/types.js";
 import type { Problem, ProxyConfig, Snapshot } from "../model/types.js";
 import { type Clock, systemClock } from "../util/clock.js";
+import { errorMessage } from "../util/errors.js";
 import { Lane } from "../util/lane.js";
 import type { Logger } from "../util/log.js";
 import { inSlices } from "../util/slices.js";
 import type { HostView } from "./host-view.js";
+import type { SnapshotChanges } from "./metrics/sync-metrics.js";
+import type { SyncWatcher } from "./metrics/sync-watch.js";
 
 export interface ServiceSyncDependencies {
   readonly reconciler: Reconciler;
@@ -23,13 +26,24 @@ export interface ServiceSyncDependencies {
   readonly onCommitted?: (image: Image, snapshot: Snapshot) => void;
   /** With the first compile, and with each that finds other problems than the one before. */
   readonly onProblems?: (problems: readonly Problem[]) => void;
+  /** Hears of each step: health and metrics. */
+  readonly watcher?: SyncWatcher;
+  /** The longest time between two attempts to write what was refused (1.11). Milliseconds. @default 5000 */
+  readonly syncPeriodMs?: number;
 }
 
-/** Longer than this without a sync that succeeds is not healthy: kube-proxy allows twice its period of 30 s (6.24). */
-const HEALTHY_FAILING_MS = 60_000;
-
 const FIRST_RETRY_MS = 100;
+/** kube-proxy waits for its syncPeriod, 30 s: a write costs less here. */
 const LAST_RETRY_MS = 5_000;
+
+const NOBODY: SyncWatcher = {
+  queued() {},
+  started() {},
+  applied() {},
+  failed() {},
+  audited() {},
+  heldBack() {},
+};
 
 /** Identity of a problem: what is logged once, and again when it comes back. */
 const problemText = ({ severity, origin, object, field, message }: Problem): string =>
@@ -43,6 +57,8 @@ export class ServiceSync {
   readonly #onReady: () => void;
   readonly #onCommitted: (image: Image, snapshot: Snapshot) => void;
   readonly #onProblems: (problems: readonly Problem[]) => void;
+  readonly #watcher: SyncWatcher;
+  readonly #lastRetryMs: number;
   readonly #compiler: Compiler;
   readonly #lane = new Lane(() => this.#run());
   readonly #audits = new Lane(() => this.#audit());
@@ -60,15 +76,15 @@ export class ServiceSync {
   #compiled: Snapshot | null = null;
   /** Null: nothing has been compiled yet. */
   #logged: ReadonlySet<string> | null = null;
-  /** Since when what is wanted could not be written; null: it is written, or on its way. */
-  #failingSince: number | null = null;
+  /** The next sync compares all there is: nothing is known of the kernel, or not all that was meant is there (1.12). */
+  #full = true;
   #ready = false;
   #stopped = false;
   #retryMs = FIRST_RETRY_MS;
   #timer: NodeJS.Timeout | null = null;
 
   constructor(dependencies: ServiceSyncDependencies) {
-    const { reconciler, log, proxy, host, clock, onReady, onCommitted, onProblems } = dependencies;
+    const { reconciler, log, proxy, host, clock, onReady, onCommitted, onProblems, watcher } = dependencies;
     this.#reconciler = reconciler;
     this.#log = log;
     this.#host = host;
@@ -76,28 +92,28 @@ export class ServiceSync {
     this.#onReady = onReady;
     this.#onCommitted = onCommitted ?? (() => {});
     this.#onProblems = onProblems ?? (() => {});
+    this.#watcher = watcher ?? NOBODY;
+    this.#lastRetryMs = Math.min(LAST_RETRY_MS, dependencies.syncPeriodMs ?? LAST_RETRY_MS);
     this.#compiler = createCompiler(proxy);
-  }
-
-  /** Something has been written, and what is wanted now could be written within the last minute (6.24). */
-  get healthy(): boolean {
-    if (!this.#ready) return false;
-    return this.#failingSince === null || this.#clock.now() - this.#failingSince < HEALTHY_FAILING_MS;
   }
 
   /**
    * The newest state of the source. A newer one replaces one that still waits. `lacking`: files of which something is left
-   * out; until the source has been whole once, what the kernel holds and the snapshot does not name stays.
+   * out; until the source has been whole once, what the kernel holds and the snapshot does not name stays. `changes`: how
+   * many objects are others, where the source does not count them itself.
    */
-  publish(snapshot: Snapshot, lacking: readonly string[] = []): void {
+  publish(snapshot: Snapshot, lacking: readonly string[] = [], changes?: SnapshotChanges): void {
     this.#snapshot = snapshot;
     this.#lacking = lacking;
+    this.#watcher.queued(changes);
     this.#request();
   }
 
   /** What is known of the host has changed: compiles again, from the snapshot that there is. */
   hostChanged(): void {
-    if (this.#snapshot !== null) this.#request();
+    if (this.#snapshot === null) return;
+    this.#watcher.queued();
+    this.#request();
   }
 
   /** Compares the kernel with what was written, and repairs it; and looks who listens on this host now. */
@@ -110,9 +126,14 @@ export class ServiceSync {
     this.#warnOfHeldBack();
     if (await this.#host.refresh()) this.hostChanged();
     if (this.#stopped) return;
-    const { repair, failure } = await this.#reconciler.audit();
+    const start = this.#clock.now();
+    const audit = await this.#reconciler.audit();
+    const { repair, failure } = audit;
+    this.#watcher.audited(audit);
     if (failure !== null) this.#log.warn({ ...failure }, "audit failed");
-    if (repair !== null) this.#report(repair, this.#image, this.#clock.now());
+    if (repair === null) return;
+    this.#full = true;
+    this.#report(repair, this.#image, start);
   }
 
   /** Starts nothing more; resolves when what is under way is done. */
@@ -126,7 +147,7 @@ export class ServiceSync {
     if (this.#stopped) return;
     this.#lane.request().catch((error: unknown) => {
       this.#log.error({ err: error }, "cannot sync");
-      this.#failingSince ??= this.#clock.now();
+      this.#failed("E_SYNC", errorMessage(error));
       this.#retryIn(this.#backoff());
     });
   }
@@ -136,6 +157,7 @@ export class ServiceSync {
     const lacking = this.#lacking;
     if (snapshot === null || this.#stopped) return;
     const start = this.#clock.now();
+    this.#watcher.started();
     await this.#host.refresh();
     const { facts } = this.#host;
     if (facts === null) return; // hostChanged() comes with the addresses
@@ -152,6 +174,7 @@ export class ServiceSync {
     this.#whole ||= lacking.length === 0;
     if (this.#whole) {
       if (this.#heldBack !== null) this.#log.info({}, "manifests are whole, nothing is held back any more");
+      if (this.#holdBack !== null) this.#watcher.heldBack(null);
       this.#holdBack = null;
       this.#heldBack = null;
       return image;
@@ -160,6 +183,7 @@ export class ServiceSync {
     const { image: merged, ...held } = await inSlices(this.#holdBack.merge(image, snapshot));
     const some = held.servicePorts + held.backends > 0;
     this.#heldBack = some ? { code: "held_back", files: lacking, ...held } : null;
+    this.#watcher.heldBack(some ? held : null);
     this.#warnOfHeldBack();
     return merged;
   }
@@ -172,11 +196,13 @@ export class ServiceSync {
 
   #report(result: SyncResult, image: Image, start: number): void {
     if (result.failure !== null) {
-      this.#failingSince ??= this.#clock.now();
+      this.#failed(result.failure.code, result.failure.message);
       this.#retryIn(this.#backoff());
       return;
     }
-    this.#failingSince = null;
+    const milliseconds = this.#clock.now() - start;
+    this.#watcher.applied(image, { result, milliseconds, full: this.#full });
+    this.#full = false;
     this.#retryMs = FIRST_RETRY_MS;
     if (result.retryAfterMs !== null) this.#retryIn(result.retryAfterMs);
     let backends = 0;
@@ -188,7 +214,7 @@ export class ServiceSync {
         services: image.servicePorts.size,
         backends,
         refused: result.refused.length,
-        durationMs: Math.round((this.#clock.now() - start) * 1000) / 1000,
+        durationMs: Math.round(milliseconds * 1000) / 1000,
       },
       "synced",
     );
@@ -199,9 +225,14 @@ export class ServiceSync {
     if (this.#compiled !== null) this.#onCommitted(image, this.#compiled);
   }
 
+  #failed(code: string, message: string): void {
+    this.#full = true;
+    this.#watcher.failed(code, message);
+  }
+
   #backoff(): number {
     const wait = this.#retryMs;
-    this.#retryMs = Math.min(2 * wait, LAST_RETRY_MS);
+    this.#retryMs = Math.min(2 * wait, this.#lastRetryMs);
     return wait;
   }
 

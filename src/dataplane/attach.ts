@@ -135,6 +135,8 @@ export class InterfaceKeeper {
   readonly #attached = new Map<number, Attached>();
   /** By which the cluster knows this node; null until somebody has said. */
   #nodeAddresses: readonly IpAddress[] | null = null;
+  /** What could not be attached to in the last sync. */
+  #failed: ReadonlySet<string> = new Set();
   /** What `interfaces` holds, by ifindex; null until it was read. */
   #entries: Map<number, Uint8Array> | null = null;
   /** What was said about an interface that could not be served, so that it is said once. */
@@ -160,6 +162,11 @@ export class InterfaceKeeper {
     this.#nodeAddresses = addresses;
     const same = before?.length === addresses.length;
     return !same || addresses.some(({ text }, i) => text !== before[i]?.text);
+  }
+
+  /** The names of those that should carry the programs and could not be given them. */
+  get failedNames(): readonly string[] {
+    return [...this.#failed].sort();
   }
 
   /** How many interfaces carry the programs. */
@@ -197,12 +204,17 @@ export class InterfaceKeeper {
     const hasNode = node.masquerade4 !== null || node.masquerade6 !== null;
     const values = plans.map((plan) => ({ ifindex: plan.ifindex, value: encodeInterface(plan) }));
     if (hasNode) values.push({ ifindex: NODE_KEY, value: encodeNode(node) });
-    await this.#writeEntries(values, this.#entries);
+    await this.#writeEntries(values, this.#entries, audit);
     const served = plans.filter((plan) => plan.attach);
     const removed = audit ? await this.#findRemoved(served) : NONE;
     await this.#attach(
       served.filter((plan) => !this.#serves(plan) || removed.has(plan.ifindex)),
       removed,
+    );
+    this.#failed = new Set(
+      served
+        .filter(({ ifindex }) => this.#complaints.has(ifindex) && !this.#attached.has(ifindex))
+        .map(({ name }) => name),
     );
     // Entries also name interfaces of an agent before this one, whose programs may still be there.
     const known = [...new Set([...this.#entries.keys(), ...this.#attached.keys()])];
@@ -229,8 +241,15 @@ export class InterfaceKeeper {
     return entries;
   }
 
-  async #writeEntries(wanted: readonly Entry[], entries: Map<number, Uint8Array>): Promise<void> {
-    const changed = wanted.filter(({ ifindex, value }) => !equal(value, entries.get(ifindex)));
+  /** `audit`: the node's own entry is written in any case. A map that takes no writes shall show before one is needed. */
+  async #writeEntries(
+    wanted: readonly Entry[],
+    entries: Map<number, Uint8Array>,
+    audit: boolean,
+  ): Promise<void> {
+    const changed = wanted.filter(
+      ({ ifindex, value }) => (audit && ifindex === NODE_KEY) || !equal(value, entries.get(ifindex)),
+    );
     if (changed.length === 0) return;
     const values = new Uint8Array(changed.length * interfaceCodec.size);
     changed.forEach(({ value }, i) => {

@@ -58,3 +58,9 @@ export interface KernelMaps {
   /** Exact counts since creation, for metrics and tests. */
   readonly stats: { ffiCalls: number; mapWrites: number };
 }
+
+/** Reading entries by their keys. */
+export interface KernelLookups {
+  /** For each of the packed keys its value, or null when the map has none. Of maps with one value for all CPUs. One FFI call. */
+  lookUp(map: MapName, keys: Uint8Array): Promise<readonly (Uint8Array | null)[]>;
+}

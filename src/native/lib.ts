@@ -3,6 +3,16 @@
 import { type PtlConfig, ptlConfigCodec } from "../abi/layout.gen.js";
 import type { MapName } from "../abi/maps.gen.js";
 import { verifyByteOrder, verifyLibrary, verifyObject } from "../abi/verify.js";
+import type { Family } from "../net/ip.js";
+import {
+  createTracked,
+  deleteTracked,
+  dumpTracked,
+  sealNat,
+  type TrackedFlow,
+  type TrackedFlows,
+  type TrackedResult,
+} from "./conntrack.js";
 import { NativeError } from "./errors.js";
 import { Ffi } from "./ffi.js";
 import { type Attachment, decodeAttachments, packIndexes } from "./hooks.js";
@@ -208,6 +218,29 @@ export class NativeLibrary {
    */
   async destroyUdpSockets(targets: readonly UdpTarget[]): Promise<DestroyedSockets> {
     return await destroyUdpSockets(this.#ffi, targets);
+  }
+
+  /**
+   * The flows of a protocol (IPPROTO_*) that the kernel tracks with all these status bits (TrackedStatus), of both families and at
+   * most `most`. Throws NativeError; ENOENT or EPROTONOSUPPORT where the kernel has no ctnetlink.
+   */
+  async trackedFlows(protocol: number, status: number, most: number): Promise<TrackedFlows> {
+    return await dumpTracked(this.#ffi, protocol, status, most);
+  }
+
+  /** Makes the kernel forget flows. One FFI call, and one request a flow. */
+  async deleteTracked(flows: readonly TrackedFlow[]): Promise<TrackedResult> {
+    return await deleteTracked(this.#ffi, flows);
+  }
+
+  /** Makes the kernel's conntrack translate flows that it did not translate before. One FFI call. */
+  async createTracked(flows: readonly TrackedFlow[]): Promise<TrackedResult> {
+    return await createTracked(this.#ffi, flows);
+  }
+
+  /** Fills in `check` of packed values of the map nat4 or nat6. */
+  sealNat(family: Family, keys: Uint8Array, values: Uint8Array, count: number): void {
+    sealNat(this.#ffi, family, keys, values, count);
   }
 
   /** Removes the link pins of interfaces that are gone. Number of pins. */

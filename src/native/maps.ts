@@ -7,7 +7,7 @@ import { MAP_NAMES, MAPS, type MapName, type MapType } from "../abi/maps.gen.js"
 import { verifyMaps } from "../abi/verify.js";
 import { NativeError } from "./errors.js";
 import type { Ffi } from "./ffi.js";
-import type { ApplyResult, KernelMaps, MapDump, MapInfo, MapWrite } from "./kernel.js";
+import type { ApplyResult, KernelLookups, KernelMaps, MapDump, MapInfo, MapWrite } from "./kernel.js";
 import { assertShape } from "./memory.js";
 import {
   CursorState,
@@ -41,7 +41,7 @@ const TYPE_NAMES: ReadonlyMap<number, MapType> = new Map(
 const isMapName = (name: string): name is MapName => Object.hasOwn(MAPS, name);
 const pad8 = (size: number): number => (size + 7) & ~7;
 
-export class NativeMaps implements KernelMaps {
+export class NativeMaps implements KernelMaps, KernelLookups {
   readonly stats: { ffiCalls: number; mapWrites: number } = { ffiCalls: 0, mapWrites: 0 };
   /** System calls that transactions made; with batch commands far fewer than entries. */
   systemCalls = 0;
@@ -149,7 +149,21 @@ export class NativeMaps implements KernelMaps {
     };
   }
 
-  /** The same in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. */
+  async lookUp(map: MapName, keys: Uint8Array): Promise<readonly (Uint8Array | null)[]> {
+    const { keySize, valueSize } = this.info(map);
+    const count = keys.length / keySize;
+    if (count === 0) return [];
+    const values = Buffer.alloc(count * valueSize);
+    const found = Buffer.alloc(count);
+    const packed = Buffer.from(keys.buffer, keys.byteOffset, keys.length);
+    const index = this.#indexes.get(map) as number;
+    await this.#inTurn(count <= SYNC_ENTRIES, "ptl_look_up", index, packed, count, values, found);
+    return Array.from(found, (hit, i) =>
+      hit === 0 ? null : values.subarray(i * valueSize, (i + 1) * valueSize),
+    );
+  }
+
+  /** A dump in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. */
   async *dumpChunks(map: MapName, chunk: number, limit?: number): AsyncGenerator<MapDump> {
     const { keySize, valueSize, maxEntries } = this.info(map);
     const cursor = Buffer.alloc(ptlCursorCodec.size);
@@ -199,7 +213,11 @@ export class NativeMaps implements KernelMaps {
   }
 
   /** Calls with this handle, after everything that was asked for before. */
-  #inTurn(sync: boolean, symbol: "ptl_apply" | "ptl_dump", ...args: (number | Buffer)[]): Promise<number> {
+  #inTurn(
+    sync: boolean,
+    symbol: "ptl_apply" | "ptl_dump" | "ptl_look_up",
+    ...args: (number | Buffer)[]
+  ): Promise<number> {
     this.assertOpen();
     this.stats.ffiCalls++;
     if (sync && this.#pending === 0) return Promise.resolve(this.ffi.call(symbol, this.handle, ...args));

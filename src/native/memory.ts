@@ -5,7 +5,7 @@
  * delete (EINVAL). Two keys of an LPM trie that differ only behind their prefix are one.
  */
 import { MAP_NAMES, MAPS, type MapName, type MapSpec } from "../abi/maps.gen.js";
-import type { ApplyResult, KernelMaps, MapDump, MapInfo, MapWrite, OpKind } from "./kernel.js";
+import type { ApplyResult, KernelLookups, KernelMaps, MapDump, MapInfo, MapWrite, OpKind } from "./kernel.js";
 
 const E2BIG = 7;
 const EEXIST = 17;
@@ -43,7 +43,7 @@ export interface MemoryKernelOptions {
   readonly afterWrite?: (write: EntryWrite, kernel: MemoryKernel) => void;
 }
 
-export class MemoryKernel implements KernelMaps {
+export class MemoryKernel implements KernelMaps, KernelLookups {
   readonly stats: { ffiCalls: number; mapWrites: number } = { ffiCalls: 0, mapWrites: 0 };
   /** As the option of the same name; may be changed at any time. */
   afterWrite: ((write: EntryWrite, kernel: MemoryKernel) => void) | null;
@@ -142,6 +142,13 @@ export class MemoryKernel implements KernelMaps {
     this.stats.ffiCalls++;
     const map = this.#map(name);
     return Promise.resolve(map.isArray ? dumpCells(map, limit) : dumpEntries(map));
+  }
+
+  lookUp(name: MapName, keys: Uint8Array): Promise<readonly (Uint8Array | null)[]> {
+    this.stats.ffiCalls++;
+    const { keySize } = this.#map(name).info;
+    const one = (_: unknown, i: number) => this.get(name, keys.subarray(i * keySize, (i + 1) * keySize));
+    return Promise.resolve(Array.from({ length: keys.length / keySize }, one));
   }
 
   info(name: MapName): MapInfo {

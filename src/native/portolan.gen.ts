@@ -555,6 +555,82 @@ export const ptlTestResultCodec: Codec<PtlTestResult> = codec<PtlTestResult>({
   }),
 });
 
+/** struct ptl_tracked, 84 bytes. */
+export interface PtlTracked {
+  readonly family: number;
+  readonly protocol: number;
+  readonly tcpState: number;
+  readonly status: number;
+  readonly timeout: number;
+  readonly sport: number;
+  readonly dport: number;
+  readonly replySport: number;
+  readonly replyDport: number;
+  readonly src: Uint8Array;
+  readonly dst: Uint8Array;
+  readonly replySrc: Uint8Array;
+  readonly replyDst: Uint8Array;
+}
+
+export const ptlTrackedCodec: Codec<PtlTracked> = codec<PtlTracked>({
+  name: "ptl_tracked",
+  size: 84,
+  offsets: { family: 0, protocol: 1, tcpState: 2, pad: 3, status: 4, timeout: 8, sport: 12, dport: 14, replySport: 16, replyDport: 18, src: 20, dst: 36, replySrc: 52, replyDst: 68 },
+  encodeInto(view, offset, fields) {
+    view.setUint8(offset, fields.family);
+    view.setUint8(offset + 1, fields.protocol);
+    view.setUint8(offset + 2, fields.tcpState);
+    view.setUint32(offset + 4, fields.status, true);
+    view.setUint32(offset + 8, fields.timeout, true);
+    view.setUint16(offset + 12, fields.sport, false);
+    view.setUint16(offset + 14, fields.dport, false);
+    view.setUint16(offset + 16, fields.replySport, false);
+    view.setUint16(offset + 18, fields.replyDport, false);
+    putBytes(view, offset + 20, 16, fields.src, "ptl_tracked.src");
+    putBytes(view, offset + 36, 16, fields.dst, "ptl_tracked.dst");
+    putBytes(view, offset + 52, 16, fields.replySrc, "ptl_tracked.reply_src");
+    putBytes(view, offset + 68, 16, fields.replyDst, "ptl_tracked.reply_dst");
+  },
+  decodeFrom: (view, offset) => ({
+    family: view.getUint8(offset),
+    protocol: view.getUint8(offset + 1),
+    tcpState: view.getUint8(offset + 2),
+    status: view.getUint32(offset + 4, true),
+    timeout: view.getUint32(offset + 8, true),
+    sport: view.getUint16(offset + 12, false),
+    dport: view.getUint16(offset + 14, false),
+    replySport: view.getUint16(offset + 16, false),
+    replyDport: view.getUint16(offset + 18, false),
+    src: getBytes(view, offset + 20, 16),
+    dst: getBytes(view, offset + 36, 16),
+    replySrc: getBytes(view, offset + 52, 16),
+    replyDst: getBytes(view, offset + 68, 16),
+  }),
+});
+
+/** struct ptl_tracked_result, 16 bytes. */
+export interface PtlTrackedResult {
+  readonly done: number;
+  readonly failed: number;
+  readonly error: number;
+}
+
+export const ptlTrackedResultCodec: Codec<PtlTrackedResult> = codec<PtlTrackedResult>({
+  name: "ptl_tracked_result",
+  size: 16,
+  offsets: { done: 0, failed: 4, error: 8, pad: 12 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.done, true);
+    view.setUint32(offset + 4, fields.failed, true);
+    view.setUint32(offset + 8, fields.error, true);
+  },
+  decodeFrom: (view, offset) => ({
+    done: view.getUint32(offset, true),
+    failed: view.getUint32(offset + 4, true),
+    error: view.getUint32(offset + 8, true),
+  }),
+});
+
 /** struct ptl_udp_target, 32 bytes. */
 export interface PtlUdpTarget {
   readonly cookie: bigint;

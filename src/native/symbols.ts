@@ -22,6 +22,7 @@ export type SymbolName =
   | "ptl_map_infos"
   | "ptl_apply"
   | "ptl_dump"
+  | "ptl_look_up"
   | "ptl_test_run"
   | "ptl_attach"
   | "ptl_detach"
@@ -32,6 +33,10 @@ export type SymbolName =
   | "ptl_detach_sockets"
   | "ptl_socket_links"
   | "ptl_destroy_udp"
+  | "ptl_tracked_dump"
+  | "ptl_tracked_delete"
+  | "ptl_tracked_create"
+  | "ptl_nat_seal"
   | "ptl_links_dump"
   | "ptl_events_open"
   | "ptl_events_close";
@@ -50,6 +55,7 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_map_infos: ["int", "u32", "out", "u32", ...ERROR],
   ptl_apply: ["int", "in", "u32", "u32", "out", ...ERROR],
   ptl_dump: ["int", "u32", "u32", "u32", "out", "out", "out", "u32", ...ERROR],
+  ptl_look_up: ["int", "u32", "in", "u32", "out", "out", ...ERROR],
   ptl_test_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "u32", "u32", "out", ...ERROR],
   ptl_attach: ["int", "in", "u32", "out", ...ERROR],
   ptl_detach: ["text", "in", "u32", ...ERROR],
@@ -60,6 +66,10 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_detach_sockets: ["text", ...ERROR],
   ptl_socket_links: ["text", "out", "u32", ...ERROR],
   ptl_destroy_udp: ["in", "u32", "out", ...ERROR],
+  ptl_tracked_dump: ["u32", "u32", "out", "u32", ...ERROR],
+  ptl_tracked_delete: ["in", "u32", "out", ...ERROR],
+  ptl_tracked_create: ["in", "u32", "out", ...ERROR],
+  ptl_nat_seal: ["u32", "in", "out", "u32"],
   ptl_links_dump: ["out", "u32", ...ERROR],
   ptl_events_open: ["u32", "out", ...ERROR],
   ptl_events_close: ["int"],

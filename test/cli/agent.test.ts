@@ -228,7 +228,7 @@ for (const [args, says] of [
   [["--snat-ports", "5-1"], /^portolan: --snat-ports: "5-1" is no range of ports/],
   [["--manifests", "/nonexistent/manifests"], /^portolan: \/nonexistent\/manifests does not exist\n$/m],
   [["--manifests", "/dev/null"], /^portolan: \/dev\/null is no regular file and no directory\n$/m],
-  [["--hostname-override", " "], /^portolan: --hostname-override is empty/],
+  [["--hostname-override", " "], /^portolan: --hostname-override: is nothing but white space/],
 ] as const) {
   test(`portolan agent ${args.join(" ")} is wrong usage: status 2 and one line`, async () => {
     const { code, stderr } = await refusedAgent(args);

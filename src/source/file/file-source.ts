@@ -11,6 +11,7 @@ import { UserError } from "../../util/errors.js";
 import type { Logger } from "../../util/log.js";
 import { inSlices } from "../../util/slices.js";
 import { Assembler } from "../assemble.js";
+import type { SnapshotListener, Source } from "../source.js";
 import { DirectoryWatch } from "./directory-watch.js";
 import type { Limits } from "./limits.js";
 import { DEFAULT_LIMITS } from "./limits.js";
@@ -43,13 +44,6 @@ export interface FileSourceDependencies {
   readonly clock: Clock;
 }
 
-/** `lacking`: see FileSource.lacking. */
-export type SnapshotListener = (
-  snapshot: Snapshot,
-  problems: readonly Problem[],
-  lacking: readonly string[],
-) => void;
-
 /** What is in force of one file. */
 interface Held {
   /** Of the last content that was looked at, good or not. */
@@ -68,7 +62,7 @@ const SUSPECT_MS = 250;
 const GONE_MS = 100;
 const RESCAN_MS = 2000;
 
-export class FileSource {
+export class FileSource implements Source {
   readonly #paths: readonly string[];
   /** Null when "-" is not among the paths. */
   readonly #stdin: AsyncIterable<Uint8Array | string> | null;

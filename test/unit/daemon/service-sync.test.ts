@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { test } from "node:test";
 import { AddressClass } from "../../../src/abi/enums.gen.js";
+import { HealthState } from "../../../src/daemon/health/health-state.js";
 import { HostView } from "../../../src/daemon/host-view.js";
+import type { SyncWatcher } from "../../../src/daemon/metrics/sync-watch.js";
 import { ServiceSync, type ServiceSyncDependencies } from "../../../src/daemon/service-sync.js";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
 import type { Problem, ProxyConfig, ReservedAddress, Service, Snapshot } from "../../../src/model/types.js";
@@ -61,7 +63,7 @@ function hostWith(...addresses: readonly IpAddress[]): HostView {
   return host;
 }
 
-type Callbacks = Pick<ServiceSyncDependencies, "onCommitted" | "onProblems">;
+type Callbacks = Pick<ServiceSyncDependencies, "onCommitted" | "onProblems" | "watcher">;
 
 function setUp(
   kernel = new MemoryKernel(),
@@ -291,15 +293,35 @@ test("ServiceSync.audit() takes a frontend back that would capture a program's c
   await sync.stop();
 });
 
-test("ServiceSync.healthy is so after the first transaction, and not when writes have failed for a minute (6.24)", async () => {
+test("ServiceSync tells its watcher of each step: a change that cannot be written for a minute is not healthy (6.24, 10.2)", async () => {
   const kernel = new MemoryKernel();
   const clock = { time: 0, now: () => clock.time };
-  const { events, sync } = setUp(kernel, undefined, clock);
-  assert.equal(sync.healthy, false, "nothing is written yet");
+  const health = new HealthState({
+    timers: { now: clock.now, epoch: () => 0, after: () => () => {} },
+  });
+  const steps: string[] = [];
+  const watcher: SyncWatcher = {
+    queued: () => {
+      health.queued();
+      steps.push("queued");
+    },
+    started: () => health.started(),
+    applied: (_image, { full }) => {
+      health.applied();
+      steps.push(full ? "applied in full" : "applied");
+    },
+    failed: (code, message) => {
+      health.failed(message);
+      steps.push(code);
+    },
+    audited: () => void steps.push("audited"),
+    heldBack: () => {},
+  };
+  const { events, sync } = setUp(kernel, undefined, clock, { watcher });
   const first = once(events, "synced");
   sync.publish(snapshot(service("a", "10.96.0.1")));
   await first;
-  assert.equal(sync.healthy, true);
+  assert.equal(health.healthy, true);
   const apply = kernel.apply.bind(kernel);
   kernel.apply = (writes) => {
     kernel.refuseAfter(0, 12);
@@ -309,13 +331,28 @@ test("ServiceSync.healthy is so after the first transaction, and not when writes
   sync.publish(snapshot(service("b", "10.96.0.2")));
   await once(events, REFUSED);
   await once(events, REFUSED); // the first one has been dealt with
-  assert.equal(sync.healthy, true, "it has just begun to fail");
-  clock.time = 60_000;
-  assert.equal(sync.healthy, false);
+  assert.equal(health.healthy, true, "it has just begun to fail");
+  clock.time = 60_001;
+  assert.equal(health.healthy, false);
   kernel.apply = apply;
   await once(events, "synced");
-  assert.equal(sync.healthy, true);
+  assert.equal(health.healthy, true);
+  sync.publish(snapshot(service("a", "10.96.0.1")));
+  await once(events, "synced");
+  await sync.audit();
   await sync.stop();
+  const told = steps.filter((step, i) => step !== steps[i - 1]);
+  const expected = [
+    "queued",
+    "applied in full",
+    "queued",
+    "E_WRITE_REFUSED",
+    "applied in full",
+    "queued",
+    "applied",
+    "audited",
+  ];
+  assert.deepEqual(told, expected);
 });
 
 test("ServiceSync tells what it has committed with the snapshot behind it, and problems when they change", async () => {

@@ -271,7 +271,7 @@ test("InterfaceKeeper.sync() of a restarted agent keeps the node's address until
   await second.keeper.sync();
   second.keeper.setNodeAddresses([primary]);
   await second.keeper.sync(true);
-  assert.equal(first.kernel.stats.mapWrites, writes);
+  assert.equal(first.kernel.stats.mapWrites, writes + 1, "the audit tries whether the map takes a write");
   assert.equal(ownAddress(first.kernel), "10.1.0.2");
 });
 

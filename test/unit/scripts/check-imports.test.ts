@@ -79,9 +79,15 @@ describe("checkImports()", () => {
     ["a Node module without node:", "model/a.ts", 'import { readFile } from "fs/promises";', /package "fs"/],
     [
       "a scoped package",
-      "source/a.ts",
+      "dataplane/a.ts",
       'import { K } from "@kubernetes/client-node/x";',
       /package "@kubernetes\/client-node"/,
+    ],
+    [
+      "a lazy package at start",
+      "source/a.ts",
+      'import { K } from "@kubernetes/client-node";',
+      /"@kubernetes\/client-node" only as types or with import\(\)/,
     ],
     [
       "a lazy directory at start",
@@ -129,6 +135,12 @@ describe("checkImports()", () => {
     ["FFI in src/native", "native/a.ts", 'import ffi from "ffi-napi";'],
     ["a lazy directory through import()", "cli/a.ts", 'const { f } = await import("../source/file.js");'],
     ["a lazy directory as types", "cli/a.ts", 'import type { F } from "../source/file.js";'],
+    [
+      "a lazy package through import()",
+      "source/a.ts",
+      'const { K } = await import("@kubernetes/client-node");',
+    ],
+    ["a lazy package as types", "source/a.ts", 'import type { K } from "@kubernetes/client-node";'],
     ["cli/output in demo", "demo/a.ts", 'import { table } from "../cli/output.js";'],
     [
       "an import in a comment",

@@ -1,53 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type Stats, statSync } from "node:fs";
+import { type Stats, statSync, writeFileSync } from "node:fs";
 import type { MapName } from "../../../abi/maps.gen.js";
-import type { ProxyOptionTexts } from "../../../config/proxy-options.js";
+import type { PortolanConfiguration } from "../../../config/kube-proxy-configuration.js";
+import type { ProxySettings } from "../../../config/proxy-settings.js";
+import type { AgentConfig } from "../../../daemon/run.js";
 import { findCgroup2 } from "../../../native/paths.js";
-import { UserError } from "../../../util/errors.js";
-import type { Handler } from "../../command.js";
+import { AppError, errorMessage, UserError } from "../../../util/errors.js";
+import type { Logger } from "../../../util/log.js";
+import type { CommonOptions, Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
-import { nodeName } from "../../node-name.js";
+import type { Printer } from "../../output.js";
+import type { CleanupOptions } from "../cleanup/handler.js";
+import { flagTexts } from "./flags.js";
+import { readSettings } from "./read-settings.js";
 
-/** The agent's options as commander gives them. */
-export interface AgentOptions extends ProxyOptionTexts {
-  readonly manifests: readonly string[];
-  readonly hostnameOverride?: string;
-  readonly devices?: readonly string[];
-  readonly podInterfaces?: readonly string[];
-  readonly attach: "auto" | "tcx" | "clsact";
-  readonly socketLb: "full" | "host-only" | "off";
-  readonly cgroupRoot?: string;
-  readonly resetRemovedBackends: boolean;
-  readonly forwardMarkBit: number;
-  readonly iptablesMasqueradeBit: number;
-  readonly forwardRules: boolean;
-  readonly snatPorts?: string;
-  readonly maxServices?: number;
-  readonly maxFrontends?: number;
-  readonly maxBackends?: number;
-  readonly maxSlots?: number;
-  readonly maxNat?: number;
-  readonly auditInterval: number;
-  readonly logLevel: "debug" | "info" | "warn" | "error";
+/** What commander gives beside the flags of the tables. */
+export interface AgentOptions {
+  readonly manifests?: readonly string[];
 }
 
 /** Sizes by map: those of one family hold for both. */
-function maxEntries(options: AgentOptions, serviceBase: number): Partial<Record<MapName, number>> {
-  const { maxServices, maxFrontends, maxBackends, maxSlots, maxNat } = options;
-  return {
-    ...(maxServices === undefined ? {} : { services: maxServices, counters: serviceBase + maxServices }),
-    ...(maxFrontends === undefined ? {} : { frontends4: maxFrontends, frontends6: maxFrontends }),
-    ...(maxBackends === undefined
-      ? {}
-      : {
-          backends4: maxBackends,
-          backends6: maxBackends,
-          backend_stats4: maxBackends,
-          backend_stats6: maxBackends,
-        }),
-    ...(maxSlots === undefined ? {} : { slots4: maxSlots, slots6: maxSlots }),
-    ...(maxNat === undefined ? {} : { nat4: maxNat, nat6: maxNat }),
+function maxEntries(maps: PortolanConfiguration["maps"], serviceBase: number): AgentConfig["maxEntries"] {
+  const { services, frontends, backends, slots, nat } = maps;
+  const sizes: Readonly<Partial<Record<MapName, number>>> = {
+    services,
+    counters: services === 0 ? 0 : serviceBase + services,
+    frontends4: frontends,
+    frontends6: frontends,
+    backends4: backends,
+    backends6: backends,
+    backend_stats4: backends,
+    backend_stats6: backends,
+    slots4: slots,
+    slots6: slots,
+    nat4: nat,
+    nat6: nat,
   };
+  return Object.fromEntries(Object.entries(sizes).filter(([, size]) => size !== 0));
 }
 
 /**
@@ -63,52 +52,154 @@ export function cgroupRoot(given: string | undefined): string | null {
   return given;
 }
 
-/** Runs the agent until SIGTERM or SIGINT. */
-export const agent: Handler<AgentOptions> = async (options) => {
-  const [
-    { runAgent },
-    { createLogger },
-    { abortOnSignals },
-    ports,
-    { bpfRoot },
-    { Counters },
-    { parseProxyOptions },
-  ] = await Promise.all([
-    import("../../../daemon/run.js"),
-    import("../../../daemon/log.js"),
-    import("../../../daemon/signals.js"),
+/**
+ * Where the cluster is read from is one of files and an API server.
+ *
+ * @throws UserError when both are named, or nothing is and this is no pod
+ */
+export function checkSource(
+  manifests: readonly string[],
+  { api, configFile }: Pick<ProxySettings, "api" | "configFile">,
+  env: Readonly<Record<string, string | undefined>>,
+): void {
+  if (manifests.length > 0) {
+    // A file for kube-proxy names a kubeconfig: it may be tried out on manifests.
+    const other =
+      api.master === null
+        ? configFile === null && api.kubeconfig !== null
+          ? "--kubeconfig"
+          : null
+        : "--master";
+    if (other !== null)
+      throw new UserError(`--manifests cannot stand beside ${other}: choose files or an API server`);
+    return;
+  }
+  if (api.kubeconfig !== null || api.master !== null || env.KUBERNETES_SERVICE_HOST) return;
+  throw new UserError("nothing says where the cluster's Services are to be read", {
+    hint: "Give --kubeconfig, --master, a --config with clientConnection.kubeconfig, or --manifests; in a pod none of them is needed.",
+  });
+}
+
+/**
+ * What the agent is made of, from its settings.
+ *
+ * @throws UserError for source ports that are none, and for a cgroup directory that is not there
+ */
+export async function agentConfig(
+  options: AgentOptions & Pick<CommonOptions, "bpfRoot">,
+  settings: ProxySettings,
+  fileText: string | null,
+): Promise<AgentConfig> {
+  const [ports, { bpfRoot }, { Counters }] = await Promise.all([
     import("../../../daemon/snat-ports.js"),
     import("../../../dataplane/pins.js"),
     import("../../../abi/enums.gen.js"),
-    import("../../../config/proxy-options.js"),
   ]);
-  const config = {
-    manifests: options.manifests,
-    nodeName: nodeName(options.hostnameOverride, "--hostname-override"),
+  const { portolan } = settings;
+  return {
+    manifests: options.manifests ?? [],
+    settings,
+    configFileText: fileText,
+    nodeName: settings.nodeName,
     bpfRoot: bpfRoot(options.bpfRoot),
-    interfaces: { devices: options.devices ?? [], podInterfaces: options.podInterfaces ?? [] },
-    attach: options.attach,
-    snatRanges:
-      options.snatPorts === undefined ? ports.DEFAULT_SNAT_RANGES : ports.parsePortRanges(options.snatPorts),
-    maxEntries: maxEntries(options, Counters.SERVICE_BASE),
-    auditSeconds: options.auditInterval,
-    proxy: parseProxyOptions(options),
-    socketLb: options.socketLb,
-    cgroupRoot: cgroupRoot(options.cgroupRoot),
-    resetRemovedBackends: options.resetRemovedBackends,
-    markBit: options.forwardMarkBit,
-    masqueradeBit: options.iptablesMasqueradeBit,
-    forwardRules: options.forwardRules,
+    interfaces: { devices: portolan.devices, podInterfaces: portolan.podInterfaces },
+    attach: portolan.attach,
+    snatRanges: ports.parsePortRanges(portolan.snatPorts),
+    maxEntries: maxEntries(portolan.maps, Counters.SERVICE_BASE),
+    auditSeconds: portolan.auditInterval / 1000,
+    proxy: settings.proxy,
+    socketLb: portolan.socketLB,
+    cgroupRoot: cgroupRoot(portolan.cgroupRoot || undefined),
+    resetRemovedBackends: portolan.resetRemovedBackends,
+    markBit: portolan.forwardMarkBit,
+    masqueradeBit: (settings.mode === "nftables" ? settings.kubeProxy.nftables : settings.kubeProxy.iptables)
+      .masqueradeBit,
+    forwardRules: portolan.forwardRules,
   };
-  const log = createLogger(options.logLevel);
+}
+
+/** --write-config-to (12.4). */
+async function writeConfig(settings: ProxySettings, path: string): Promise<ExitCode> {
+  const { writeSettings } = await import("../../../config/write-settings.js");
+  try {
+    writeFileSync(path, writeSettings(settings));
+  } catch (error) {
+    throw new AppError(
+      "E_WRITE_CONFIG",
+      `--write-config-to: ${path} cannot be written: ${errorMessage(error)}`,
+    );
+  }
+  process.stderr.write(`portolan: settings written to ${path}\n`);
+  return ExitCode.ok;
+}
+
+/**
+ * --cleanup (12.5): ours, and then what a kube-proxy of any mode has left, also when the first fails.
+ *
+ * @param cleanup `portolan cleanup`
+ * @returns the first status that is not ok
+ */
+export async function cleanUp(
+  cleanup: Handler<CleanupOptions>,
+  options: CommonOptions,
+  printer: Printer,
+): Promise<ExitCode> {
+  let own: ExitCode = ExitCode.failure;
+  try {
+    own = await cleanup(options, printer, []);
+  } finally {
+    const theirs = await cleanup({ ...options, kubeProxy: true }, printer, []);
+    if (own === ExitCode.ok) own = theirs;
+  }
+  return own;
+}
+
+/** Runs the agent until SIGTERM or SIGINT, or does what one of kube-proxy's flags for something else asks for. */
+export const agent: Handler<AgentOptions> = async (options, printer) => {
+  const { settings, fileText } = await readSettings(flagTexts(options));
+  switch (settings.action) {
+    case "write-config":
+      return await writeConfig(settings, settings.writeConfigTo ?? "");
+    case "cleanup":
+      return await cleanUp((await import("../cleanup/handler.js")).cleanup, options, printer);
+    case "init-only":
+    case "run":
+      return await runUntilSignal(options, settings, fileText);
+  }
+};
+
+async function runUntilSignal(
+  options: AgentOptions & CommonOptions,
+  settings: ProxySettings,
+  fileText: string | null,
+): Promise<ExitCode> {
+  if (settings.action === "run") checkSource(options.manifests ?? [], settings, process.env);
+  const [{ runAgent }, { createLogger }, { abortOnSignals }, config] = await Promise.all([
+    import("../../../daemon/run.js"),
+    import("../../../daemon/log.js"),
+    import("../../../daemon/signals.js"),
+    agentConfig(options, settings, fileText),
+  ]);
+  const log = createLogger(settings.logLevel);
   // What nobody catches ends the agent as it ends any program; its last line is JSON like the others.
   process.on("uncaughtExceptionMonitor", (err) => log.error({ err }, "unexpected error"));
+  tellWarnings(settings, log);
   const controller = new AbortController();
   const release = abortOnSignals(controller, log);
   try {
-    await runAgent(config, log, controller.signal);
+    // 1.16, 12.3: ended by itself, and to be started again.
+    const end = await runAgent(config, log, controller.signal);
+    return end === "stopped" ? ExitCode.ok : ExitCode.finding;
   } finally {
     release();
   }
-  return ExitCode.ok;
-};
+}
+
+function tellWarnings({ warnings, configFile }: ProxySettings, log: Logger): void {
+  for (const { code, name, line, message } of warnings) {
+    log.warn(
+      { code, name, ...(line === null ? {} : { file: configFile, line }), problem: message },
+      "setting",
+    );
+  }
+}

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import { rmdirSync } from "node:fs";
+import type { RemovedLeftovers } from "../../../daemon/takeover-cleanup.js";
 import { bpfRoot, layoutDirectory, layoutsAt } from "../../../dataplane/pins.js";
 import { NativeLibrary } from "../../../native/lib.js";
-import { AppError } from "../../../util/errors.js";
+import { AppError, UserError } from "../../../util/errors.js";
 import { silentLogger } from "../../../util/log.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
+import type { Printer } from "../../output.js";
+
+export interface CleanupOptions {
+  /** What kube-proxy has left, and nothing of ours. */
+  readonly kubeProxy?: boolean;
+  readonly dryRun?: boolean;
+}
 
 interface RemovedPins {
   readonly directory: string;
@@ -23,13 +31,15 @@ function removeIfEmpty(path: string): void {
 }
 
 /** `portolan cleanup`: every layout below the root, since an older version's programs may still be attached. */
-export const cleanup: Handler<object> = async (options, printer) => {
+export const cleanup: Handler<CleanupOptions> = async (options, printer) => {
   const root = bpfRoot(options.bpfRoot);
   if (process.getuid?.() !== 0) {
     throw new AppError("E_PERMISSION", "cleanup detaches programs and removes pins, which needs root", {
       hint: "Run it with sudo.",
     });
   }
+  if (options.kubeProxy === true) return await cleanKubeProxy(options.dryRun === true, printer);
+  if (options.dryRun === true) throw new UserError("--dry-run goes with --kube-proxy");
   const removed = removePins(root);
   const { rules, failures } = await removeRules();
   const { removeProblems } = await import("../../../daemon/problem-file.js");
@@ -59,6 +69,47 @@ function removePins(root: string): readonly RemovedPins[] {
 async function removeRules(): Promise<{ readonly rules: number; readonly failures: readonly string[] }> {
   const { ForwardRules } = await import("../../../daemon/forward-rules.js");
   const { changed, failures } = await new ForwardRules({ log: silentLogger }).remove();
-  const real = failures.filter(({ code }) => code !== "tool_missing");
-  return { rules: changed, failures: real.map(({ message }) => message) };
+  const real = failures.filter(({ code }) => code !== "tool_missing").map(({ message }) => message);
+  const { removeNatTables } = await import("../../../daemon/takeover-cleanup.js");
+  const tables = await removeNatTables();
+  if (tables === null) real.push("nft: cannot delete the table portolan");
+  return { rules: changed + (tables ?? 0), failures: real };
+}
+
+async function cleanKubeProxy(dryRun: boolean, printer: Printer): Promise<ExitCode> {
+  const { hostLeftoverTools, removeLeftovers } = await import("../../../daemon/takeover-cleanup.js");
+  const removed = await removeLeftovers({ ...hostLeftoverTools, hasTranslatedFlows }, dryRun);
+  if (printer.format === "json") printer.json({ dryRun, ...removed });
+  else for (const line of leftoverLines(removed, dryRun)) printer.line(line);
+  for (const reason of removed.failures)
+    process.stderr.write(`portolan: something of kube-proxy's may be left: ${reason}\n`);
+  return removed.failures.length > 0 ? ExitCode.failure : ExitCode.ok;
+}
+
+/** TCP or UDP flows with a translated destination. What cannot be found out is taken to be so. */
+async function hasTranslatedFlows(): Promise<boolean> {
+  const { TrackedStatus } = await import("../../../native/conntrack.js");
+  const library = new NativeLibrary();
+  try {
+    for (const protocol of [6, 17])
+      if ((await library.trackedFlows(protocol, TrackedStatus.DST_NAT, 1)).total > 0) return true;
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+function leftoverLines(removed: RemovedLeftovers, dryRun: boolean): readonly string[] {
+  const { iptables, nftables, natKept, virtualServers, sets, interfaces } = removed;
+  const did = dryRun ? "would be removed" : "removed";
+  const lines = iptables.flatMap(({ backend, family, table, chains, jumps, kept }) => [
+    `iptables (${backend}, IPv${family}) table ${table}: ${chains} chains and ${jumps} rules that lead there ${did}`,
+    ...kept.map((chain) => `  ${chain} stays: somebody else's rules use it`),
+  ]);
+  lines.push(...nftables.map((table) => `nftables table ${table} ${did}`));
+  lines.push(...natKept.map((table) => `nftables table ${table}: keeps translating the flows that are left`));
+  if (virtualServers > 0) lines.push(`IPVS: ${virtualServers} virtual servers ${did}`);
+  if (sets.length > 0) lines.push(`ipset: ${sets.length} sets ${did}`);
+  lines.push(...interfaces.map((name) => `interface ${name} ${did}`));
+  return lines.length === 0 ? ["nothing of kube-proxy's is here"] : lines;
 }

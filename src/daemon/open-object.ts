@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The programs and maps, loaded or found pinned, as this node and these settings want them. */
+import { DEFAULT_BPFFS, refuseOtherLayouts } from "../dataplane/pins.js";
+import type { NodeInfo } from "../model/types.js";
+import type { NativeLibrary } from "../native/lib.js";
+import type { LoadedObject } from "../native/object.js";
+import type { Logger } from "../util/log.js";
+import type { AgentConfig } from "./agent-config.js";
+import { localPortRange } from "./host-facts.js";
+import { DEFAULT_TIMEOUTS, kernelConfig } from "./kernel-config.js";
+import { kernelOptions } from "./kernel-options.js";
+import { kernelAbilities } from "./native-sockets.js";
+import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
+
+/** The ranges that are free here; what is not is said. */
+function snatRanges(config: AgentConfig, log: Logger): readonly PortRange[] {
+  const local = localPortRange();
+  const taken = [
+    { range: NODE_PORTS, by: "NodePorts" },
+    ...(local === null ? [] : [{ range: local, by: "net.ipv4.ip_local_port_range" }]),
+  ];
+  const { ranges, conflicts } = usablePorts(config.snatRanges, taken);
+  for (const { range, taken: other, by } of conflicts) {
+    const fields = { range: rangeText(range), by, taken: rangeText(other), left: ranges.map(rangeText) };
+    log.warn({ code: "snat_ports_overlap", ...fields }, "source port range overlaps");
+  }
+  return ranges;
+}
+
+/**
+ * @param node null: it is not known. Only detector NodeCIDR needs it.
+ * @throws AppError when other layouts or sizes are pinned, or the kernel refuses the programs
+ */
+export async function openObject(
+  library: NativeLibrary,
+  pins: string,
+  config: AgentConfig,
+  node: NodeInfo | null,
+  log: Logger,
+): Promise<LoadedObject> {
+  const abilities = kernelAbilities(library);
+  const options = kernelOptions(config, node, abilities);
+  if (config.bpfRoot.startsWith(`${DEFAULT_BPFFS}/`) && library.mountBpffs(DEFAULT_BPFFS)) {
+    log.info({ path: DEFAULT_BPFFS }, "bpf file system mounted");
+  }
+  refuseOtherLayouts(
+    config.bpfRoot,
+    "An upgrade between these layouts is not possible yet: portolan cleanup first.",
+  );
+  return await library.open({
+    pins,
+    config: kernelConfig(snatRanges(config, log), DEFAULT_TIMEOUTS, options),
+    maxEntries: config.maxEntries,
+    sockets: config.socketLb !== "off" && config.cgroupRoot !== null && abilities.socketHooks,
+  });
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { type ConfigChange, watchConfigFile } from "../../../src/daemon/config-file.js";
+
+function directory(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), "portolan-config-"));
+  t.after(() => rmSync(path, { recursive: true }));
+  return path;
+}
+
+/** The next change; the test's time limit is what ends a wait for one that does not come. */
+function watched(t: TestContext, path: string, text: string): () => Promise<ConfigChange> {
+  const changes: ConfigChange[] = [];
+  let wake = (): void => {};
+  const stop = watchConfigFile(path, text, (change) => {
+    changes.push(change);
+    wake();
+  });
+  t.after(stop);
+  return async () => {
+    // A timer keeps the process alive: the watch does not.
+    const alive = setInterval(() => {}, 1000);
+    while (changes.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+    clearInterval(alive);
+    return changes.shift() as ConfigChange;
+  };
+}
+
+const LIMIT = { timeout: 10_000 };
+
+test("watchConfigFile() tells a write, and a write of the same text is none (12.3)", LIMIT, async (t) => {
+  const path = join(directory(t), "config.conf");
+  writeFileSync(path, "a");
+  const next = watched(t, path, "a");
+  writeFileSync(path, "a");
+  writeFileSync(path, "longer");
+  assert.equal(await next(), "rewritten");
+});
+
+test(
+  "watchConfigFile() tells a file that is put in the place of it, and one that is moved away (12.3)",
+  LIMIT,
+  async (t) => {
+    const root = directory(t);
+    const path = join(root, "config.conf");
+    writeFileSync(path, "a");
+    const next = watched(t, path, "a");
+    writeFileSync(join(root, "new"), "b");
+    renameSync(join(root, "new"), path);
+    assert.equal(await next(), "rewritten");
+    renameSync(path, join(root, "away"));
+    assert.equal(await next(), "rewritten");
+  },
+);
+
+test("watchConfigFile() tells what had changed before it began", LIMIT, async (t) => {
+  const path = join(directory(t), "config.conf");
+  writeFileSync(path, "b");
+  assert.equal(await watched(t, path, "a")(), "rewritten");
+});
+
+test(
+  "watchConfigFile() tells a ConfigMap that the kubelet has updated from a file that was written",
+  LIMIT,
+  async (t) => {
+    const root = directory(t);
+    const volume = (name: string, text: string): void => {
+      mkdirSync(join(root, name));
+      writeFileSync(join(root, name, "config.conf"), text);
+      symlinkSync(name, join(root, "..data_tmp"));
+      renameSync(join(root, "..data_tmp"), join(root, "..data"));
+    };
+    volume("..1", "a");
+    symlinkSync("..data/config.conf", join(root, "config.conf"));
+    const next = watched(t, join(root, "config.conf"), "a");
+    volume("..2", "b");
+    rmSync(join(root, "..1"), { recursive: true });
+    assert.equal(await next(), "swapped");
+  },
+);
+
+test("watchConfigFile() ends with what it returns, and needs no directory", (t) => {
+  const stop = watchConfigFile(join(directory(t), "none", "config.conf"), "a", () => {});
+  stop();
+  stop();
+});
