@@ -247,8 +247,10 @@ for (const mode of ["iptables", "nftables"] as const) {
       await loadProxyRules(cluster.world, node, mode, ["near", "far"]);
       await allGoOn("kube-proxy is back");
       await cluster.agent(node).end("SIGTERM");
-      const { code, stderr } = await cluster.cli(node, ["cleanup"]);
+      const { code, stdout, stderr } = await cluster.cli(node, ["cleanup", "-o", "json"]);
       assert.equal(code, 0, stderr);
+      const { returnedFlows } = JSON.parse(stdout) as { returnedFlows: number };
+      assert.ok(returnedFlows >= 2 * 24, `${returnedFlows} ${stderr}`);
       await allGoOn("kube-proxy alone again");
     });
   });
