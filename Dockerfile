@@ -22,9 +22,10 @@ RUN make bundle
 FROM debian:bookworm-slim
 # libelf1, zlib1g: libportolan.so. libstdc++6: Node.js.
 # iptables: rules in the FORWARD chain that let translated packets through, where a policy would stop them (both backends).
+# mount: the bpf file system, for the privileged container of deploy/.
 # nftables, ipset, ipvsadm, iproute2: what kube-proxy has left, in each of its modes (portolan cleanup --kube-proxy).
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends libelf1 zlib1g libstdc++6 iptables nftables ipset ipvsadm iproute2 \
+ && apt-get install --yes --no-install-recommends libelf1 zlib1g libstdc++6 iptables nftables ipset ipvsadm iproute2 mount \
  && rm -rf /var/lib/apt/lists/*
 # Without npm and what comes with it.
 COPY --from=build /usr/local/bin/node /usr/local/bin/node
