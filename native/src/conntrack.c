@@ -355,8 +355,10 @@ EXPORT int ptl_tracked_dump(uint32_t protocol, uint32_t status, void *out, uint3
 
 	request_begin(&request, CT_GET, NLM_F_DUMP, 4);
 	request.message.nfgen_family = AF_UNSPEC;
-	put_u32(&request, CTA_STATUS, status);
-	put_u32(&request, CTA_STATUS_MASK, status); /* kernels before 5.18 do not know it, and send all */
+	if (status) {
+		put_u32(&request, CTA_STATUS, status);
+		put_u32(&request, CTA_STATUS_MASK, status); /* older kernels do not know it, and send all */
+	}
 	for (int i = 0; i < DUMP_ATTEMPTS && result == -EINTR; i++) {
 		dump.count = 0;
 		result = netlink_dump_of(NETLINK_NETFILTER, &request, request.header.nlmsg_len, visit_flow, &dump);

@@ -38,7 +38,7 @@ export const cleanup: Handler<CleanupOptions> = async (options, printer) => {
       hint: "Run it with sudo.",
     });
   }
-  if (options.kubeProxy === true) return await cleanKubeProxy(options.dryRun === true, printer);
+  if (options.kubeProxy === true) return await cleanKubeProxy(root, options.dryRun === true, printer);
   if (options.dryRun === true) throw new UserError("--dry-run goes with --kube-proxy");
   const returned = await returnToKubeProxy(root);
   const removed = removePins(root);
@@ -107,9 +107,15 @@ async function removeRules(): Promise<{ readonly rules: number; readonly failure
   return { rules: changed + (tables ?? 0), failures: real };
 }
 
-async function cleanKubeProxy(dryRun: boolean, printer: Printer): Promise<ExitCode> {
+async function cleanKubeProxy(root: string, dryRun: boolean, printer: Printer): Promise<ExitCode> {
   const { hostLeftoverTools, removeLeftovers } = await import("../../../daemon/takeover-cleanup.js");
-  const removed = await removeLeftovers({ ...hostLeftoverTools, hasTranslatedFlows }, dryRun);
+  // Without an agent nothing takes kube-proxy's place, and nothing of ours is left behind.
+  const takenOver = layoutsAt(root).length > 0;
+  const tools = {
+    ...hostLeftoverTools,
+    hasTranslatedFlows: async () => takenOver && (await hasTranslatedFlows()),
+  };
+  const removed = await removeLeftovers(tools, dryRun);
   if (printer.format === "json") printer.json({ dryRun, ...removed });
   else for (const line of leftoverLines(removed, dryRun)) printer.line(line);
   for (const reason of removed.failures)
