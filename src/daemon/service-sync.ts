@@ -158,7 +158,8 @@ export class ServiceSync {
     if (snapshot === null || this.#stopped) return;
     const start = this.#clock.now();
     this.#watcher.started();
-    await this.#host.refresh();
+    // Other endpoints take nobody's address: who listens is looked at for new frontends, and by each audit.
+    if (snapshot.services !== this.#compiled?.services) await this.#host.refresh();
     const compiled = await inSlices(this.#compiler.compileSliced(snapshot, this.#host.facts));
     this.#logProblems(compiled.problems);
     const image = await this.#withHeldBack(compiled, snapshot, lacking);
