@@ -42,9 +42,7 @@ function check(value: unknown, type: string, path: string): readonly string[] {
   if (type === "IntOrString")
     return ["string", "number"].includes(typeof value) ? [] : [`${path} is no number`];
   const model = modelOf(type);
-  if (model?.getAttributeTypeMap === undefined)
-    // biome-ignore lint/suspicious/useValidTypeof: the library names JavaScript's types
-    return typeof value === type ? [] : [`${path} is no ${type}`];
+  if (model?.getAttributeTypeMap === undefined) return typeof value === type ? [] : [`${path} is no ${type}`];
   if (typeof value !== "object" || value === null) return [`${path} is no ${type}`];
   const attributes = model.getAttributeTypeMap();
   return Object.entries(value).flatMap(([key, item]) => {
