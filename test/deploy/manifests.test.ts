@@ -20,7 +20,7 @@ import { schemaProblems } from "./support/schema.js";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const KUSTOMIZE = join(ROOT, "deploy/kustomize");
 const CHART = join(ROOT, "deploy/helm/portolan");
-const OVERLAYS = ["base", "overlays/kubeadm", "overlays/beside-kube-proxy"];
+const OVERLAYS = ["base", "overlays/kubeadm", "overlays/beside-kube-proxy", "overlays/cleanup"];
 const COMPONENTS = ["components/kernel-5.10", "components/no-init"];
 
 /** What is not here is said, and is no success. */
@@ -261,6 +261,18 @@ test("the overlay for kubeadm takes the place of its DaemonSet: name, selector, 
   assert.equal(spec?.template.metadata?.labels?.["k8s-app"], "kube-proxy");
   assert.equal(spec?.template.spec?.serviceAccountName, "kube-proxy");
   assert.equal(agentOf(objects).name, "kube-proxy");
+});
+
+test("the overlay for cleanup runs it once on each node, in the agent's own container", {
+  skip: kubectl ? false : missing("kubectl"),
+}, () => {
+  const [cleanup, rest, ...others] = containers(kustomize(join(KUSTOMIZE, "overlays/cleanup")));
+  assert.equal(others.length, 0);
+  assert.deepEqual(cleanup?.command, ["/usr/local/bin/portolan", "cleanup"]);
+  assert.deepEqual(cleanup?.securityContext, agentOf(base()).securityContext);
+  assert.deepEqual(cleanup?.volumeMounts, agentOf(base()).volumeMounts);
+  for (const { args, livenessProbe, startupProbe } of [cleanup, rest] as V1Container[])
+    assert.deepEqual([args, livenessProbe, startupProbe], [undefined, undefined, undefined]);
 });
 
 for (const component of COMPONENTS) {
