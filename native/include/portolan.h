@@ -274,8 +274,9 @@ int ptl_probe(void *features, uint32_t capacity, char *err, uint32_t err_size);
  */
 int ptl_open(const char *object, const char *pins, const void *config, uint32_t config_size, const void *sizes,
 	     uint32_t size_count, uint32_t flags, char *err, uint32_t err_size);
-/* The maps pinned in `pins`, for reading only; no programs. Returns a handle. -ENOENT with PTL_E_PINS: none there. */
-int ptl_open_pins(const char *pins, char *err, uint32_t err_size);
+/* The maps pinned in `pins`, for reading only or (`writable` not 0) for writing too; no programs. Returns a handle. -ENOENT with
+ * PTL_E_PINS: none there. */
+int ptl_open_pins(const char *pins, uint32_t writable, char *err, uint32_t err_size);
 /* Maps stay while they are pinned, attached programs while their links are. -EBADF: no such handle. */
 int ptl_close(int handle);
 

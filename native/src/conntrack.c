@@ -308,7 +308,8 @@ static int create_one(const struct ptl_tracked *flow)
 	request_begin(&request, CT_NEW, NLM_F_CREATE | NLM_F_EXCL, flow->family);
 	put_tuple(&request, CTA_TUPLE_ORIG, flow->family, &original);
 	put_tuple(&request, CTA_TUPLE_REPLY, flow->family, &reply);
-	put_u32(&request, CTA_STATUS, flow->status & (IPS_SEEN_REPLY | IPS_ASSURED));
+	/* CONFIRMED is what the kernel gives it anyway; a status without is EBUSY. */
+	put_u32(&request, CTA_STATUS, (flow->status & (IPS_SEEN_REPLY | IPS_ASSURED)) | IPS_CONFIRMED);
 	put_u32(&request, CTA_TIMEOUT, flow->timeout);
 	if (memcmp(original.dst, translated.dst, 16) || original.dport != translated.dport)
 		put_nat(&request, CTA_NAT_DST, flow->family, translated.dst, translated.dport);
@@ -320,22 +321,26 @@ static int create_one(const struct ptl_tracked *flow)
 }
 
 /*
- * What passed translated was tracked without translation, and its replies' tuple is the one that the new entry needs: it goes
- * first. A packet between the two may bring it back.
+ * What passed translated was tracked without translation, or with a masquerade of the host's own, and its replies' tuple is the
+ * one that the new entry needs: it goes first. A packet between the two may bring it back.
  */
 static int create_flow(const struct ptl_tracked *flow)
 {
-	struct tuple translated = translated_of(flow), original = original_of(flow);
+	struct tuple translated = translated_of(flow), original = original_of(flow), passed = original;
 	int result = -EEXIST;
 
+	memcpy(passed.dst, translated.dst, 16);
+	passed.dport = translated.dport;
 	for (int i = 0; i < CREATE_ATTEMPTS && (result == -EEXIST || result == -EBUSY); i++) {
-		if (memcmp(&translated, &original, sizeof(original)))
+		if (memcmp(&passed, &original, sizeof(original)))
+			delete_tuple(flow->family, &passed);
+		if (memcmp(&translated, &passed, sizeof(passed)) && memcmp(&translated, &original, sizeof(original)))
 			delete_tuple(flow->family, &translated);
 		if (i > 0)
 			delete_tuple(flow->family, &original);
 		result = create_one(flow);
 	}
-	return result;
+	return result < 0 ? result : 1;
 }
 
 /* ---- exported ---- */
@@ -350,8 +355,10 @@ EXPORT int ptl_tracked_dump(uint32_t protocol, uint32_t status, void *out, uint3
 
 	request_begin(&request, CT_GET, NLM_F_DUMP, 4);
 	request.message.nfgen_family = AF_UNSPEC;
-	put_u32(&request, CTA_STATUS, status);
-	put_u32(&request, CTA_STATUS_MASK, status); /* kernels before 5.18 do not know it, and send all */
+	if (status) {
+		put_u32(&request, CTA_STATUS, status);
+		put_u32(&request, CTA_STATUS_MASK, status); /* older kernels do not know it, and send all */
+	}
 	for (int i = 0; i < DUMP_ATTEMPTS && result == -EINTR; i++) {
 		dump.count = 0;
 		result = netlink_dump_of(NETLINK_NETFILTER, &request, request.header.nlmsg_len, visit_flow, &dump);
@@ -391,13 +398,6 @@ static int delete_flow(const struct ptl_tracked *flow)
 	return delete_tuple(flow->family, &original);
 }
 
-static int count_created(const struct ptl_tracked *flow)
-{
-	int status = create_flow(flow);
-
-	return status < 0 ? status : 1;
-}
-
 EXPORT int ptl_tracked_delete(const void *flows, uint32_t count, void *result, char *text, uint32_t text_size)
 {
 	error_begin(text, text_size);
@@ -407,7 +407,7 @@ EXPORT int ptl_tracked_delete(const void *flows, uint32_t count, void *result, c
 EXPORT int ptl_tracked_create(const void *flows, uint32_t count, void *result, char *text, uint32_t text_size)
 {
 	error_begin(text, text_size);
-	return for_each_flow(flows, count, result, count_created);
+	return for_each_flow(flows, count, result, create_flow);
 }
 
 #define SEAL(F)                                                                                                             \

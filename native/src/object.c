@@ -428,7 +428,7 @@ EXPORT int ptl_open(const char *path, const char *pins, const void *config, uint
 	return result;
 }
 
-EXPORT int ptl_open_pins(const char *pins, char *err_text, uint32_t err_size)
+EXPORT int ptl_open_pins(const char *pins, uint32_t writable, char *err_text, uint32_t err_size)
 {
 	struct error err = error_begin(err_text, err_size);
 	DIR *directory = opendir(pins);
@@ -451,7 +451,7 @@ EXPORT int ptl_open_pins(const char *pins, char *err_text, uint32_t err_size)
 
 		snprintf(pin, sizeof(pin), "%s/%s", pins, entry->d_name);
 		attr.pathname = (uintptr_t)pin;
-		attr.file_flags = BPF_F_RDONLY;
+		attr.file_flags = writable ? 0 : BPF_F_RDONLY;
 		map->fd = sys_bpf(BPF_OBJ_GET, &attr, sizeof(attr));
 		if (map->fd < 0) {
 			result = fail(&err, map->fd, PTL_E_KERNEL, "open", pin, "Cannot open the pin: %s", strerror(-map->fd));

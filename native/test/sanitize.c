@@ -237,7 +237,7 @@ int main(int count, char **arguments)
 	expect("mount", ptl_mount_bpffs(arguments[2], ERR), 1);
 	int before = open_descriptors();
 	int handle = ptl_open(arguments[1], pins, &config, sizeof(config), sizes, 2, 0, ERR);
-	int reader = ptl_open_pins(pins, ERR);
+	int reader = ptl_open_pins(pins, 0, ERR);
 
 	expect("open", handle > 0 && reader > 0, 1);
 	try_texts(arguments[1], pins);

@@ -3,7 +3,7 @@
 import type { Handler } from "../../src/cli/command.js";
 import { UserError } from "../../src/util/errors.js";
 
-export const demo: Handler = () => {
+export const demo: Handler<unknown> = () => {
   throw new UserError("the demo is not part of this build of Portolan", {
     hint: "Run it from the source: make demo.",
   });

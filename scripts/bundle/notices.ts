@@ -7,7 +7,9 @@ const LICENSE = /^(licen[cs]e|copying|notice)/i;
 
 /** Below which packages' directories these files are: "node_modules/a/node_modules/@b/c/lib/x.js" is of "node_modules/a/node_modules/@b/c". */
 export function packageDirectories(files: readonly string[]): readonly string[] {
-  const directories = files.flatMap((file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []);
+  const directories = files.flatMap(
+    (file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? [],
+  );
   return [...new Set(directories)].sort();
 }
 
@@ -30,7 +32,9 @@ export function notices(directories: readonly string[]): string {
       : [];
     if (described.license === undefined && texts.length === 0)
       throw new Error(`${directory} says nothing about its license`);
-    return [`${described.name} ${described.version} (${described.license ?? "see below"})`, ...texts].join("\n\n");
+    return [`${described.name} ${described.version} (${described.license ?? "see below"})`, ...texts].join(
+      "\n\n",
+    );
   });
   return `${parts.join(`\n\n${"-".repeat(80)}\n\n`)}\n`;
 }

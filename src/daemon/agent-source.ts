@@ -30,6 +30,8 @@ export interface ApiServer {
   readonly lastError: () => string | null;
   /** One request whose answer does not matter: of an event. */
   readonly send: (request: ApiRequest, signal: AbortSignal) => Promise<unknown>;
+  /** Its Kubernetes release, such as "v1.36.1"; null when it does not say. Rejects as any request. */
+  readonly version: (signal: AbortSignal) => Promise<string | null>;
 }
 
 export interface AgentSource {
@@ -37,6 +39,8 @@ export interface AgentSource {
   /** Null: files are read. */
   readonly api: ApiServer | null;
 }
+
+const VERSION_MS = 10_000;
 
 /**
  * Makes the source, and starts nothing.
@@ -68,7 +72,7 @@ export async function makeSource(
   const options = { version: productVersion(), timers: systemTimers, observer };
   const remembering = new RememberingTransport(createTransport(connection, options));
   const source = new KubeSource(
-    { nodeName, serviceCIDRs },
+    { nodeName, serviceCIDRs, watchServiceCIDRs: settings.watchServiceCIDRs },
     {
       transport: remembering,
       logger: log,
@@ -85,6 +89,12 @@ export async function makeSource(
       servers: [connection.proxy ?? connection.server],
       lastError: () => remembering.lastError,
       send: (request, signal) => remembering.json(request, signal),
+      version: async (signal) => {
+        const times = { headersMs: VERSION_MS, idleMs: VERSION_MS, totalMs: VERSION_MS };
+        const answer = await remembering.json({ path: "/version", ...times }, signal);
+        const { gitVersion } = (answer ?? {}) as { gitVersion?: unknown };
+        return typeof gitVersion === "string" ? gitVersion : null;
+      },
     },
   };
 }

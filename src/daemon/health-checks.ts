@@ -24,6 +24,8 @@ export class HealthChecks {
   readonly #rules: HealthChecksOptions["rules"];
   readonly #servers: HealthCheckServers;
   #ports: string | null = null;
+  /** Of the last state, when no Service in it has such a port; null otherwise. */
+  #without: Snapshot["services"] | null = null;
 
   constructor({ nodePortAddresses, healthy, rules, onProblem: tell, log }: HealthChecksOptions) {
     this.#nodePortAddresses = nodePortAddresses;
@@ -44,7 +46,10 @@ export class HealthChecks {
 
   /** The kernel holds `image`, which was compiled from `snapshot`. Never rejects. */
   async committed(image: Image, snapshot: Snapshot): Promise<void> {
+    // Few Services have one, and other endpoints come a hundred times a second.
+    if (this.#without === snapshot.services) return;
     const checks = healthChecks(snapshot);
+    this.#without = checks.length === 0 ? snapshot.services : null;
     const ports = checks.map(({ port }) => port).sort((a, b) => a - b);
     const text = ports.join();
     if (this.#rules !== null && this.#ports !== text) {

@@ -82,12 +82,15 @@ export async function writeProblems(
   await rename(next, file);
 }
 
-/** Removes the file and its directories; what is not there, or holds something of others, is no error. */
+/** EROFS, EBUSY: in a container it is a mount point. */
+const KEPT_DIRECTORY: readonly (string | undefined)[] = ["ENOENT", "ENOTEMPTY", "EROFS", "EBUSY"];
+
+/** Removes the file and its directories; what is not there, is mounted, or holds something of others, is no error. */
 export async function removeProblems(bpfRoot: string, runDirectory: string = RUN_DIRECTORY): Promise<void> {
   const directory = directoryOf(bpfRoot, runDirectory);
   await rm(directory, { recursive: true, force: true });
   await rmdir(runDirectory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT" && error.code !== "ENOTEMPTY") throw error;
+    if (!KEPT_DIRECTORY.includes(error.code)) throw error;
   });
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The node agent: everything is built and wired here, and ends with one AbortSignal. */
 import { type Stats, statSync } from "node:fs";
+import { familyProblems } from "../config/families.js";
 import { layoutDirectory } from "../dataplane/pins.js";
 import type { NodeInfo, Snapshot } from "../model/types.js";
 import { NativeLibrary } from "../native/lib.js";
@@ -20,6 +21,7 @@ import { HealthState } from "./health/health-state.js";
 import { readLinks } from "./hooks.js";
 import { checkBridgeNetfilter } from "./host-checks.js";
 import { bridgeNetfilter, bridgesWithPorts, findInvalidDrops } from "./host-facts.js";
+import { hostFamilies } from "./host-families.js";
 import { initOnly, setUpHost } from "./host-setup.js";
 import { needsNode } from "./kernel-options.js";
 import type { LeveledLogger } from "./log.js";
@@ -127,8 +129,10 @@ class Agent {
     this.#log = log;
     this.#ending = ending;
     const { settings } = config;
-    this.#health = new HealthState(settings === undefined ? {} : { timeoutMs: 2 * settings.syncPeriod });
-    this.#metrics = new AgentMetrics({ health: this.#health, log, version: productVersion() });
+    const families = hostFamilies();
+    const timeout = settings === undefined ? {} : { timeoutMs: 2 * settings.syncPeriod };
+    this.#health = new HealthState({ families, ...timeout });
+    this.#metrics = new AgentMetrics({ health: this.#health, log, families, version: productVersion() });
     this.#node = new CompiledNode(settings?.nodeIp ?? null);
   }
 
@@ -283,7 +287,11 @@ class Agent {
     this.#refresh(address, parts);
     const started = await node;
     if (signal.aborted) return;
-    if (from.api !== null && started !== null) this.#watchNode(from, started, events);
+    if (from.api !== null && started !== null) {
+      this.#checkFamilies(started);
+      this.#watchNode(from, started, events);
+      this.#learnVersion(from, signal);
+    }
     this.#publish(from, parts, address);
     await aborted(signal);
   }
@@ -319,6 +327,33 @@ class Agent {
     });
   }
 
+  /**
+   * 12.11, 12.12.
+   *
+   * @throws UserError with what cannot work on this host
+   */
+  #checkFamilies({ podCIDRs, addresses }: NodeInfo): void {
+    const { settings } = this.#config;
+    if (settings === undefined) return;
+    const primary = (settings.nodeIp ?? addresses[0])?.family ?? 4;
+    const problems = familyProblems(settings, { families: hostFamilies(), primary, podCIDRs });
+    for (const { code, name, message } of problems.filter(({ severity }) => severity === "warning"))
+      this.#log.warn({ code, name, problem: message }, "setting");
+    const errors = problems.filter(({ severity }) => severity === "error");
+    if (errors.length > 0)
+      throw new UserError(errors.map(({ name, message }) => `${name}: ${message}`).join("\n  "));
+  }
+
+  /** For kubernetes_build_info; nothing else asks. */
+  #learnVersion({ api }: AgentSource, signal: AbortSignal): void {
+    void api?.version(signal).then(
+      (version) => {
+        if (version !== null) this.#metrics.build.setKubernetesVersion(version);
+      },
+      (error: unknown) => this.#log.debug({ reason: errorMessage(error) }, "no version of the API server"),
+    );
+  }
+
   /** 1.16; and the event of a start, after the lists (13.3). */
   #watchNode({ api }: AgentSource, started: NodeInfo, events: EventRecorder): void {
     if (api === null) return;
@@ -334,7 +369,15 @@ class Agent {
     watch.look(api.source.node);
     this.#health.setNodeEligible(api.source.node.eligible);
     const regarding = { kind: "Node", name, namespace: "", uid: "" } as const;
-    events.post({ regarding, type: "Normal", reason: "Starting", action: "StartKubeProxy", note: "" });
+    const about = { regarding, action: "StartKubeProxy" } as const;
+    events.post({ ...about, type: "Normal", reason: "Starting", note: "" });
+    if (this.#config.settings?.mode === "ipvs")
+      events.post({
+        ...about,
+        type: "Warning",
+        reason: "IPVSDeprecation",
+        note: "mode ipvs is deprecated in Kubernetes; Portolan's eBPF programs are used in its place",
+      });
   }
 
   /** Publishes each state of the source, with the present one when there is one. */

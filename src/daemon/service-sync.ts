@@ -158,7 +158,8 @@ export class ServiceSync {
     if (snapshot === null || this.#stopped) return;
     const start = this.#clock.now();
     this.#watcher.started();
-    await this.#host.refresh();
+    // Other endpoints take nobody's address: who listens is looked at for new frontends, and by each audit.
+    if (snapshot.services !== this.#compiled?.services) await this.#host.refresh();
     const { facts } = this.#host;
     if (facts === null) return; // hostChanged() comes with the addresses
     const compiled = await inSlices(this.#compiler.compileSliced(snapshot, facts));

@@ -159,6 +159,8 @@ async function removeNft(
 const natTable = (name: string): readonly string[] => [
   `add table ${name}`,
   `add chain ${name} translated-flows { type nat hook postrouting priority 100; policy accept; }`,
+  // A chain alone keeps the kernel's NAT at work; a rule with conntrack in it keeps that.
+  `add rule ${name} translated-flows ct status dnat accept`,
 ];
 
 /** Takes our own empty NAT tables away, for `portolan cleanup`. How many; null: nft failed. */
@@ -226,4 +228,20 @@ function members(text: string, kind: "table" | "chain"): readonly Readonly<Recor
     const value = (entry as Record<string, unknown> | null)?.[kind];
     return typeof value === "object" && value !== null ? [value as Readonly<Record<string, string>>] : [];
   });
+}
+
+/** The families for which kube-proxy's NAT rules are in this network namespace. */
+export async function familiesOfKubeProxy(tools: RuleTools = hostTools): Promise<readonly Family[]> {
+  const listed = await tools.run("nft", ["-j", "list", "tables"]);
+  const tables = listed?.status === 0 ? members(listed.stdout, "table") : [];
+  const found: Family[] = [];
+  for (const family of FAMILIES) {
+    let there = tables.some(({ family: of, name }) => of === NFT_FAMILY[family] && name === KUBE_PROXY_TABLE);
+    for (const backend of there ? [] : BACKENDS) {
+      const nat = await readTable(tools, backend, family, "nat");
+      there ||= nat.state === "read" && parseFilterTable(nat.text).has("KUBE-SERVICES");
+    }
+    if (there) found.push(family);
+  }
+  return found;
 }

@@ -113,12 +113,12 @@ export class Takeover {
       const { flows, total } = await this.#tracker.trackedFlows(UDP, TrackedStatus.DST_NAT, MOST_FLOWS);
       if (total > flows.length)
         this.#log.warn({ flows: total, kept: flows.length }, "too many UDP flows to leave them all alone");
-      for (const family of FAMILIES)
-        await this.#adopt(
-          family,
-          flows.filter((flow) => flow.family === family),
-          first,
-        );
+      for (const family of FAMILIES) {
+        // A quarter of the map: flows that begin from now on need room, too.
+        let room = Math.floor(this.#maps.info(`nat${family}`).maxEntries / 4);
+        for (const chunk of chunks(flows.filter((flow) => flow.family === family)))
+          room -= await this.#adopt(family, chunk, first ? room : 0);
+      }
     } catch (error) {
       const fields = { code: "conntrack_unread", reason: errorMessage(error) };
       this.#log.warn(fields, "UDP flows of kube-proxy are not known, they choose a backend anew");
@@ -158,19 +158,18 @@ export class Takeover {
     });
   }
 
-  async #adopt(family: Family, flows: readonly TrackedFlow[], first: boolean): Promise<void> {
-    // A quarter of the map: flows that begin from now on need room, too.
-    const room = Math.floor(this.#maps.info(`nat${family}`).maxEntries / 4);
+  /** At most `room` new entries; returns how many. */
+  async #adopt(family: Family, flows: readonly TrackedFlow[], room: number): Promise<number> {
     const entries = flows.flatMap((flow) => passEntries(flow, this.#nowNs()));
     const found = await this.#maps.lookUp(`nat${family}`, concatKeys(entries));
     const missing: PassEntry[] = [];
     for (const [i, entry] of entries.entries()) {
       const value = found[i] ?? null;
-      if (value === null && first && missing.length < room) missing.push(entry);
+      if (value === null && missing.length < room) missing.push(entry);
       else if (value === null || !isPass(family, entry, value)) continue;
       if (entry.leading) this.#kept.set(flowText(entry.flow), { flow: entry.flow, known: false });
     }
-    if (missing.length === 0) return;
+    if (missing.length === 0) return 0;
     const keys = concatKeys(missing);
     const values = Buffer.concat(missing.map(({ value }) => value));
     this.#tracker.sealNat(family, keys, values, missing.length);
@@ -179,6 +178,7 @@ export class Takeover {
     ]);
     if (failure !== null)
       this.#log.warn({ map: failure.map, errno: failure.errno }, "UDP flows cannot be left alone");
+    return missing.length;
   }
 
   async #work(): Promise<void> {
@@ -224,21 +224,30 @@ export class Takeover {
 
   /** Takes away the entries that let a flow pass, unless it has chosen a backend of ours meanwhile. */
   async #release(flows: readonly TrackedFlow[]): Promise<void> {
-    for (const family of FAMILIES) {
-      const entries = flows
-        .filter((flow) => flow.family === family)
-        .flatMap((flow) => passEntries(flow, this.#nowNs()));
-      const found = await this.#maps.lookUp(`nat${family}`, concatKeys(entries));
-      const ours = entries.filter((entry, i) => {
-        const value = found[i] ?? null;
-        return value !== null && isPass(family, entry, value);
-      });
-      const keys = concatKeys(ours);
-      const values = new Uint8Array(0);
-      await this.#maps.apply([{ map: `nat${family}`, kind: "delete", count: ours.length, keys, values }]);
-    }
+    for (const family of FAMILIES)
+      for (const chunk of chunks(flows.filter((flow) => flow.family === family)))
+        await this.#releaseSome(family, chunk);
+  }
+
+  async #releaseSome(family: Family, flows: readonly TrackedFlow[]): Promise<void> {
+    const entries = flows.flatMap((flow) => passEntries(flow, this.#nowNs()));
+    const found = await this.#maps.lookUp(`nat${family}`, concatKeys(entries));
+    const ours = entries.filter((entry, i) => {
+      const value = found[i] ?? null;
+      return value !== null && isPass(family, entry, value);
+    });
+    const keys = concatKeys(ours);
+    const values = new Uint8Array(0);
+    await this.#maps.apply([{ map: `nat${family}`, kind: "delete", count: ours.length, keys, values }]);
     for (const flow of flows) this.#kept.delete(flowText(flow));
   }
+}
+
+/** Some milliseconds of work each. */
+const CHUNK = 256;
+
+function* chunks(flows: readonly TrackedFlow[]): Generator<readonly TrackedFlow[]> {
+  for (let i = 0; i < flows.length; i += CHUNK) yield flows.slice(i, i + CHUNK);
 }
 
 interface PassEntry {

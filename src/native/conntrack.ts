@@ -2,6 +2,7 @@
 /** Flows that the kernel's conntrack translates: kube-proxy's before we take over, ours after we give back. */
 import type { Family, IpAddress } from "../net/ip.js";
 import { ipFromBytes } from "../net/ip.js";
+import { inSlices, type Sliced } from "../util/slices.js";
 import type { Ffi } from "./ffi.js";
 import { type PtlTracked, ptlTrackedCodec, ptlTrackedResultCodec } from "./portolan.gen.js";
 
@@ -64,7 +65,7 @@ export async function dumpTracked(
       continue;
     }
     const count = Math.min(total, capacity);
-    return { total, flows: Array.from({ length: count }, (_, i) => decode(out, i * size)) };
+    return { total, flows: await inSlices(decodeAll(out, count)) };
   }
 }
 
@@ -82,6 +83,7 @@ export function sealNat(ffi: Ffi, family: Family, keys: Uint8Array, values: Uint
 }
 
 const FIRST_CAPACITY = 4096;
+const STEP = 256;
 
 async function each(
   ffi: Ffi,
@@ -97,6 +99,15 @@ async function each(
   await ffi.callAsync(symbol, packed, flows.length, out);
   const { done, failed, error } = ptlTrackedResultCodec.decode(out);
   return { done, failed, errno: error };
+}
+
+function* decodeAll(bytes: Buffer, count: number): Sliced<TrackedFlow[]> {
+  const flows: TrackedFlow[] = [];
+  for (let i = 0; i < count; i += 1) {
+    if (i % STEP === STEP - 1) yield;
+    flows.push(decode(bytes, i * ptlTrackedCodec.size));
+  }
+  return flows;
 }
 
 function decode(bytes: Buffer, offset: number): TrackedFlow {

@@ -173,9 +173,9 @@ export class NativeLibrary {
     return new LoadedObject(this.#ffi, handle, options.pins || object);
   }
 
-  /** The pinned maps, for reading only. Throws NativeError: E_NATIVE_PINS when there are none. */
-  openPins(pins: string): NativeMaps {
-    return new NativeMaps(this.#ffi, this.#ffi.call("ptl_open_pins", pins), pins);
+  /** The pinned maps, for reading only unless they are to be written. Throws NativeError: E_NATIVE_PINS when there are none. */
+  openPins(pins: string, { writable = false }: { readonly writable?: boolean } = {}): NativeMaps {
+    return new NativeMaps(this.#ffi, this.#ffi.call("ptl_open_pins", pins, writable ? 1 : 0), pins);
   }
 
   /** Takes our programs off these interfaces. Number of hooks. */

@@ -50,7 +50,7 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_netns_cookie: ["out", ...ERROR],
   ptl_probe: ["out", "u32", ...ERROR],
   ptl_open: ["text", "text", "in", "u32", "in", "u32", "u32", ...ERROR],
-  ptl_open_pins: ["text", ...ERROR],
+  ptl_open_pins: ["text", "u32", ...ERROR],
   ptl_close: ["int"],
   ptl_map_infos: ["int", "u32", "out", "u32", ...ERROR],
   ptl_apply: ["int", "in", "u32", "u32", "out", ...ERROR],

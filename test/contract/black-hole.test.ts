@@ -36,7 +36,8 @@ function run(t: TestContext, namespace: string, file: string, argument: string):
   const child = spawn("ip", command, { stdio: ["pipe", "pipe", "inherit"] });
   const ended = new Promise((resolve) => child.on("close", resolve));
   t.after(async () => {
-    child.kill("SIGKILL");
+    // They end with their standard input, and take their files with them.
+    child.stdin.end();
     await ended;
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

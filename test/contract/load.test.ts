@@ -42,7 +42,12 @@ function start(t: TestContext, file: string, args: readonly string[]): Child {
   const child = spawn(process.execPath, ["--expose-gc", "--import", "tsx", path, ...args], {
     stdio: ["pipe", "pipe", "inherit"],
   });
-  t.after(() => child.kill("SIGKILL"));
+  const ended = new Promise((resolve) => child.on("close", resolve));
+  t.after(async () => {
+    // It ends with its standard input, and takes its files with it.
+    child.stdin.end();
+    await ended;
+  });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
     process: child,

@@ -168,10 +168,35 @@ for (const mode of ["iptables", "nftables"] as const) {
       assert.deepEqual(broken, [], step);
     }
 
+    /** Makes a change while every open flow is asked over and over. A datagram may be lost, and is asked for again. */
+    async function during<T>(step: string, change: () => Promise<T>): Promise<T> {
+      let done = false;
+      let asked = 0;
+      const broken: string[] = [];
+      const asking = flows.map(async ({ name, host, target, who }) => {
+        const udp = target.proto === "udp";
+        while (!done) {
+          let answer = await host.ask(name, { timeout: udp ? 700 : 5000 });
+          if (udp && !answer.ok) answer = await host.ask(name, { timeout: 3000 });
+          asked++;
+          if (answer.who === who) continue;
+          broken.push(`${name}: ${who}, now ${JSON.stringify(answer)}`);
+          return;
+        }
+      });
+      const result = await change().finally(() => {
+        done = true;
+      });
+      await Promise.all(asking);
+      assert.deepEqual(broken, [], `during: ${step}`);
+      assert.ok(asked > flows.length, `${asked} questions`);
+      return result;
+    }
+
     it("flows that kube-proxy began go on when the agent starts beside it, and new ones are the agent's", async () => {
       await open("early");
       await allGoOn("kube-proxy alone");
-      const agent = await cluster.startAgent(node);
+      const agent = await during("the agent starts", () => cluster.startAgent(node));
       const kept = agent.lines.find(
         ({ msg }) => msg === "UDP flows that the kernel translates are left alone",
       );
@@ -196,7 +221,9 @@ for (const mode of ["iptables", "nftables"] as const) {
     });
 
     it("cleanup --kube-proxy removes its rules alone, and no flow breaks (12.6)", async () => {
-      const { code, stdout, stderr } = await cluster.cli(node, ["cleanup", "--kube-proxy", "-o", "json"]);
+      const { code, stdout, stderr } = await during("kube-proxy is cleaned away", () =>
+        cluster.cli(node, ["cleanup", "--kube-proxy", "-o", "json"]),
+      );
       assert.equal(code, 0, stderr);
       const removed = JSON.parse(stdout) as {
         iptables: { chains: number }[];
@@ -244,11 +271,15 @@ for (const mode of ["iptables", "nftables"] as const) {
     });
 
     it("flows of the agent go on when kube-proxy's rules are back and the agent is cleaned away", async () => {
-      await loadProxyRules(cluster.world, node, mode, ["near", "far"]);
+      await during("kube-proxy comes back", () => loadProxyRules(cluster.world, node, mode, ["near", "far"]));
       await allGoOn("kube-proxy is back");
       await cluster.agent(node).end("SIGTERM");
-      const { code, stderr } = await cluster.cli(node, ["cleanup"]);
+      const { code, stdout, stderr } = await during("the agent is cleaned away", () =>
+        cluster.cli(node, ["cleanup", "-o", "json"]),
+      );
       assert.equal(code, 0, stderr);
+      const { returnedFlows } = JSON.parse(stdout) as { returnedFlows: number };
+      assert.ok(returnedFlows >= 2 * 24, `${returnedFlows} ${stderr}`);
       await allGoOn("kube-proxy alone again");
     });
   });

@@ -115,6 +115,23 @@ test("portolan agent ends with 1 when its Node is deleted, and a new one waits f
   assert.ok(await rig.answers());
 });
 
+test("portolan agent with --detect-local-mode NodeCIDR waits for podCIDRs, and ends with 1 when they are others (1.8, 1.16)", async () => {
+  agent = rig.spawn([
+    "--detect-local-mode",
+    "NodeCIDR",
+    "--feature-gates",
+    "MultiCIDRServiceAllocator=false",
+  ]);
+  await agent.line(({ code }) => code === "E_NODE_WITHOUT_POD_CIDR");
+  rig.api.update(rig.nodeObject({ spec: { podCIDRs: ["10.244.1.0/24"] } }));
+  await agent.ready();
+  assert.deepEqual(rig.api.openWatches({ resource: "servicecidrs" }), [], "the gate is off (1.6)");
+  rig.api.update(rig.nodeObject({ spec: { podCIDRs: ["10.244.2.0/24"] } }));
+  assert.equal(await ended(agent), 1);
+  assert.equal(agent.lines.at(-1)?.code, "E_NODE_POD_CIDRS_CHANGED", agent.tail());
+  assert.ok(await rig.answers());
+});
+
 test("portolan agent does no work for a Node whose labels and status change without meaning (1.17)", async () => {
   agent = await rig.ready();
   const mark = agent.mark();

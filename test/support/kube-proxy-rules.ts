@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rules in the shape that kube-proxy gives them, in iptables and in nftables mode, for tests that live beside it. */
+import { createHash } from "node:crypto";
 
 /** A service port with a ClusterIP and perhaps a NodePort, of one family. */
 export interface ProxiedPort {
@@ -19,15 +20,10 @@ export interface RuleNode {
 
 const MARK = "0x4000";
 
-/** Sixteen characters of the alphabet that kube-proxy's hashes are in. */
+/** The first sixteen characters of a hash in base 32, as kube-proxy names its chains. */
 function id(text: string): string {
-  let h = 7;
-  let out = "";
-  for (let i = 0; i < 16; i++) {
-    for (const char of `${text}${i}`) h = (Math.imul(h, 31) + char.charCodeAt(0)) >>> 0;
-    out += "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[h % 32];
-  }
-  return out;
+  const bytes = createHash("sha256").update(text).digest();
+  return Array.from(bytes.subarray(0, 16), (byte) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[byte % 32]).join("");
 }
 
 const target = ({ ip, port }: { ip: string; port: number }): string =>

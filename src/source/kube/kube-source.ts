@@ -58,6 +58,8 @@ export interface KubeSourceOptions {
   readonly nodeName: string;
   /** --service-cidr: counts beside what the ServiceCIDR objects say. */
   readonly serviceCIDRs?: readonly Cidr[];
+  /** Gate MultiCIDRServiceAllocator (1.6). False: ServiceCIDR objects are not asked for. @default true */
+  readonly watchServiceCIDRs?: boolean;
   /** How long the first event of a burst waits for the others. Milliseconds. */
   readonly coalesceMs?: number;
   /** A list may come as a watch where the server offers that (default); false: always in pages. */
@@ -233,7 +235,10 @@ export class KubeSource implements Source {
       nodes: watch(specs.nodes, nodes),
       servicecidrs: watch(specs.servicecidrs, ranges),
     };
-    return new Map(RESOURCE_NAMES.map((name) => [name, watched[name]]));
+    const names = RESOURCE_NAMES.filter(
+      (name) => name !== "servicecidrs" || options.watchServiceCIDRs !== false,
+    );
+    return new Map(names.map((name) => [name, watched[name]]));
   }
 
   #sliceChanged({ before, after, triggeredAt }: Change<EndpointSlice>): void {

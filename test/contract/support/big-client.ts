@@ -86,3 +86,4 @@ process.stdin.once("data", () => {
     void source.close().then(() => process.exit(0));
   }, 20);
 });
+process.stdin.once("end", () => void source.close().then(() => process.exit(0)));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { rmdirSync } from "node:fs";
+import { existsSync, rmdirSync } from "node:fs";
 import type { RemovedLeftovers } from "../../../daemon/takeover-cleanup.js";
 import { bpfRoot, layoutDirectory, layoutsAt } from "../../../dataplane/pins.js";
 import { NativeLibrary } from "../../../native/lib.js";
-import { AppError, UserError } from "../../../util/errors.js";
+import { AppError, errorMessage, UserError } from "../../../util/errors.js";
 import { silentLogger } from "../../../util/log.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
@@ -38,21 +38,52 @@ export const cleanup: Handler<CleanupOptions> = async (options, printer) => {
       hint: "Run it with sudo.",
     });
   }
-  if (options.kubeProxy === true) return await cleanKubeProxy(options.dryRun === true, printer);
+  if (options.kubeProxy === true) return await cleanKubeProxy(root, options.dryRun === true, printer);
   if (options.dryRun === true) throw new UserError("--dry-run goes with --kube-proxy");
+  const returned = await returnToKubeProxy(root);
   const removed = removePins(root);
   const { rules, failures } = await removeRules();
   const { removeProblems } = await import("../../../daemon/problem-file.js");
   await removeProblems(root);
-  if (printer.format === "json") printer.json({ root, removed, firewallTables: rules });
+  if (printer.format === "json")
+    printer.json({ root, removed, firewallTables: rules, returnedFlows: returned });
   else {
     if (removed.length === 0) printer.line(`nothing below ${root}`);
     for (const { directory, count } of removed) printer.line(`${directory}: ${count} pins and hooks removed`);
+    if (returned > 0) printer.line(`${returned} flows handed over to kube-proxy's rules`);
     if (rules > 0) printer.line(`firewall: our rules removed (filter tables: ${rules})`);
   }
   for (const reason of failures) process.stderr.write(`portolan: firewall rules may be left: ${reason}\n`);
   return failures.length > 0 ? ExitCode.failure : ExitCode.ok;
 };
+
+/**
+ * Where kube-proxy's rules are back, the flows that we translate go on by the kernel's conntrack. How many; what cannot be handed
+ * over is said, and no reason to stay.
+ */
+async function returnToKubeProxy(root: string): Promise<number> {
+  const pins = layoutDirectory(root);
+  if (!existsSync(`${pins}/nat4`)) return 0;
+  const { familiesOfKubeProxy } = await import("../../../daemon/takeover-cleanup.js");
+  const families = await familiesOfKubeProxy();
+  if (families.length === 0) return 0;
+  const { returnFlows } = await import("../../../daemon/takeover-return.js");
+  const library = new NativeLibrary();
+  try {
+    const maps = library.openPins(pins, { writable: true });
+    try {
+      const { handedOver, failed, errno } = await returnFlows({ maps, tracker: library }, families);
+      if (failed > 0)
+        process.stderr.write(`portolan: ${failed} flows could not be handed over (errno ${errno})\n`);
+      return handedOver;
+    } finally {
+      await maps.close();
+    }
+  } catch (error) {
+    process.stderr.write(`portolan: flows could not be handed over: ${errorMessage(error)}\n`);
+    return 0;
+  }
+}
 
 function removePins(root: string): readonly RemovedPins[] {
   const layouts = layoutsAt(root).map((layout) => layoutDirectory(root, layout));
@@ -76,9 +107,15 @@ async function removeRules(): Promise<{ readonly rules: number; readonly failure
   return { rules: changed + (tables ?? 0), failures: real };
 }
 
-async function cleanKubeProxy(dryRun: boolean, printer: Printer): Promise<ExitCode> {
+async function cleanKubeProxy(root: string, dryRun: boolean, printer: Printer): Promise<ExitCode> {
   const { hostLeftoverTools, removeLeftovers } = await import("../../../daemon/takeover-cleanup.js");
-  const removed = await removeLeftovers({ ...hostLeftoverTools, hasTranslatedFlows }, dryRun);
+  // Without an agent nothing takes kube-proxy's place, and nothing of ours is left behind.
+  const takenOver = layoutsAt(root).length > 0;
+  const tools = {
+    ...hostLeftoverTools,
+    hasTranslatedFlows: async () => takenOver && (await hasTranslatedFlows()),
+  };
+  const removed = await removeLeftovers(tools, dryRun);
   if (printer.format === "json") printer.json({ dryRun, ...removed });
   else for (const line of leftoverLines(removed, dryRun)) printer.line(line);
   for (const reason of removed.failures)
