@@ -194,7 +194,7 @@ test("portolan agent beside a running one with the same maps does not start", as
   assert.equal(code, 3);
   assert.match(
     stderr,
-    new RegExp(`^portolan: another agent is running with the maps below ${cluster.bpfRoot(node)}`),
+    new RegExp(`^portolan: another agent is running with the maps below ${cluster.bpfRoot(node)}`, "m"),
   );
   assert.ok(await answers());
 });

@@ -16,7 +16,10 @@ import { createWorld, type Node } from "../../src/demo/world/index.js";
 import type { ApiMessage, ChangeRequest } from "./support/api-process.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const MAIN = join(ROOT, "dist/cli/main.js");
+/** What is shipped (`make bundle`), where it was made; latencies are measured in dist/, whose modules can be reached. */
+const BUNDLE = join(ROOT, "build/bundle/dist/cli/main.js");
+const DIST = join(ROOT, "dist/cli/main.js");
+const SHIPPED = existsSync(BUNDLE) ? BUNDLE : DIST;
 const API_PORT = 6443;
 const CHANGES: ChangeRequest = { count: 3000, perSecond: 100 };
 /** Of its changes no figures are taken: code is compiled, memory grows. */
@@ -84,7 +87,7 @@ class Agent {
 
   constructor(node: Node, args: readonly string[], measured: boolean) {
     const preload = measured ? ["--import", join(ROOT, "test/perf/support/measure-latency.mjs")] : [];
-    const argv = [process.execPath, ...preload, MAIN, "agent", ...args];
+    const argv = [process.execPath, ...preload, measured ? DIST : SHIPPED, "agent", ...args];
     const stdio = ["ignore", "inherit", "pipe", ...(measured ? (["ipc"] as const) : [])] as const;
     this.child = node.spawn(argv, { stdio: [...stdio] });
     this.child.on("message", (message) => {
@@ -177,10 +180,10 @@ async function measure(services: number, endpoints: number): Promise<Result> {
     await pause(SETTLE_MS);
     const [rssMiB, peakRssMiB] = [memory(fresh.pid, "VmRSS"), memory(fresh.pid, "VmHWM")];
     await fresh.end();
-    const again = start(true);
+    const again = start(false);
     const { ms: restartMs } = await again.ready();
-    const latency = endpoints === 10 && services === 10_000 ? await latencies(api, again) : null;
     await again.end();
+    const latency = endpoints === 10 && services === 10_000 ? await latencies(api, start(true)) : null;
     return { services, endpoints, startMs, agentStartMs, startCpuMs, restartMs, rssMiB, peakRssMiB, latency };
   } finally {
     await Promise.all(agents.map((agent) => agent.end()));
@@ -193,6 +196,7 @@ async function measure(services: number, endpoints: number): Promise<Result> {
 }
 
 async function latencies(api: ChildProcess, agent: Agent): Promise<Latency> {
+  await agent.ready();
   await pause(SETTLE_MS);
   await changeSlices(api, agent, WARM_UP);
   await pause(SETTLE_MS);
@@ -260,6 +264,7 @@ for (const shape of shapes) {
   print(results.at(-1) as Result);
 }
 const machine = {
+  bundle: SHIPPED === BUNDLE,
   node: process.version,
   kernel: release(),
   cpu: cpus()[0]?.model ?? "",
