@@ -90,7 +90,10 @@ export async function runAgent(
     await new Agent(config, pins, log, ending).run(work);
   } catch (error) {
     // Whoever waited for something hears of the end in this way.
-    if (!work.aborted || error !== work.reason) throw error;
+    if (!work.aborted || error !== work.reason) {
+      ending.abort(error); // and whoever still waits: the Node's gate would keep a process that cannot start
+      throw error;
+    }
   } finally {
     await release();
   }
