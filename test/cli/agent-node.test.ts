@@ -205,7 +205,7 @@ test("portolan agent --detect-local-mode NodeCIDR does not start without the Nod
 for (const [option, says] of [
   ["--nodeport-addresses=primary,10.0.0.0/8", /^portolan: --nodeport-addresses: primary cannot stand beside/],
   ["--cgroup-root=/nonexistent", /^portolan: --cgroup-root: \/nonexistent does not exist/],
-  ["--socket-lb=some", /option '--socket-lb <mode>' argument 'some' is invalid/],
+  ["--socket-lb=some", /^portolan: --socket-lb: must be one of full, host-only, off, not "some"/],
 ] as const) {
   test(`portolan agent ${option} is wrong usage: status 2, and the option is named`, async () => {
     const { code, stderr } = await refusedAgent(option);
