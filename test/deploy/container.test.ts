@@ -162,5 +162,9 @@ test("an agent without PERFMON does not start, and says so: the four capabilitie
   const few = container.capabilities.filter((name) => name !== "PERFMON");
   const agent = new NodeAgent(rig.node, container.argv(container.command(rig.node.name), few));
   agents.push(agent);
-  await assert.rejects(agent.ready(), /prohibited for !root|Operation not permitted|CAP_PERFMON/);
+  // What the verifier holds against a program first, when its loader may not see kernel pointers, depends on the kernel.
+  await assert.rejects(
+    agent.ready(),
+    /prohibited for !root|attempt to corrupt spilled pointer|Operation not permitted|CAP_PERFMON/,
+  );
 });
