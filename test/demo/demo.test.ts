@@ -83,7 +83,7 @@ test("portolan demo proves every step with a figure, in plain text when piped, a
     /100 connections to fd00:10:96::6565, 100 answered/,
     /a pod behind the Service uses it too/,
     /20000 requests, \d+ a second/,
-    /default\/redis +redis +TCP +10\.96\.65\.65:6379/,
+    /default\/redis +redis +TCP +ClusterIP +10\.96\.65\.65:6379/,
     /no pod left: ECONNREFUSED [\d.]+ ms after/,
     /3 pods again: redis-\d answered [\d.]+ ms after/,
     /20 of 20 connections to 10\.96\.65\.66 reached 192\.168\.60\.2/,
