@@ -10,7 +10,7 @@ set -euo pipefail
 
 base=(clang-19 llvm-19 libbpf-dev bpftool libelf-dev zlib1g-dev # build
   iproute2 iputils-ping procps iptables nftables conntrack ethtool tcpdump # network lanes and the demo
-  openssl                                                       # certificates of the API server that tests make
+  openssl curl                                                  # what tests make certificates with, and ask health checks
   redis-server redis-tools)                                     # the demo's application
 kernels=(qemu-system-x86 cpio busybox-static kmod xz-utils)
 
