@@ -7,6 +7,7 @@
 
 #define ADDR struct addr4
 #define FAM(name) name##4
+#include "address.bpf.h"
 #include "choice.bpf.h"
 #include "nat.bpf.h"
 #include "socket.bpf.h"
@@ -15,6 +16,7 @@
 
 #define ADDR struct addr6
 #define FAM(name) name##6
+#include "address.bpf.h"
 #include "choice.bpf.h"
 #include "nat.bpf.h"
 #include "socket.bpf.h"

@@ -16,32 +16,7 @@
 /* choose() found a target. Other results are PTL_NO_FRONTEND, or the enum ptl_reason of a refusal. */
 #define PTL_CHOSEN (-1)
 #define PTL_NO_FRONTEND (-2)
-
-/* The first byte of 127.0.0.0/8. */
-#define PTL_LOOPBACK_NET 127
 #endif
-
-static __always_inline bool FAM(addr_equal)(const ADDR *a, const ADDR *b)
-{
-	for (__u32 i = 0; i < sizeof(*a) / 4; i++)
-		if (a->w[i] != b->w[i])
-			return false;
-	return true;
-}
-
-static __always_inline bool FAM(addr_zero)(const ADDR *a)
-{
-	for (__u32 i = 0; i < sizeof(*a) / 4; i++)
-		if (a->w[i])
-			return false;
-	return true;
-}
-
-/* 127.0.0.0/8. (IPv6's only loopback address is never anybody's frontend.) */
-static __always_inline bool FAM(loopback)(const ADDR *addr)
-{
-	return sizeof(ADDR) == 4 && (addr->w[0] & 0xff) == PTL_LOOPBACK_NET;
-}
 
 enum FAM(choice_result) { FAM(CHOICE_NONE), FAM(CHOICE_TORN), FAM(CHOICE_EMPTY), FAM(CHOICE_SLOTS) };
 
@@ -188,15 +163,6 @@ static __always_inline bool FAM(backend_removed)(__u32 index, __u32 generation)
 	return b && (b->state == PTL_BACKEND_FREE || b->generation != generation);
 }
 
-/* The classes of an address (port 0, protocol 0) or of an address with port. 0: none of ours. */
-static __always_inline __u32 FAM(address_class)(const ADDR *addr, __be16 port, __u8 protocol)
-{
-	struct FAM(addr_port) key = { .addr = *addr, .port = port, .protocol = protocol };
-	__u32 *class = bpf_map_lookup_elem(&FAM(addresses), &key);
-
-	return class ? *class : 0;
-}
-
 /*
  * The key of the frontend that a destination is: of its address or, where that has none, of a NodePort (6.7). `class` is
  * the address's.
@@ -210,12 +176,4 @@ static __always_inline void FAM(frontend_key)(const ADDR *addr, __be16 port, __u
 	key->pad = 0;
 	if (class & PTL_CLASS_NODE && !(class & PTL_CLASS_VIP && bpf_map_lookup_elem(&FAM(frontends), key)))
 		key->addr = (ADDR){};
-}
-
-/* Is this address, which no Service has, one that Services get theirs from (6.13)? */
-static __always_inline bool FAM(unallocated)(const ADDR *addr)
-{
-	struct FAM(network) key = { .prefix_length = 8 * sizeof(ADDR), .addr = *addr };
-
-	return bpf_map_lookup_elem(&FAM(service_nets), &key) != NULL;
 }

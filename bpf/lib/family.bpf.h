@@ -3,6 +3,7 @@
  * The dataplane of one address family. Included by tc.bpf.c once with FAM(x) = x4 and ADDR = struct addr4, and once for
  * IPv6: the address type is the only difference. No include guard, on purpose, here and in what it includes.
  */
+#include "address.bpf.h"
 #include "choice.bpf.h"
 #include "nat.bpf.h"
 #include "track.bpf.h"

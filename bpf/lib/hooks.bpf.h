@@ -64,7 +64,7 @@ static __always_inline void FAM(note)(const struct __sk_buff *skb, const struct 
 	FAM(nat_account)(skb, v, 0);
 }
 
-/* Is this a packet of a connection whose client asked to be told when its backend is gone (--reset-removed-backends)? */
+/* Is this a packet of a connection whose client is to be told that its backend is gone (--reset-removed-backends)? */
 static __always_inline bool FAM(resets)(const struct FAM(packet) *p, const struct FAM(nat_value) *v)
 {
 	return config.options & PTL_OPTION_RESET_REMOVED && p->key.protocol == IPPROTO_TCP && !(v->flags & PTL_NAT_REPLY) &&

@@ -11,6 +11,7 @@
 
 #define ADDR struct addr4
 #define FAM(name) name##4
+#include "address.bpf.h"
 #include "choice.bpf.h"
 #undef ADDR
 #undef FAM
