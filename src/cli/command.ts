@@ -80,16 +80,6 @@ export function repeatedOption(value: string, before: readonly string[] = []): r
   return [...before, value];
 }
 
-/** Reads a list separated by commas; blanks around its words do not matter. */
-export function listOption(text: string): readonly string[] {
-  const words = text
-    .split(",")
-    .map((word) => word.trim())
-    .filter((word) => word !== "");
-  if (words.length === 0) throw new InvalidArgumentError("it must name at least one.");
-  return words;
-}
-
 /**
  * Prints an error and gives its exit status. Mistakes of the person at the keyboard and errors with a code are told in a
  * line or two; of anything else, which is a fault of ours, all is told.

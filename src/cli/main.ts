@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { Command, type OutputConfiguration } from "commander";
+import { productVersion } from "../util/version.js";
 import { report } from "./command.js";
 import { affinityCommand } from "./commands/affinity/index.js";
 import { agentCommand, kubeProxyCommand, withDashes } from "./commands/agent/index.js";
@@ -39,16 +39,11 @@ const HELP_WIDTHS: OutputConfiguration = {
   getErrHelpWidth: () => Math.min(process.stderr.columns ?? HELP_WIDTH, HELP_WIDTH),
 };
 
-function version(): string {
-  const file = new URL("../../package.json", import.meta.url);
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
-}
-
 /** The whole command line, not yet run. */
 export function buildProgram(): Command {
   const program = new Command("portolan")
     .description(DESCRIPTION)
-    .version(version(), "-V, --version", "print the version")
+    .version(productVersion(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help, or that of a command")
     .configureOutput(HELP_WIDTHS)
     .helpCommand("help [command]", "print the help of a command")
@@ -93,7 +88,7 @@ function throwInsteadOfExit(command: Command): void {
 /** A node's DaemonSet starts `kube-proxy`, and under that name the agent takes its arguments. */
 function programFor([node = "", path = "", ...args]: readonly string[]): [Command, readonly string[]] {
   if (basename(path) !== "kube-proxy") return [buildProgram(), [node, path, ...args]];
-  const program = kubeProxyCommand(version())
+  const program = kubeProxyCommand(productVersion())
     .configureOutput(HELP_WIDTHS)
     .showHelpAfterError("(kube-proxy --help shows what there is)");
   return [program, [node, path, ...withDashes(args)]];

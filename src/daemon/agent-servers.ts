@@ -6,7 +6,7 @@ import { kubeProxyDocument } from "../config/write-settings.js";
 import { AppError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
 import { productVersion } from "../util/version.js";
-import type { EventRecorder } from "./events.js";
+import { aboutNode, type EventRecorder } from "./events.js";
 import { HealthServer } from "./health/health-server.js";
 import type { HealthState } from "./health/health-state.js";
 import type { AgentMetrics } from "./metrics/agent-metrics.js";
@@ -39,8 +39,13 @@ export class AgentServers {
       kubeProxy.bindAddressHardFail
         ? ({ server, address, message }) => {
             const note = `${server}: cannot listen on ${bindAddressText(address)}: ${message}`;
-            const regarding = { kind: "Node", name: nodeName, namespace: "", uid: "" } as const;
-            events.post({ regarding, type: "Warning", reason, action: "StartKubeProxy", note });
+            events.post({
+              regarding: aboutNode(nodeName),
+              type: "Warning",
+              reason,
+              action: "StartKubeProxy",
+              note,
+            });
             onHardFail(
               new AppError<ServerErrorCode>("E_SERVER_BIND", note, {
                 hint: "Free the address, choose another, or unset bindAddressHardFail: then it is tried again every 5 s.",

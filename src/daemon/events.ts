@@ -18,6 +18,8 @@ export interface Regarding {
   readonly uid: string;
 }
 
+export const aboutNode = (name: string): Regarding => ({ kind: "Node", name, namespace: "", uid: "" });
+
 export interface AgentEvent {
   readonly regarding: Regarding;
   readonly type: "Normal" | "Warning";

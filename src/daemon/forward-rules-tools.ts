@@ -101,12 +101,7 @@ export type TableText =
   /** `tool_missing`: rules may be there and cannot be seen. */
   | { readonly state: "unknown"; readonly code: "tool_missing" | "tool_failed"; readonly reason: string };
 
-/** Reads the filter table of one backend and family without making one. Never rejects. */
-export function readFilter(tools: RuleTools, backend: Backend, family: Family): Promise<TableText> {
-  return readTable(tools, backend, family, "filter");
-}
-
-/** The same of any table. */
+/** Reads a table of one backend and family without making one. Never rejects. */
 export async function readTable(
   tools: RuleTools,
   backend: Backend,
@@ -137,20 +132,11 @@ export async function readTable(
 }
 
 /**
- * Applies lines to the filter table, all or none.
+ * Applies lines to a table, all or none.
  *
- * @param program as told by {@link readFilter}
+ * @param program as told by {@link readTable}
  * @returns null, or why it failed
  */
-export function applyFilter(
-  tools: RuleTools,
-  program: string,
-  lines: readonly string[],
-): Promise<string | null> {
-  return applyTable(tools, program, "filter", lines);
-}
-
-/** The same to any table. */
 export async function applyTable(
   tools: RuleTools,
   program: string,
@@ -166,7 +152,8 @@ export async function applyTable(
 const saveProgram = (program: string): string => `${program}-save`;
 const restoreProgram = (program: string): string => `${program}-restore`;
 
-function whyFailed(result: ToolResult | null): string {
+/** Why a tool that was run has not done it; null: it could not be run. */
+export function whyFailed(result: ToolResult | null): string {
   if (result === null) return "there is no such program";
   const text = result.stderr.trim().split("\n")[0] ?? "";
   if (text !== "") return text;

@@ -25,7 +25,7 @@ import {
   otherRules,
   parseFilterTable,
 } from "./forward-rules-text.js";
-import { applyFilter, type Backend, hostTools, type RuleTools, readFilter } from "./forward-rules-tools.js";
+import { applyTable, type Backend, hostTools, type RuleTools, readTable } from "./forward-rules-tools.js";
 
 export interface RuleFailure {
   /** `tool_missing`: iptables of this backend is not installed. `read_failed`, `write_failed`: it is, and reports an error. */
@@ -115,7 +115,7 @@ export class ForwardRules {
     family: Family,
     chains: readonly OwnChain[],
   ): Promise<RuleFailure | "changed" | "same"> {
-    const found = await readFilter(this.#tools, backend, family);
+    const found = await readTable(this.#tools, backend, family, "filter");
     if (found.state === "unused") return "same";
     if (found.state === "unknown") {
       const code = found.code === "tool_missing" ? "tool_missing" : "read_failed";
@@ -123,7 +123,7 @@ export class ForwardRules {
     }
     const lines = changesFor(parseFilterTable(found.text), chains);
     if (lines.length === 0) return "same";
-    const reason = await applyFilter(this.#tools, found.program, lines);
+    const reason = await applyTable(this.#tools, found.program, "filter", lines);
     if (reason !== null) return { code: "write_failed", backend, family, message: reason };
     this.#log.info({ backend, family, lines: lines.length }, "firewall rules changed");
     return "changed";
@@ -176,7 +176,7 @@ export function readForwardPolicy(
   const chain = forwardChain(markBit);
   return Promise.all(
     PLACES.map(async ({ backend, family }): Promise<ForwardPolicy> => {
-      const found = await readFilter(tools, backend, family);
+      const found = await readTable(tools, backend, family, "filter");
       if (found.state === "unused") return { state: "unused", backend, family };
       if (found.state === "unknown") return { state: "unknown", backend, family, reason: found.reason };
       return policyOf(parseFilterTable(found.text), chain, backend, family);

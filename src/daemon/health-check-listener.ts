@@ -12,11 +12,10 @@ import type { Duplex } from "node:stream";
 import { errorMessage } from "../util/errors.js";
 import type { ConnectionBudget } from "./health-check-connections.js";
 import type { HealthCheckResponse } from "./health-check-response.js";
+import { discardBody } from "./servers/discard-body.js";
 
 /** Whole headers and whole request, and silence between two requests. */
 const CLIENT_TIMEOUT_MS = 5_000;
-/** How much of a request's body is read, and thrown away, before its connection is closed. */
-const MOST_BODY_BYTES = 64 << 10;
 
 const SERVER_OPTIONS: ServerOptions = {
   headersTimeout: CLIENT_TIMEOUT_MS,
@@ -90,12 +89,8 @@ function answer(
   response: ServerResponse,
   { status, headers, body }: HealthCheckResponse,
 ): void {
-  let bytes = 0;
   request.on("error", () => {});
-  request.on("data", (chunk: Buffer) => {
-    bytes += chunk.length;
-    if (bytes > MOST_BODY_BYTES) request.destroy();
-  });
+  discardBody(request);
   response.on("error", () => {});
   response.writeHead(status, { ...headers, "Content-Length": Buffer.byteLength(body) });
   response.end(request.method === "HEAD" ? undefined : body);

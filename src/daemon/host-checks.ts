@@ -5,7 +5,7 @@
  */
 import type { ForwardPolicy } from "./forward-rules.js";
 import type { DroppingChain } from "./forward-rules-nft.js";
-import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
+import { type PortRange, rangeText, takenPorts, usablePorts } from "./snat-ports.js";
 
 export type CheckStatus = "ok" | "warn" | "fail";
 
@@ -263,11 +263,7 @@ function checkRpFilter({ rpFilter }: HostFacts): Check {
 }
 
 function checkSnatPorts({ snatRanges, localPorts }: HostFacts): Check {
-  const taken = [
-    { range: NODE_PORTS, by: "NodePorts" },
-    ...(localPorts === null ? [] : [{ range: localPorts, by: "net.ipv4.ip_local_port_range" }]),
-  ];
-  const { ranges, conflicts } = usablePorts(snatRanges, taken);
+  const { ranges, conflicts } = usablePorts(snatRanges, takenPorts(localPorts));
   const shown = ranges.map(rangeText).join(", ");
   const [conflict] = conflicts;
   if (conflict === undefined) return ok("snat_ports", shown);

@@ -7,9 +7,9 @@ import { open, readFile } from "node:fs/promises";
 import { endianness } from "node:os";
 import type { ReservedAddress } from "../model/types.js";
 import { type IpAddress, specialUse } from "../net/ip.js";
-import { sysctl } from "../util/proc.js";
+import { localPortRange } from "./host-facts.js";
 import { type BoundSocket, parseUdpSockets, TcpListenerReader } from "./local-listeners-text.js";
-import { type PortRange, parseLocalPortRange } from "./snat-ports.js";
+import type { PortRange } from "./snat-ports.js";
 
 /** A socket to leave out: one of our own. */
 export interface ExcludedListener {
@@ -38,8 +38,8 @@ export async function readListeners(
     readUdp("/proc/net/udp"),
     readUdp("/proc/net/udp6"),
   ]);
-  const ephemeral = parseLocalPortRange(sysctl("net/ipv4/ip_local_port_range") ?? "");
-  return reservedAddresses({ tcp: [...tcp4, ...tcp6], udp: [...udp4, ...udp6], ephemeral }, exclude);
+  const udp = [...udp4, ...udp6];
+  return reservedAddresses({ tcp: [...tcp4, ...tcp6], udp, ephemeral: localPortRange() }, exclude);
 }
 
 /** In pieces, and no further than the listening sockets, which come first. */

@@ -10,16 +10,11 @@ import { localPortRange } from "./host-facts.js";
 import { DEFAULT_TIMEOUTS, kernelConfig } from "./kernel-config.js";
 import { kernelOptions } from "./kernel-options.js";
 import { kernelAbilities } from "./native-sockets.js";
-import { NODE_PORTS, type PortRange, rangeText, usablePorts } from "./snat-ports.js";
+import { type PortRange, rangeText, takenPorts, usablePorts } from "./snat-ports.js";
 
 /** The ranges that are free here; what is not is said. */
 function snatRanges(config: AgentConfig, log: Logger): readonly PortRange[] {
-  const local = localPortRange();
-  const taken = [
-    { range: NODE_PORTS, by: "NodePorts" },
-    ...(local === null ? [] : [{ range: local, by: "net.ipv4.ip_local_port_range" }]),
-  ];
-  const { ranges, conflicts } = usablePorts(config.snatRanges, taken);
+  const { ranges, conflicts } = usablePorts(config.snatRanges, takenPorts(localPortRange()));
   for (const { range, taken: other, by } of conflicts) {
     const fields = { range: rangeText(range), by, taken: rangeText(other), left: ranges.map(rangeText) };
     log.warn({ code: "snat_ports_overlap", ...fields }, "source port range overlaps");

@@ -16,7 +16,7 @@ import { AgentServers } from "./agent-servers.js";
 import { type AgentSource, makeSource } from "./agent-source.js";
 import { ApiAddress } from "./api-address.js";
 import { watchConfigFile } from "./config-file.js";
-import { EventRecorder } from "./events.js";
+import { aboutNode, EventRecorder } from "./events.js";
 import { HealthState } from "./health/health-state.js";
 import { readLinks } from "./hooks.js";
 import { checkBridgeNetfilter } from "./host-checks.js";
@@ -211,7 +211,7 @@ class Agent {
     if (settings === undefined) return;
     if (api !== null) {
       setOomScore(settings.kubeProxy.oomScoreAdj, this.#log);
-      const regarding = { kind: "Node", name: nodeName, namespace: "", uid: "" } as const;
+      const regarding = aboutNode(nodeName);
       setUpHost(settings, this.#log, (note) => {
         events.post({ regarding, type: "Warning", reason: "ReadOnlySysFS", action: "StartKubeProxy", note });
       });
@@ -370,9 +370,7 @@ class Agent {
     });
     api.source.onNode((state) => watch.look(state));
     watch.look(api.source.node);
-    this.#health.setNodeEligible(api.source.node.eligible);
-    const regarding = { kind: "Node", name, namespace: "", uid: "" } as const;
-    const about = { regarding, action: "StartKubeProxy" } as const;
+    const about = { regarding: aboutNode(name), action: "StartKubeProxy" } as const;
     events.post({ ...about, type: "Normal", reason: "Starting", note: "" });
     if (this.#config.settings?.mode === "ipvs")
       events.post({

@@ -17,6 +17,18 @@ export const DEFAULT_SNAT_RANGES: readonly PortRange[] = [
 /** Kubernetes' NodePorts. */
 export const NODE_PORTS: PortRange = { first: 30000, last: 32767 };
 
+export interface TakenPorts {
+  readonly range: PortRange;
+  /** Whose they are. */
+  readonly by: string;
+}
+
+/** What masquerading may not use on a host with this net.ipv4.ip_local_port_range; null: it is not known. */
+export function takenPorts(local: PortRange | null): readonly TakenPorts[] {
+  const nodePorts = { range: NODE_PORTS, by: "NodePorts" };
+  return local === null ? [nodePorts] : [nodePorts, { range: local, by: "net.ipv4.ip_local_port_range" }];
+}
+
 /** The kernel programs take as many. */
 export const MAX_SNAT_RANGES = 2;
 
@@ -79,10 +91,7 @@ export interface UsablePorts {
 }
 
 /** The wanted ranges less what others use. Where more than two pieces remain, the two largest are kept. */
-export function usablePorts(
-  wanted: readonly PortRange[],
-  taken: readonly { readonly range: PortRange; readonly by: string }[],
-): UsablePorts {
+export function usablePorts(wanted: readonly PortRange[], taken: readonly TakenPorts[]): UsablePorts {
   const conflicts = taken.flatMap(({ range: other, by }) =>
     wanted
       .filter((range) => range.first <= other.last && other.first <= range.last)

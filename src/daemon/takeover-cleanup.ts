@@ -13,7 +13,7 @@ import {
   type RuleTools,
   readTable,
   type TableName,
-  type ToolResult,
+  whyFailed,
 } from "./forward-rules-tools.js";
 import { findLeftovers, isKubeProxySet, parseVirtualServers, removalSteps } from "./takeover-chains.js";
 
@@ -120,7 +120,7 @@ async function removeNft(
   if (listed === null) return { nftables: [], natKept: [] };
   const chains = await tools.run("nft", ["-j", "list", "chains"]);
   if (listed.status !== 0 || chains?.status !== 0) {
-    failures.push(`nft: ${why(listed.status === 0 ? chains : listed)}`);
+    failures.push(`nft: ${whyFailed(listed.status === 0 ? chains : listed)}`);
     return { nftables: [], natKept: [] };
   }
   const tables = members(listed.stdout, "table").map(({ family, name }) => `${family} ${name}`);
@@ -151,7 +151,7 @@ async function removeNft(
   }
   if (lines.length > 0 && !dryRun) {
     const result = await tools.run("nft", ["-f", "-"], `${lines.join("\n")}\n`);
-    if (result?.status !== 0) failures.push(`nft: ${why(result)}`);
+    if (result?.status !== 0) failures.push(`nft: ${whyFailed(result)}`);
   }
   return { nftables, natKept };
 }
@@ -186,7 +186,7 @@ async function removeIpvs(
     if (dryRun) return true;
     const result = await tools.run(program, args, input);
     if (result?.status === 0) return true;
-    failures.push(`${program}: ${why(result)}`);
+    failures.push(`${program}: ${whyFailed(result)}`);
     return false;
   };
   let virtualServers = 0;
@@ -207,12 +207,6 @@ async function removeIpvs(
 }
 
 const IPVS_OPTION = { TCP: "-t", UDP: "-u", SCTP: "--sctp-service" } as const;
-
-function why(result: ToolResult | null): string {
-  if (result === null) return "there is no such program";
-  const text = result.stderr.trim().split("\n")[0] ?? "";
-  return text === "" ? `exit status ${result.status}` : text;
-}
 
 /** The objects of one kind in nft's JSON, as far as their members are text. */
 function members(text: string, kind: "table" | "chain"): readonly Readonly<Record<string, string>>[] {

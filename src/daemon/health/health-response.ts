@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What /healthz and /livez say (10.3, 10.6, 10.7). Pure. */
-import type { Reply } from "../servers/reply.js";
+import { json, type Reply } from "../servers/reply.js";
 import type { HealthReport } from "./health-state.js";
 
 export type ProbePath = "/healthz" | "/livez";
@@ -25,9 +25,5 @@ export function healthResponse(path: ProbePath, report: HealthReport): Reply {
     healthy: report.healthy,
     status,
   };
-  return {
-    status: ok ? 200 : 503,
-    headers: { "Content-Type": "application/json", "X-Content-Type-Options": "nosniff" },
-    body: JSON.stringify(body),
-  };
+  return { ...json(body), status: ok ? 200 : 503 };
 }

@@ -21,14 +21,12 @@ export interface ImageMetricsOptions {
 }
 
 export class ImageMetrics {
-  readonly #families: readonly Family[];
   readonly #heldBackPorts: Gauge;
   readonly #heldBackBackends: Gauge;
   #image: Image | null = null;
   #counted: { readonly image: Image; readonly counts: ImageCounts } | null = null;
 
   constructor({ registry, families }: ImageMetricsOptions) {
-    this.#families = families;
     const registers = [registry];
     const each = (set: (counts: ImageCounts, family: Family, ip_family: string) => void): void => {
       const counts = this.counts;
@@ -84,11 +82,6 @@ export class ImageMetrics {
       registers,
     });
   }
-
-  get families(): readonly Family[] {
-    return this.#families;
-  }
-
   /** The kernel holds this image. Costs nothing until somebody asks. */
   set(image: Image): void {
     this.#image = image;

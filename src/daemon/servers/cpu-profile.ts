@@ -2,6 +2,7 @@
 /** A CPU profile of this process, as V8 takes it: a .cpuprofile for Chrome's developer tools or speedscope. */
 import { Session } from "node:inspector/promises";
 import { AppError } from "../../util/errors.js";
+import { sleep, systemTimers } from "../../util/timers.js";
 
 /** E_PROFILE_BUSY: another profile is being taken. */
 export type ProfileErrorCode = "E_PROFILE_BUSY";
@@ -25,24 +26,11 @@ export async function cpuProfile(seconds: number, signal: AbortSignal): Promise<
     session.connect();
     await session.post("Profiler.enable");
     await session.post("Profiler.start");
-    await pause(seconds * 1000, signal);
+    await sleep(systemTimers, seconds * 1000, signal).catch(() => {}); // it ends early with the signal
     const { profile } = await session.post("Profiler.stop");
     return JSON.stringify(profile);
   } finally {
     session.disconnect();
     busy = false;
   }
-}
-
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    signal.addEventListener("abort", done, { once: true });
-    if (signal.aborted) done();
-  });
 }

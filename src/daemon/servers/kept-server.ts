@@ -16,6 +16,7 @@ import type { Logger } from "../../util/log.js";
 import { systemTimers, type Timers } from "../../util/timers.js";
 import { ConnectionBudget } from "../health-check-connections.js";
 import { type BindAddress, bindAddressText } from "./bind-address.js";
+import { discardBody } from "./discard-body.js";
 import type { Reply } from "./reply.js";
 
 /** What was to be bound and why it was not. `code` is the system's: "EADDRINUSE", "EADDRNOTAVAIL", "EACCES" … */
@@ -47,7 +48,6 @@ export const RETRY_MS = 5_000;
 
 /** Whole headers and whole request, and silence between two requests. */
 const CLIENT_TIMEOUT_MS = 5_000;
-const MOST_BODY_BYTES = 64 << 10;
 const MAX_CONNECTIONS = 128;
 
 const SERVER_OPTIONS: ServerOptions = {
@@ -193,12 +193,4 @@ export class KeptServer {
 export function pathOf({ url = "/" }: IncomingMessage): string {
   const end = url.indexOf("?");
   return end < 0 ? url : url.slice(0, end);
-}
-
-function discardBody(request: IncomingMessage): void {
-  let bytes = 0;
-  request.on("data", (chunk: Buffer) => {
-    bytes += chunk.length;
-    if (bytes > MOST_BODY_BYTES) request.destroy();
-  });
 }

@@ -3,6 +3,7 @@ import { existsSync, rmdirSync } from "node:fs";
 import type { RemovedLeftovers } from "../../../daemon/takeover-cleanup.js";
 import { bpfRoot, layoutDirectory, layoutsAt } from "../../../dataplane/pins.js";
 import { NativeLibrary } from "../../../native/lib.js";
+import { protocolNumber } from "../../../net/port.js";
 import { AppError, errorMessage, UserError } from "../../../util/errors.js";
 import { silentLogger } from "../../../util/log.js";
 import type { Handler } from "../../command.js";
@@ -128,8 +129,9 @@ async function hasTranslatedFlows(): Promise<boolean> {
   const { TrackedStatus } = await import("../../../native/conntrack.js");
   const library = new NativeLibrary();
   try {
-    for (const protocol of [6, 17])
-      if ((await library.trackedFlows(protocol, TrackedStatus.DST_NAT, 1)).total > 0) return true;
+    for (const protocol of ["TCP", "UDP"] as const)
+      if ((await library.trackedFlows(protocolNumber(protocol), TrackedStatus.DST_NAT, 1)).total > 0)
+        return true;
     return false;
   } catch {
     return true;
