@@ -72,7 +72,7 @@ class SettingsParser {
       return { settings: null, problems: this.#problems };
     }
     this.#warn(values, kubeProxy);
-    const settings = this.#settings(kubeProxy, portolan, this.#problems);
+    const settings = this.#settings(kubeProxy, portolan);
     return { settings, problems: this.#problems };
   }
 
@@ -203,11 +203,7 @@ class SettingsParser {
     advise(kubeProxy, this.#complainer("warning", "advice", document));
   }
 
-  #settings(
-    kubeProxy: KubeProxyConfiguration,
-    portolan: PortolanConfiguration,
-    warnings: readonly SettingProblem[],
-  ): ProxySettings {
+  #settings(kubeProxy: KubeProxyConfiguration, portolan: PortolanConfiguration): ProxySettings {
     const text = (flag: string): string | null => String(this.#flags.get(flag) ?? "") || null;
     const address = parseIp(kubeProxy.bindAddress);
     const wildcard = address === null || address.bytes.every((byte) => byte === 0);
@@ -231,7 +227,7 @@ class SettingsParser {
       proxy: proxyOptions(kubeProxy, portolan),
       portolan,
       kubeProxy,
-      warnings: Object.freeze(warnings.filter(({ severity }) => severity === "warning")),
+      warnings: Object.freeze(this.#problems.filter(({ severity }) => severity === "warning")),
     });
   }
 

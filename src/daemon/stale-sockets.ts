@@ -10,7 +10,7 @@ import { BackendState, Direction, NO_BACKEND } from "../abi/enums.gen.js";
 import { FAMILY_CODECS } from "../abi/layout.gen.js";
 import type { Image, ServicePortImage } from "../image/types.js";
 import type { KernelMaps, MapDump } from "../native/kernel.js";
-import { type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
+import { FAMILIES, type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
 import { protocolNumber } from "../net/port.js";
 import { AppError, errorMessage } from "../util/errors.js";
 import { Lane } from "../util/lane.js";
@@ -49,7 +49,6 @@ const NOTHING: Stale = { targets: [], keys: new Uint8Array(0), keyCount: 0 };
 
 const UDP = protocolNumber("UDP");
 const STEP = 2048;
-const FAMILIES: readonly Family[] = [4, 6];
 
 export class StaleSockets {
   readonly #maps: KernelMaps;

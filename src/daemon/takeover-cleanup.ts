@@ -4,7 +4,7 @@
  * backends and families), its nftables tables, and what ipvs mode makes (12.5, 12.6). Nothing of anybody else, and nothing of ours.
  */
 import { existsSync } from "node:fs";
-import type { Family } from "../net/ip.js";
+import { FAMILIES, type Family } from "../net/ip.js";
 import { parseFilterTable } from "./forward-rules-text.js";
 import {
   applyTable,
@@ -59,7 +59,6 @@ const KUBE_PROXY_TABLE = "kube-proxy";
 const DUMMY = "kube-ipvs0";
 const TABLES: readonly TableName[] = ["filter", "nat", "mangle"];
 const BACKENDS: readonly Backend[] = ["legacy", "nft"];
-const FAMILIES: readonly Family[] = [4, 6];
 const NFT_FAMILY = { 4: "ip", 6: "ip6" } as const;
 
 /**

@@ -24,7 +24,7 @@ import {
   type TransportAddress,
 } from "../native/conntrack.js";
 import type { KernelLookups, KernelMaps } from "../native/kernel.js";
-import type { Family } from "../net/ip.js";
+import { FAMILIES, type Family } from "../net/ip.js";
 import { protocolNumber } from "../net/port.js";
 import { errorMessage } from "../util/errors.js";
 import { Lane } from "../util/lane.js";
@@ -55,7 +55,6 @@ export const WATCH_MS = 10_000;
 export const MOST_FLOWS = 65_536;
 
 const UDP = protocolNumber("UDP");
-const FAMILIES: readonly Family[] = [4, 6];
 
 /** Whether no program of ours has been attached from these pins, by this life or an earlier one. */
 export function neverAttached(pins: string): boolean {

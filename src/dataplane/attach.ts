@@ -74,27 +74,20 @@ const ROLES: Readonly<Record<InterfaceRole, Role>> = {
   bridge: Role.BRIDGE,
 };
 
-/** The value of `interfaces` for a plan. */
-export function encodeInterface(plan: InterfacePlan): Uint8Array {
+function encodeEntry(role: Role, { masquerade4, masquerade6 }: NodeAddresses, flags: number): Uint8Array {
   return interfaceCodec.encode({
-    role: ROLES[plan.role],
-    masquerade4: plan.masquerade4?.bytes ?? new Uint8Array(4),
-    masquerade6: plan.masquerade6?.bytes ?? new Uint8Array(16),
-    flags: plan.localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0,
+    role,
+    masquerade4: masquerade4?.bytes ?? new Uint8Array(4),
+    masquerade6: masquerade6?.bytes ?? new Uint8Array(16),
+    flags,
   });
 }
+
+const encodeInterface = (plan: InterfacePlan): Uint8Array =>
+  encodeEntry(ROLES[plan.role], plan, plan.localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0);
 
 /** The key of `interfaces` that stands for the node itself: no interface has this index. */
 const NODE_KEY = 0;
-
-function encodeNode({ masquerade4, masquerade6 }: NodeAddresses): Uint8Array {
-  return interfaceCodec.encode({
-    role: Role.NODE,
-    masquerade4: masquerade4?.bytes ?? new Uint8Array(4),
-    masquerade6: masquerade6?.bytes ?? new Uint8Array(16),
-    flags: 0,
-  });
-}
 
 /** One key of `interfaces`: u32 in host byte order, which is little endian on every host we support. */
 function encodeIfindexes(ifindexes: readonly number[]): Uint8Array {
@@ -169,11 +162,6 @@ export class InterfaceKeeper {
     return [...this.#failed].sort();
   }
 
-  /** How many interfaces carry the programs. */
-  get attachedCount(): number {
-    return this.#attached.size;
-  }
-
   /** The names of those that carry them. */
   get attachedNames(): readonly string[] {
     return [...this.#attached.values()].map(({ name }) => name).sort();
@@ -203,7 +191,7 @@ export class InterfaceKeeper {
     const wanted = new Map(plans.map((plan) => [plan.ifindex, plan]));
     const hasNode = node.masquerade4 !== null || node.masquerade6 !== null;
     const values = plans.map((plan) => ({ ifindex: plan.ifindex, value: encodeInterface(plan) }));
-    if (hasNode) values.push({ ifindex: NODE_KEY, value: encodeNode(node) });
+    if (hasNode) values.push({ ifindex: NODE_KEY, value: encodeEntry(Role.NODE, node, 0) });
     await this.#writeEntries(values, this.#entries, audit);
     const served = plans.filter((plan) => plan.attach);
     const removed = audit ? await this.#findRemoved(served) : NONE;

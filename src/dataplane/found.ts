@@ -14,11 +14,11 @@ import type {
   Image,
   ServicePortImage,
 } from "../image/types.js";
-import type { Cidr } from "../net/cidr.js";
-import { compareIp, type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
+import { type Cidr, compareCidr } from "../net/cidr.js";
+import { compareIp, FAMILIES, type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
 import { protocolOfNumber } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
-import { bytesOf, FAMILIES, LAYOUTS, readNetwork, readSourceRange } from "./keys.js";
+import { bytesOf, LAYOUTS, masqueradeOf, readNetwork, readSourceRange } from "./keys.js";
 import type { FamilyPort, FamilyState, PortState, State } from "./state.js";
 
 const STRIDE = 32;
@@ -47,10 +47,6 @@ function nodeAddresses({ mirror }: FamilyState): IpAddress[] {
   for (const [key, classes] of mirror.addresses.inKernel())
     if (classes & AddressClass.CLASS_NODE) found.push(addressAndPort(mirror.family, key).address);
   return found.sort(compareIp);
-}
-
-function compareCidr(a: Cidr, b: Cidr): number {
-  return compareIp(a.address, b.address) || a.prefixLength - b.prefixLength;
 }
 
 /** Null: it has no name, or offers nothing. */
@@ -160,9 +156,4 @@ function kindOf(flags: number): FrontendKind {
   if (flags & FrontendFlag.FRONTEND_CLUSTER_IP) return "ClusterIP";
   if (flags & FrontendFlag.FRONTEND_NODE_PORT) return "NodePort";
   return flags & FrontendFlag.FRONTEND_SOURCE_RANGES ? "LoadBalancer" : "ExternalIP";
-}
-
-function masqueradeOf(flags: number): FrontendImage["masquerade"] {
-  if (flags & FrontendFlag.FRONTEND_MASQUERADE) return "always";
-  return flags & FrontendFlag.FRONTEND_MASQUERADE_OUTSIDERS ? "outsiders" : "never";
 }

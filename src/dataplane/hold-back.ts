@@ -8,7 +8,7 @@
  */
 import type { BackendImage, ChoiceImage, FrontendImage, Image, ServicePortImage } from "../image/types.js";
 import type { Service, Snapshot } from "../model/types.js";
-import type { Cidr } from "../net/cidr.js";
+import { type Cidr, compareCidr } from "../net/cidr.js";
 import { compareIp } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
 import { storedPortName } from "./keys.js";
@@ -83,9 +83,7 @@ export class HoldBack {
     const named = new Set(wanted.map(({ text }) => text));
     this.#networks = this.#networks.filter(({ text }) => !named.has(text));
     if (this.#networks.length === 0) return wanted;
-    return [...wanted, ...this.#networks].sort(
-      (a, b) => compareIp(a.address, b.address) || a.prefixLength - b.prefixLength,
-    );
+    return [...wanted, ...this.#networks].sort(compareCidr);
   }
 }
 

@@ -18,11 +18,10 @@ import {
   sourceRange6Codec,
 } from "../abi/layout.gen.js";
 import type { BackendImage, FrontendImage, ServicePortImage } from "../image/types.js";
+import type { Masquerade } from "../model/masquerade.js";
 import { type Cidr, cidrOf } from "../net/cidr.js";
 import { type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
 import { protocolNumber } from "../net/port.js";
-
-export const FAMILIES: readonly Family[] = [4, 6];
 
 export interface FamilyLayout {
   /** Bytes of an address. */
@@ -161,6 +160,12 @@ export function frontendFlags({ kind, internal, external, masquerade, sourceRang
   if (internal.set === "local") flags |= FrontendFlag.FRONTEND_INTERNAL_LOCAL;
   if (external.set === "local") flags |= FrontendFlag.FRONTEND_EXTERNAL_LOCAL;
   return flags;
+}
+
+/** Whose flows are masqueraded, by enum ptl_frontend_flag. */
+export function masqueradeOf(flags: number): Masquerade {
+  if (flags & FrontendFlag.FRONTEND_MASQUERADE) return "always";
+  return flags & FrontendFlag.FRONTEND_MASQUERADE_OUTSIDERS ? "outsiders" : "never";
 }
 
 /** The classes that a frontend with these flags gives to the address in its key: none to that of a NodePort. */

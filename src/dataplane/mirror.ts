@@ -6,10 +6,10 @@
 import { Buffer } from "node:buffer";
 import type { MapName } from "../abi/maps.gen.js";
 import type { KernelMaps, MapDump, MapWrite, OpKind } from "../native/kernel.js";
-import type { Family } from "../net/ip.js";
+import { FAMILIES, type Family } from "../net/ip.js";
 import { inSlices, type Sliced, type SliceOptions } from "../util/slices.js";
 import { AddressTable } from "./address-table.js";
-import { FAMILIES, LAYOUTS, PREFIX_LAYOUTS, withoutHostBits } from "./keys.js";
+import { LAYOUTS, PREFIX_LAYOUTS, withoutHostBits } from "./keys.js";
 
 export interface FamilyMirror {
   readonly family: Family;

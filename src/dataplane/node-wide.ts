@@ -5,8 +5,8 @@
  */
 import type { Image } from "../image/types.js";
 import type { Cidr } from "../net/cidr.js";
-import type { Family, IpAddress } from "../net/ip.js";
-import { FAMILIES, ipText, networkText, PRESENT } from "./keys.js";
+import { FAMILIES, type Family, type IpAddress } from "../net/ip.js";
+import { ipText, networkText, PRESENT } from "./keys.js";
 import { mapFull, type Refusal } from "./refusal.js";
 import type { FamilyState, State } from "./state.js";
 

@@ -6,11 +6,11 @@
  */
 import { changedKeys } from "../image/changes.js";
 import type { Image, ServicePortImage } from "../image/types.js";
-import type { Family } from "../net/ip.js";
+import { FAMILIES, type Family } from "../net/ip.js";
 import { protocolNumber } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
 import { Emission, type Plan } from "./emit.js";
-import { addrPortName, addrPortText, FAMILIES, nameText } from "./keys.js";
+import { addrPortName, addrPortText, nameText } from "./keys.js";
 import { planNodeWide } from "./node-wide.js";
 import { isRefusal, type PreparedFamily, prepareFamily } from "./prepare.js";
 import { frontendTaken, mapFull, type Refusal } from "./refusal.js";

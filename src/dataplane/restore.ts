@@ -10,13 +10,12 @@ import { type ChoiceWord, choiceTag, decodeChoice } from "../abi/hash.js";
 import { frontendCodec } from "../abi/layout.gen.js";
 import { IndexAllocator, type IndexUse } from "../diff/index-allocator.js";
 import { RangeAllocator, type SlotRange } from "../diff/range-allocator.js";
-import type { Family } from "../net/ip.js";
+import { FAMILIES, type Family } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
 import {
   addressText,
   addrPortText,
   bytesOf,
-  FAMILIES,
   frontendClasses,
   LAYOUTS,
   protocolOfName,

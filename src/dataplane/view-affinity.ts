@@ -7,8 +7,8 @@
 import { BackendFlag, BackendState } from "../abi/enums.gen.js";
 import { type Affinity, affinityCodec, type Backend4, FAMILY_CODECS } from "../abi/layout.gen.js";
 import type { KernelMaps } from "../native/kernel.js";
-import { type Family, ipFromBytes } from "../net/ip.js";
-import { FAMILIES } from "./keys.js";
+import { FAMILIES, type Family, ipFromBytes } from "../net/ip.js";
+
 import {
   compareServices,
   compareText,

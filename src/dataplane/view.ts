@@ -40,11 +40,12 @@ import {
   trafficCodec,
 } from "../abi/layout.gen.js";
 import type { MapName } from "../abi/maps.gen.js";
+import type { Masquerade } from "../model/masquerade.js";
 import type { KernelMaps } from "../native/kernel.js";
 import { cidrOf } from "../net/cidr.js";
-import { compareIp, type Family, type IpAddress, ipFromBytes, type Protocol } from "../net/ip.js";
+import { compareIp, FAMILIES, type Family, type IpAddress, ipFromBytes, type Protocol } from "../net/ip.js";
 import { protocolNumber, protocolOfNumber } from "../net/port.js";
-import { FAMILIES } from "./keys.js";
+import { masqueradeOf } from "./keys.js";
 
 export interface ServiceId {
   /** Service index; names are empty when the index has none. */
@@ -93,7 +94,6 @@ export interface ChoiceView {
 export type FrontendKindName = "ClusterIP" | "External" | "NodePort";
 
 /** Which new flows are given an address of the node (8.2, 8.4); hairpin flows always are (8.7). */
-export type MasqueradeName = "never" | "outsiders" | "always";
 
 export interface ServiceRow {
   readonly service: ServiceId;
@@ -104,7 +104,7 @@ export interface ServiceRow {
   readonly port: number;
   /** 0: no session affinity. */
   readonly affinitySeconds: number;
-  readonly masquerade: MasqueradeName;
+  readonly masquerade: Masquerade;
   /** Who may open a flow (6.15, 6.16), in the frontend's family; null: anyone. */
   readonly sourceRanges: readonly string[] | null;
   /** For senders inside the cluster, and outside. */
@@ -414,11 +414,6 @@ function serviceRow(
 function kindOf(flags: number): FrontendKindName {
   if (flags & FrontendFlag.FRONTEND_NODE_PORT) return "NodePort";
   return flags & FrontendFlag.FRONTEND_CLUSTER_IP ? "ClusterIP" : "External";
-}
-
-function masqueradeOf(flags: number): MasqueradeName {
-  if (flags & FrontendFlag.FRONTEND_MASQUERADE) return "always";
-  return flags & FrontendFlag.FRONTEND_MASQUERADE_OUTSIDERS ? "outsiders" : "never";
 }
 
 function choiceView(

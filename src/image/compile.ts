@@ -113,7 +113,6 @@ class CompilerState {
   #surroundings: Surroundings | null = null;
   /** Keys of the Services that have more than ClusterIPs. */
   #exposed = new Set<string>();
-  #sortedKeys: readonly string[] = [];
   /** Keys of the Services that have problems. */
   #troubled = new Set<string>();
   #image: Image | null = null;
@@ -209,7 +208,6 @@ class CompilerState {
     this.#claims = new Claims();
     this.#surroundings = null;
     this.#exposed = new Set();
-    this.#sortedKeys = [];
     this.#troubled = new Set();
     this.#image = null;
   }
@@ -270,9 +268,11 @@ class CompilerState {
   }
 
   #keepWon(entry: Entry): void {
-    const contested = entry.claims.filter((claim) => this.#claims.owner(claim) !== entry.service);
     const lost = new Map<string, Service>();
-    for (const claim of contested) lost.set(claim, this.#claims.owner(claim) ?? entry.service);
+    for (const claim of entry.claims) {
+      const owner = this.#claims.owner(claim);
+      if (owner !== undefined && owner !== entry.service) lost.set(claim, owner);
+    }
     if (lost.size === 0) {
       // What was cut short before may be equal to what is whole now.
       entry.won = keepIdentities(entry.offered, entry.won);
@@ -361,10 +361,10 @@ class CompilerState {
 
   /** In the order of their keys; the map of `before` when it says the same. */
   *#allPorts(before: Image | null): Sliced<Image["servicePorts"]> {
-    this.#sortedKeys = Array.from(this.#entries.keys()).sort();
+    const sortedKeys = Array.from(this.#entries.keys()).sort();
     yield;
     const servicePorts = new Map<string, ServicePortImage>();
-    for (const key of this.#sortedKeys) {
+    for (const key of sortedKeys) {
       for (const port of this.#entries.get(key)?.won ?? NO_PORTS) servicePorts.set(port.key, port);
       if (servicePorts.size % 4096 === 0) yield;
     }

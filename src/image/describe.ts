@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An image as stable JSON and as text lines: the same image gives the same bytes. */
+
+import type { Masquerade } from "../model/masquerade.js";
 import { originText } from "../model/origin.js";
 import type { Problem } from "../model/types.js";
 import { compareIp } from "../net/ip.js";
@@ -26,7 +28,7 @@ export interface DescribedFrontend {
   readonly family: 4 | 6;
   /** "10.96.65.65:6379"; of a NodePort "*:30080", which is each of the image's NodePort addresses. */
   readonly address: string;
-  readonly masquerade: "never" | "outsiders" | "always";
+  readonly masquerade: Masquerade;
   /** Who may send to it; null: everybody. */
   readonly sourceRanges: readonly string[] | null;
   readonly internal: DescribedChoice;

@@ -5,7 +5,7 @@
  */
 import { endpointsOfPort, inSliceOrder, isReady } from "../model/endpoints.js";
 import type { EndpointSlice, NodeInfo, Problem, Service, Snapshot } from "../model/types.js";
-import type { Family } from "../net/ip.js";
+import { FAMILIES, type Family } from "../net/ip.js";
 
 /** The health check port of one Service. */
 export interface HealthCheck {
@@ -20,7 +20,6 @@ export interface HealthCheck {
   readonly localEndpoints: Readonly<Record<Family, number | null>>;
 }
 
-const FAMILIES: readonly Family[] = [4, 6];
 const NO_SLICES: readonly EndpointSlice[] = [];
 
 /** 2.18: of type LoadBalancer with externalTrafficPolicy Local, and a Service that is served at all (2.1, 2.2). */

@@ -5,6 +5,7 @@
  * keeps its identity (===), which is how the rest knows that there is nothing to do.
  */
 
+import type { Masquerade } from "../model/masquerade.js";
 import type { Problem } from "../model/types.js";
 import type { Cidr } from "../net/cidr.js";
 import type { IpAddress, Protocol } from "../net/ip.js";
@@ -45,7 +46,7 @@ export interface FrontendImage {
   readonly internal: ChoiceImage;
   readonly external: ChoiceImage;
   /** Which new flows get an address of the node (8.2, 8.4, 8.5); hairpin always does (8.7). "outsiders": no local pods. */
-  readonly masquerade: "never" | "outsiders" | "always";
+  readonly masquerade: Masquerade;
   /** New flows must come from ServicePortImage.sourceRanges (6.15, 6.19). */
   readonly sourceRanged: boolean;
 }

@@ -2,11 +2,8 @@
 /** On which addresses of this host NodePorts are served (6.1 to 6.4). */
 import type { Cidr } from "../net/cidr.js";
 import { cidrContains } from "../net/cidr.js";
-import type { Family, IpAddress } from "../net/ip.js";
-import { compareIp, specialUse } from "../net/ip.js";
+import { compareIp, FAMILIES, type Family, type IpAddress, specialUse } from "../net/ip.js";
 import type { NodeInfo, ProxyConfig } from "./types.js";
-
-const FAMILIES: readonly Family[] = [4, 6];
 
 /** 13.1: this node's IP of the family; null when its Node object has none. Loopback ones stand for none (6.4). */
 export function primaryAddress(node: NodeInfo, family: Family): IpAddress | null {

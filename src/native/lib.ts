@@ -117,21 +117,6 @@ export class NativeLibrary {
     });
   }
 
-  /**
-   * Whether programs can choose the errno of a connect(2) that they refuse (Linux 5.18), so that it is ECONNREFUSED; EPERM
-   * otherwise. Throws NativeError when it cannot be found out.
-   */
-  hasSetRetval(): boolean {
-    const feature = this.probe().find(({ name }) => name === "set_retval");
-    if (feature?.available !== null && feature !== undefined) return feature.available;
-    const details = { errno: feature?.errno ?? 0, op: "probe", object: "bpf_set_retval", verifierLog: null };
-    throw new NativeError(
-      "E_NATIVE_KERNEL",
-      "Cannot find out whether the kernel has bpf_set_retval",
-      details,
-    );
-  }
-
   /** Cookie of the process's network namespace, as bpf_get_netns_cookie() tells it; 0n: unknown (before Linux 5.14). */
   netnsCookie(): bigint {
     const out = Buffer.alloc(8);

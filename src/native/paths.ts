@@ -3,6 +3,7 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { mounts } from "../util/proc.js";
 
 /** The directory with package.json: the same from src/ and from dist/. */
 function packageRoot(): string {
@@ -22,19 +23,8 @@ export function buildDirectory(): string {
  * /sys/fs/cgroup/unified on hybrid ones.
  */
 export function findCgroup2(mountinfo: string = readFileSync("/proc/self/mountinfo", "utf8")): string | null {
-  let part: string | null = null;
-  for (const line of mountinfo.split("\n")) {
-    // 36 35 98:0 /root /mount/point options … - type source options
-    const [before = "", after = ""] = line.split(" - ");
-    if (after.split(" ")[0] !== "cgroup2") continue;
-    const [, , , root = "", path = ""] = before.split(" ");
-    const decoded = path.replace(/\\(\d{3})/g, (_all, octal: string) =>
-      String.fromCharCode(Number.parseInt(octal, 8)),
-    );
-    if (root === "/") return decoded;
-    part ??= decoded;
-  }
-  return part;
+  const found = Array.from(mounts(mountinfo, "cgroup2"));
+  return (found.find(({ root }) => root === "/") ?? found[0])?.path ?? null;
 }
 
 /** The id that the kernel gives a cgroup: what SocketLink.cgroupId is compared with. Throws when it is not there. */

@@ -5,6 +5,8 @@ import ipaddr from "ipaddr.js";
 
 export type Family = 4 | 6;
 
+export const FAMILIES: readonly Family[] = [4, 6];
+
 export type Protocol = "TCP" | "UDP" | "SCTP";
 
 export interface IpAddress {

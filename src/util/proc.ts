@@ -16,17 +16,23 @@ export function sysctl(path: string): string | null {
   return readText(`/proc/sys/${path}`)?.trim() ?? null;
 }
 
-/** Mount point of the first file system of a type, "" decoded from octal escapes as mountinfo has them. */
-export function mountPoint(type: string): string | null {
-  for (const line of (readText("/proc/self/mountinfo") ?? "").split("\n")) {
+/** The mounts of a file system type in the text of a mountinfo: what of it is mounted, and where. */
+export function* mounts(mountinfo: string, type: string): Generator<{ root: string; path: string }> {
+  for (const line of mountinfo.split("\n")) {
     // 36 35 98:0 /root /mount/point options … - type source options: the word after the dash is the type.
     const [before = "", after = ""] = line.split(" - ");
     if (after.split(" ")[0] !== type) continue;
-    const path = before.split(" ")[4] ?? "";
-    return path.replace(/\\(\d{3})/g, (_all, octal: string) =>
+    const [, , , root = "", path = ""] = before.split(" ");
+    const decoded = path.replace(/\\(\d{3})/g, (_all, octal: string) =>
       String.fromCharCode(Number.parseInt(octal, 8)),
     );
+    yield { root, path: decoded };
   }
+}
+
+/** Mount point of the first file system of a type; null: there is none. */
+export function mountPoint(type: string): string | null {
+  for (const { path } of mounts(readText("/proc/self/mountinfo") ?? "", type)) return path;
   return null;
 }
 

@@ -16,7 +16,8 @@ export interface SliceOptions {
 /** Long enough that pauses cost nothing, short enough that a timer or a health check never waits noticeably. */
 export const SLICE_BUDGET_MS = 8;
 
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** Resolves when other work has had its turn. */
+export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Runs `work` to its end, pausing whenever its budget is used up. What it throws is thrown here. */
 export async function inSlices<T>(work: Sliced<T>, options: SliceOptions = {}): Promise<T> {

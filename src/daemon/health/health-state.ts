@@ -3,7 +3,7 @@
  * Whether this proxy does its work (10.2) and whether its node may be given more of it (10.4). Fed by whoever syncs and by
  * whoever looks after the programs; asked by /healthz, /livez and the health check ports of Services (6.24).
  */
-import type { Family } from "../../net/ip.js";
+import { FAMILIES, type Family } from "../../net/ip.js";
 import { systemTimers, type Timers } from "../../util/timers.js";
 import { FAMILY_LABELS, type FamilyLabel } from "../metrics/family-label.js";
 
@@ -53,7 +53,6 @@ interface Pending {
   lastUpdated: number | null;
 }
 
-const BOTH: readonly Family[] = [4, 6];
 const TIMEOUT_MS = 60_000;
 const WELL: DataplaneState = { attached: true, writable: true, detail: "" };
 
@@ -65,7 +64,11 @@ export class HealthState {
   #nodeEligible = false;
   #lastFailure = "";
 
-  constructor({ families = BOTH, timeoutMs = TIMEOUT_MS, timers = systemTimers }: HealthStateOptions = {}) {
+  constructor({
+    families = FAMILIES,
+    timeoutMs = TIMEOUT_MS,
+    timers = systemTimers,
+  }: HealthStateOptions = {}) {
     this.#timers = timers;
     this.#timeoutMs = timeoutMs;
     const fresh = (): Pending => ({ waiting: null, inFlight: null, lastUpdated: null });

@@ -3,11 +3,10 @@
  * Work that comes in with the network, in turns of a few milliseconds. Many chunks may arrive in one turn of the event loop,
  * on several connections: they share one budget.
  */
+import { nextTurn } from "../../util/slices.js";
 
 /** Each object may overrun it; the largest take some 20 ms. */
 export const PACER_BUDGET_MS = 5;
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export class Pacer {
   #turnBegan = 0;

@@ -161,9 +161,14 @@ export class Reflector {
   async #listPaged(signal: AbortSignal): Promise<void> {
     const began = this.#beginList(false);
     const staged = this.#target.replacement();
-    const { transport, pacer } = { transport: this.#transport, pacer: this.#pacer };
     const onGarbage = (error: ApiError): void => this.#skipped(error);
-    const version = await listPaged(this.#spec, this.#from, staged, { transport, pacer, onGarbage }, signal);
+    const version = await listPaged(
+      this.#spec,
+      this.#from,
+      staged,
+      { transport: this.#transport, pacer: this.#pacer, onGarbage },
+      signal,
+    );
     await this.#place(staged, version, signal);
     this.#counters.listed("paged", this.#timers.now() - began);
   }

@@ -4,6 +4,7 @@
  * around them. Brackets are counted; whether a piece is JSON is for JSON.parse to say.
  */
 import { ApiError } from "./errors.js";
+import { parseJson } from "./raw.js";
 import { LONGEST_LINE } from "./split-lines.js";
 
 const QUOTE = 0x22;
@@ -86,11 +87,7 @@ export class ListSplitter {
     if (!this.#started || this.#depth !== 0 || this.#inString) {
       throw new ApiError("garbage", "the list is cut off");
     }
-    try {
-      return JSON.parse(Buffer.concat(this.#head).toString("utf8"));
-    } catch (cause) {
-      throw new ApiError("garbage", "the list is no JSON", { cause });
-    }
+    return parseJson(Buffer.concat(this.#head), "the list");
   }
 
   #keep(piece: Buffer): void {

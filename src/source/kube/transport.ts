@@ -14,6 +14,7 @@ import { errorMessage } from "../../util/errors.js";
 import type { Timers } from "../../util/timers.js";
 import { ApiError, asApiError, statusError } from "./errors.js";
 import type { KubeConnection } from "./kubeconfig.js";
+import { parseJson } from "./raw.js";
 import type { SourceObserver } from "./stats.js";
 
 export interface ApiRequest {
@@ -112,11 +113,7 @@ class HttpTransport implements Transport {
     const { body } = await this.open(request, signal);
     const bytes = await readAll(body, MOST_JSON_BYTES);
     if (bytes.length === 0) return null;
-    try {
-      return JSON.parse(bytes.toString("utf8"));
-    } catch (cause) {
-      throw new ApiError("garbage", `${describe(request)}: the answer is no JSON`, { cause });
-    }
+    return parseJson(bytes, `${describe(request)}: the answer`);
   }
 
   close(): void {
