@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What the two hooks do with one packet: the picture of DESIGN.md section 2. Included once per family. `pod`: the
+ * What the two hooks do with one packet: the picture in docs/design/packet-path.md. Included once per family. `pod`: the
  * interface is the host side of a pod's veth; otherwise it leads to other nodes.
  */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Readers of choice words beside a writer that recycles hash elements under them (DESIGN.md, idea 2): with the tag check
+ * Readers of choice words beside a writer that recycles hash elements under them (docs/design/README.md, idea 2): with the tag check
  * no lookup is ever wrong, and the same program without the check is caught being wrong.
  */
 import assert from "node:assert/strict";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Large transfers through a VIP: GSO packets and partial checksums are rewritten on the way, so content and the kernels'
- * checksum counters must stay right whatever offloads are on (PACKET_PATH_FINDINGS 7).
+ * checksum counters must stay right whatever offloads are on.
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";

@@ -2,7 +2,7 @@
 /*
  * Packets that a tunnel hands over as CHECKSUM_COMPLETE: the kernel keeps the sum over the whole packet beside it, and a
  * rewrite must keep that sum right, too. IPv6 has no header checksum that would cancel a new address out, and
- * bpf_l4_csum_replace gets this wrong unless it is told (PACKET_PATH_FINDINGS 7).
+ * bpf_l4_csum_replace gets this wrong unless it is told.
  *
  * Node 3 has no agent and routes Services through the vxlan to node 1, whose overlay ingress hook translates them. The
  * backend is a program on node 1 itself: a packet that is forwarded loses the sum, and nobody would notice.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* ICMP errors that belong to translated flows, and those that must not be (PACKET_PATH_FINDINGS 1b, 10k). */
+/* ICMP errors that belong to translated flows, and those that must not be. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import type { Host, World } from "../../src/demo/world/index.js";

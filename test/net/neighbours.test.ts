@@ -56,7 +56,7 @@ describe("other programs on the same hooks", () => {
       prepare: async (world) => {
         const node = world.node(1);
         const agent = await agentOf(node);
-        // Here before us, and it ends the chain: we must come before it (PACKET_PATH_FINDINGS 8).
+        // Here before us, and it ends the chain: we must come before it.
         for (const hook of HOOKS) {
           await agent.tcx(`early-${hook}`, {
             dev: world.pod("client").hostVeth,

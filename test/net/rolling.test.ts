@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The publish protocol under load (DESIGN.md, ideas 1 and 2): 2,000 endpoint changes while clients connect without pause.
+ * The publish protocol under load (docs/design/README.md, ideas 1 and 2): 2,000 endpoint changes while clients connect without pause.
  * No connection may fail, none may reach a pod or port that is not this Service's, and none that began after a removal was
  * in force may reach what was removed.
  */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * One source port, several ways to one backend: a VIP, another VIP, the backend's own address. All of these flows look
- * alike at the backend, so a stale or shared entry of one breaks another (PACKET_PATH_FINDINGS 10a, 10b).
+ * alike at the backend, so a stale or shared entry of one breaks another.
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The publish protocol's rules, checked on the raw contents of a kernel in memory after every single write. Written from
- * the rules (DESIGN.md, ideas 1 and 2) and not from the reconciler: it shares nothing with it but the generated codecs.
+ * the rules (docs/design/README.md, ideas 1 and 2) and not from the reconciler: it shares nothing with it but the generated codecs.
  */
 import assert from "node:assert/strict";
 import { AddressClass, BackendFlag, BackendState, Empty, FrontendFlag } from "../../../src/abi/enums.gen.js";
