@@ -58,7 +58,7 @@ for (const choice of backends())
     test(`portolan agent, against ${choice.name}, is driven by a Deployment whose Pods are faked`, async (t) => {
       const backend = bench.backend();
       if (!(backend instanceof RealApi && backend.hasControllers))
-        return t.skip("no kube-controller-manager");
+        return t.skip("NOT RUN: no kube-controller-manager in KUBEBUILDER_ASSETS");
       await drivesMapsByControllers(backend, bench, NODE.name);
     });
   });

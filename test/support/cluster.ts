@@ -1,19 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type ChildProcess, execFileSync } from "node:child_process";
+
+import type { ChildProcess } from "node:child_process";
 import { EventEmitter, once } from "node:events";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { removeProblems } from "../../src/daemon/problem-file.js";
 import {
   createWorld,
@@ -26,9 +17,8 @@ import {
 } from "../../src/demo/world/index.js";
 import { agentOf, type HostAgent } from "./host-agent.js";
 import { manifestText } from "./manifests.js";
+import { BPFFS, cliCommand, mountBpffs } from "./product.js";
 
-const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
-const BPFFS = "/sys/fs/bpf";
 const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
 /** How long a change may take until the agent says that it is in the kernel. Generous: the machine is shared. */
@@ -324,28 +314,12 @@ export class Cluster {
   }
 }
 
-/** The command under test. PORTOLAN_CLI names another one, to try the tests against another dataplane. */
-function cliCommand(): string[] {
-  const other = process.env.PORTOLAN_CLI;
-  if (other !== undefined) return other.split(" ");
-  if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run make first`);
-  return [process.execPath, MAIN];
-}
-
 async function servePod(pod: Pod, options: ClusterOptions): Promise<void> {
   const agent = await agentOf(pod);
   await Promise.all([
     agent.serve("tcp", options.tcpPort ?? 8080),
     agent.serve("udp", options.udpPort ?? 5353),
   ]);
-}
-
-/** Pins need a bpffs; the agent would mount it too, but at the default root only. */
-function mountBpffs(): void {
-  const mounted = readFileSync("/proc/self/mounts", "utf8")
-    .split("\n")
-    .some((line) => line.includes(` ${BPFFS} bpf `));
-  if (!mounted) execFileSync("mount", ["-t", "bpf", "bpf", BPFFS]);
 }
 
 /** Waits until a condition holds; for what no event tells. Asks every 20 ms. */

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The product under test: one `portolan agent`, its log, and its end. */
-import { type ChildProcess, execFileSync } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { EventEmitter, once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import type { Host } from "../../../src/demo/world/index.js";
 import type { ConfigForm, Environment } from "../form/types.js";
 
-const MAIN = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
-const BPFFS = "/sys/fs/bpf";
 const START_MS = 30_000;
 
 export interface AgentLine {
@@ -22,14 +18,6 @@ export interface AgentPaths {
   readonly manifests: string;
   readonly bpfRoot: string;
   readonly cgroup: string | undefined;
-}
-
-/** The command under test. PORTOLAN_CLI names another one. */
-export function agentCommand(): string[] {
-  const other = process.env.PORTOLAN_CLI;
-  if (other !== undefined) return other.split(" ");
-  if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run make first`);
-  return [process.execPath, MAIN];
 }
 
 /** The agent's arguments: kube-proxy's configuration as flags. */
@@ -132,12 +120,4 @@ function parseLine(text: string): AgentLine {
   } catch {
     return { msg: text }; // a stack trace, for instance
   }
-}
-
-/** Pins need a bpffs; the agent would mount it too, but at the default root only. */
-export function mountBpffs(): void {
-  const mounted = readFileSync("/proc/self/mounts", "utf8")
-    .split("\n")
-    .some((line) => line.includes(` ${BPFFS} bpf `));
-  if (!mounted) execFileSync("mount", ["-t", "bpf", "bpf", BPFFS]);
 }

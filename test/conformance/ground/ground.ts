@@ -6,6 +6,7 @@
  *             +-- eth0 node veth --- pod ...  a sender, the node's endpoints
  *   remote  --+                      remote: the other nodes and their pods; answers through the node
  */
+
 import { randomBytes } from "node:crypto";
 import {
   existsSync,
@@ -21,11 +22,12 @@ import { tmpdir } from "node:os";
 import { endProcesses } from "../../../src/demo/world/host.js";
 import { Host, type RunResult, run } from "../../../src/demo/world/index.js";
 import { register, removeNow, unregister } from "../../../src/demo/world/registry.js";
+import { cliCommand, mountBpffs } from "../../support/product.js";
 import { familyOf } from "../form/address.js";
 import { manifestsOf } from "../form/manifests.js";
 import type { ObjectState } from "../form/state.js";
 import type { ConformanceCase, ProtocolName } from "../form/types.js";
-import { Agent, agentArguments, agentCommand, mountBpffs } from "./agent.js";
+import { Agent, agentArguments } from "./agent.js";
 import type { GroundPlan, Place, Sender } from "./plan.js";
 import { Probe } from "./probe.js";
 
@@ -130,7 +132,7 @@ export class Ground {
   async start(state: ObjectState): Promise<void> {
     this.#write(state);
     const paths = { manifests: `${this.#directory}/manifests`, bpfRoot: this.#bpfRoot, cgroup: this.#cgroup };
-    const argv = [...agentCommand(), ...agentArguments(this.#case.environment, paths)];
+    const argv = [...cliCommand(), ...agentArguments(this.#case.environment, paths)];
     this.#agent = new Agent(this.host("node"), argv);
     await this.#agent.ready();
   }
@@ -142,7 +144,7 @@ export class Ground {
 
   /** Runs a command of the product on the node. */
   cli(args: readonly string[]): Promise<RunResult> {
-    const argv = [...agentCommand(), ...args, "--bpf-root", this.#bpfRoot];
+    const argv = [...cliCommand(), ...args, "--bpf-root", this.#bpfRoot];
     return this.host("node").exec(argv, { check: false, timeoutMs: 60_000 });
   }
 

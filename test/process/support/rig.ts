@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A node of the test's own with two pods, an API server behind a gate, and agents that are started and ended at will. */
-import { execFileSync } from "node:child_process";
+
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { removeProblems } from "../../../src/daemon/problem-file.js";
 import { createWorld, type Node, type Pod, type World } from "../../../src/demo/world/index.js";
@@ -12,9 +12,9 @@ import { Gate } from "../../support/apiserver/gate.js";
 import { eventually, NodeAgent } from "../../support/cluster.js";
 import { agentOf, type HostAgent } from "../../support/host-agent.js";
 import { endpointSlice, type KubeObject, service } from "../../support/manifests.js";
+import { BPFFS, mountBpffs } from "../../support/product.js";
 
 const MAIN = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
-const BPFFS = "/sys/fs/bpf";
 const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 /** Of the API server, as the node sees it. */
 const API_PORT = 6443;
@@ -196,9 +196,4 @@ export async function ended({ process: child }: NodeAgent): Promise<number | str
   if (child.exitCode === null && child.signalCode === null)
     await once(child, "exit", { signal: AbortSignal.timeout(30_000) });
   return child.exitCode ?? child.signalCode;
-}
-
-function mountBpffs(): void {
-  const mounted = readFileSync("/proc/self/mounts", "utf8").includes(` ${BPFFS} bpf `);
-  if (!mounted) execFileSync("mount", ["-t", "bpf", "bpf", BPFFS]);
 }

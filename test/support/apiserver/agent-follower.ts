@@ -1,18 +1,13 @@
-// SPDX-License-Identifier: Apache-2.0
-/** A real agent on a node of the test's own, as a follower of an API server: what its kernel maps say. */
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { existsSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
 import { removeProblems } from "../../../src/daemon/problem-file.js";
 import { createWorld, type Node, type World } from "../../../src/demo/world/index.js";
 import { NodeAgent } from "../cluster.js";
 import { agentOf, type HostAgent } from "../host-agent.js";
+import { BPFFS, cliCommand, mountBpffs } from "../product.js";
 import type { ApiBackend } from "./backend.js";
 import { type Follower, type Row, rowsOfMaps } from "./follower.js";
 import type { Gate } from "./gate.js";
 
-const MAIN = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
-const BPFFS = "/sys/fs/bpf";
 const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 /** Of the API server, as the node sees it. */
 const PORT = 6443;
@@ -108,17 +103,4 @@ export class AgentFollower implements Follower {
     rmSync(this.#root, { recursive: true, force: true });
     if (this.#cgroup !== undefined && existsSync(this.#cgroup)) rmdirSync(this.#cgroup);
   }
-}
-
-/** The command under test. PORTOLAN_CLI names another one, as for the other tests with an agent. */
-function cliCommand(): string[] {
-  const other = process.env.PORTOLAN_CLI;
-  if (other !== undefined) return other.split(" ");
-  if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run make first`);
-  return [process.execPath, MAIN];
-}
-
-function mountBpffs(): void {
-  const mounted = readFileSync("/proc/self/mounts", "utf8").includes(` ${BPFFS} bpf `);
-  if (!mounted) execFileSync("mount", ["-t", "bpf", "bpf", BPFFS]);
 }
