@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { buildFrame, bytes, type Checksum, icmpError, type Packet, tcp, udp } from "../support/packet.js";
 import { dissectFrame, fieldText } from "../support/packet-dissect.js";
 import { type Lab, openBench, twins } from "./support/lab.js";
-import { rejectOf } from "./support/reject.js";
+import { rejected } from "./support/reject.js";
 import { dns, web } from "./support/scenario.js";
 
 const bench = await openBench();
@@ -166,10 +166,6 @@ twins(bench, "A REJECT's sums are right whatever the rejected packet's are", asy
   const build = (data: number) => lab.packet("client", "vip", udp(40000, 53, "", word(data)));
   for (const wanted of INTERESTING) {
     const packet = build(dataFor(build, "udp.checksum", wanted));
-    await lab.expect("ptl_pod_in", packet, {
-      verdict: "redirect",
-      packet: rejectOf(packet),
-      reasons: ["REJECT_NO_BACKEND"],
-    });
+    await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND"));
   }
 });

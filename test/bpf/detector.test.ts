@@ -6,7 +6,7 @@ import { tcp } from "../support/packet.js";
 import { addressBytes } from "../support/packet-address.js";
 import { dissectFrame, fieldText } from "../support/packet-dissect.js";
 import { IFINDEX, type Lab, openBench, twins } from "./support/lab.js";
-import { rejectOf } from "./support/reject.js";
+import { rejected } from "./support/reject.js";
 import { balancer, nodePort, web } from "./support/scenario.js";
 
 /** Borders inside a byte, and for IPv6 inside the third word. */
@@ -144,7 +144,7 @@ for (const [name, bench, clientIs] of [
         packet,
         clientIs === "outside"
           ? { verdict: "drop", reasons: ["DROP_POLICY"] }
-          : { verdict: "redirect", packet: rejectOf(packet), reasons: ["REJECT_NO_BACKEND"] },
+          : rejected(packet, "REJECT_NO_BACKEND"),
       );
     },
   );

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { tcp, udp } from "../support/packet.js";
 import { type Lab, openBench, type Service, twins } from "./support/lab.js";
-import { rejectOf } from "./support/reject.js";
+import { rejected } from "./support/reject.js";
 import {
   backendAnswers,
   backendSends,
@@ -45,11 +45,7 @@ twins(
     await drainDns(lab, service);
     await lab.publish({ ...service, cells: [] }, []);
     const packet = lab.packet("client", "vip", udp(40000, 53));
-    await lab.expect("ptl_pod_in", packet, {
-      verdict: "redirect",
-      packet: rejectOf(packet),
-      reasons: ["REJECT_NO_BACKEND", "BACKEND_STALE"],
-    });
+    await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND", "BACKEND_STALE"));
   },
 );
 

@@ -5,7 +5,7 @@ import { AddressClass } from "../../src/abi/enums.gen.js";
 import { echo } from "../support/packet.js";
 import type { Host } from "./support/addresses.js";
 import { type Lab, openBench, type ProtocolName, twins } from "./support/lab.js";
-import { rejectOf } from "./support/reject.js";
+import { rejected } from "./support/reject.js";
 import { answer, balancer, nodePort, opening, web } from "./support/scenario.js";
 
 const bench = await openBench();
@@ -81,11 +81,7 @@ for (const protocol of PROTOCOLS) {
     await nodePort(lab, { protocol });
     await web(lab, { protocol });
     const packet = first(lab, "vip", 30080, protocol);
-    await lab.expect("ptl_net_in", packet, {
-      verdict: "redirect",
-      packet: rejectOf(packet),
-      reasons: ["REJECT_NO_PORT"],
-    });
+    await lab.expect("ptl_net_in", packet, rejected(packet, "REJECT_NO_PORT"));
   });
 
   twins(
@@ -95,11 +91,7 @@ for (const protocol of PROTOCOLS) {
       await nodePort(lab, { protocol, endpoints: [] });
       for (const program of PROGRAMS) {
         const packet = first(lab, "nodeip", 30080, protocol);
-        await lab.expect(program, packet, {
-          verdict: "redirect",
-          packet: rejectOf(packet),
-          reasons: ["REJECT_NO_BACKEND"],
-        });
+        await lab.expect(program, packet, rejected(packet, "REJECT_NO_BACKEND"));
       }
       await lab.expectNat();
     },
@@ -174,11 +166,7 @@ for (const protocol of PROTOCOLS) {
     async (lab) => {
       await balancer(lab, { protocol, endpoints: [] });
       const packet = first(lab, "lb", 80, protocol);
-      await lab.expect("ptl_net_in", packet, {
-        verdict: "redirect",
-        packet: rejectOf(packet),
-        reasons: ["REJECT_NO_BACKEND"],
-      });
+      await lab.expect("ptl_net_in", packet, rejected(packet, "REJECT_NO_BACKEND"));
     },
   );
 }

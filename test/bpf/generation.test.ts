@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { icmpError, tcp, udp } from "../support/packet.js";
 import { openBench, twins } from "./support/lab.js";
-import { rejectOf } from "./support/reject.js";
+import { rejected } from "./support/reject.js";
 import {
   backendAnswers,
   backendSends,
@@ -38,11 +38,7 @@ twins(bench, "A UDP flow is rejected as soon as its Service is scaled to zero", 
   await clientAsks(lab, DNS_FLOW, true);
   await lab.publish(service, []);
   const packet = lab.packet("client", "vip", udp(40000, 53));
-  await lab.expect("ptl_pod_in", packet, {
-    verdict: "redirect",
-    packet: rejectOf(packet),
-    reasons: ["REJECT_NO_BACKEND", "BACKEND_STALE"],
-  });
+  await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND", "BACKEND_STALE"));
 });
 
 twins(bench, "A UDP flow works again as soon as its Service is scaled up", async (lab) => {
@@ -112,11 +108,7 @@ twins(bench, "A retransmitted SYN is rejected once its Service has no backend", 
   await clientSends(lab, WEB_FLOW, "S");
   await lab.publish(service, []);
   const syn = lab.packet("client", "vip", tcp(40000, 80));
-  await lab.expect("ptl_pod_in", syn, {
-    verdict: "redirect",
-    packet: rejectOf(syn),
-    reasons: ["REJECT_NO_BACKEND", "BACKEND_STALE"],
-  });
+  await lab.expect("ptl_pod_in", syn, rejected(syn, "REJECT_NO_BACKEND", "BACKEND_STALE"));
 });
 
 twins(

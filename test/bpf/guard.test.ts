@@ -9,7 +9,7 @@ import type { Host } from "./support/addresses.js";
 import { pieces } from "./support/fragments.js";
 import { type Lab, openBench, type ProtocolName, twins } from "./support/lab.js";
 import { allowSource, only, serviceNetwork } from "./support/policy.js";
-import { rejectOf } from "./support/reject.js";
+import { rejected } from "./support/reject.js";
 import { balancer, further, nodePort, opening, web } from "./support/scenario.js";
 
 const bench = await openBench();
@@ -98,11 +98,7 @@ for (const protocol of PROTOCOLS) {
     async (lab) => {
       await web(lab, { protocol });
       const packet = first(lab, "vip", 81, protocol);
-      await lab.expect("ptl_net_out", packet, {
-        verdict: "redirect",
-        packet: rejectOf(packet),
-        reasons: ["REJECT_UNTRANSLATED"],
-      });
+      await lab.expect("ptl_net_out", packet, rejected(packet, "REJECT_UNTRANSLATED"));
     },
   );
 
@@ -112,11 +108,7 @@ for (const protocol of PROTOCOLS) {
     async (lab) => {
       await balancer(lab, { protocol });
       const packet = first(lab, "lb", 80, protocol);
-      await lab.expect("ptl_net_out", packet, {
-        verdict: "redirect",
-        packet: rejectOf(packet),
-        reasons: ["REJECT_UNTRANSLATED"],
-      });
+      await lab.expect("ptl_net_out", packet, rejected(packet, "REJECT_UNTRANSLATED"));
     },
   );
 
@@ -155,11 +147,7 @@ for (const protocol of PROTOCOLS) {
       async (lab) => {
         await frontend(lab, { protocol, endpoints: [] });
         const packet = first(lab, at, 80, protocol);
-        await lab.expect("ptl_net_out", packet, {
-          verdict: "redirect",
-          packet: rejectOf(packet),
-          reasons: ["REJECT_UNTRANSLATED"],
-        });
+        await lab.expect("ptl_net_out", packet, rejected(packet, "REJECT_UNTRANSLATED"));
       },
     );
   }

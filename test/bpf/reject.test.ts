@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { buildFrame, echo, neighbourSolicitation, tcp, text, udp } from "../support/packet.js";
 import { assertSameFrame } from "../support/packet-diff.js";
 import { openBench, twins } from "./support/lab.js";
-import { rejectOf } from "./support/reject.js";
+import { rejected, rejectOf } from "./support/reject.js";
 import { dns, opening, web } from "./support/scenario.js";
 import { capture, makeWire, removeWire } from "./support/wire.js";
 
@@ -17,11 +17,7 @@ for (const protocol of ["tcp", "udp", "sctp"] as const) {
     async (lab) => {
       await web(lab, { protocol, endpoints: [] });
       const packet = lab.packet("client", "vip", opening(protocol, 40000, 80));
-      await lab.expect("ptl_pod_in", packet, {
-        verdict: "redirect",
-        packet: rejectOf(packet),
-        reasons: ["REJECT_NO_BACKEND"],
-      });
+      await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND"));
       await lab.expectNat();
     },
   );
@@ -32,11 +28,7 @@ for (const protocol of ["tcp", "udp", "sctp"] as const) {
     async (lab) => {
       await web(lab, { protocol });
       const packet = lab.packet("client", "vip", opening(protocol, 40000, 81));
-      await lab.expect("ptl_pod_in", packet, {
-        verdict: "redirect",
-        packet: rejectOf(packet),
-        reasons: ["REJECT_NO_PORT"],
-      });
+      await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_PORT"));
       await lab.expectNat();
     },
   );
@@ -55,11 +47,7 @@ for (const protocol of ["tcp", "udp", "sctp"] as const) {
     async (lab) => {
       await web(lab, { protocol });
       const packet = lab.packet("client", "vip", opening(protocol, 40000, 80));
-      await lab.expect("ptl_net_out", packet, {
-        verdict: "redirect",
-        packet: rejectOf(packet),
-        reasons: ["REJECT_UNTRANSLATED"],
-      });
+      await lab.expect("ptl_net_out", packet, rejected(packet, "REJECT_UNTRANSLATED"));
     },
   );
 
@@ -79,11 +67,7 @@ for (const protocol of ["tcp", "udp", "sctp"] as const) {
       if (other !== protocol) await web(lab, { protocol: other });
     }
     const packet = lab.packet("client", "vip", opening(protocol, 40000, 80));
-    await lab.expect("ptl_pod_in", packet, {
-      verdict: "redirect",
-      packet: rejectOf(packet),
-      reasons: ["REJECT_NO_PORT"],
-    });
+    await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_PORT"));
   });
 }
 
@@ -94,33 +78,21 @@ twins(bench, "A rejected SYN with options and data is quoted up to its fixed hea
     data: text("fast open".repeat(100)),
   });
   const packet = lab.packet("client", "vip", payload);
-  await lab.expect("ptl_pod_in", packet, {
-    verdict: "redirect",
-    packet: rejectOf(packet),
-    reasons: ["REJECT_NO_BACKEND"],
-  });
+  await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND"));
 });
 
 twins(bench, "A rejected datagram is quoted up to its header, whatever its length", async (lab) => {
   await dns(lab, { endpoints: [] });
   for (const length of [0, 1, 2, 7, 20, 511, 1400]) {
     const packet = lab.packet("client", "vip", udp(40000, 53, "x".repeat(length)));
-    await lab.expect("ptl_pod_in", packet, {
-      verdict: "redirect",
-      packet: rejectOf(packet),
-      reasons: ["REJECT_NO_BACKEND"],
-    });
+    await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND"));
   }
 });
 
 twins(bench, "A rejected datagram without a checksum is quoted without one", async (lab) => {
   await dns(lab, { endpoints: [] });
   const packet = lab.packet("client", "vip", udp(40000, 53, "x", { checksum: "zero" }));
-  await lab.expect("ptl_pod_in", packet, {
-    verdict: "redirect",
-    packet: rejectOf(packet),
-    reasons: ["REJECT_NO_BACKEND"],
-  });
+  await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND"));
 });
 
 twins(bench, "A rejected packet's options or extension headers are quoted with it", async (lab) => {
@@ -130,21 +102,13 @@ twins(bench, "A rejected packet's options or extension headers are quoted with i
       ? { options: Uint8Array.of(148, 4, 0, 0, 1, 1, 1, 0) }
       : { extensions: [{ kind: "hop-by-hop" }, { kind: "dest-opts", data: new Uint8Array(20) }] as const };
   const packet = lab.packet("client", "vip", tcp(40000, 80), more);
-  await lab.expect("ptl_pod_in", packet, {
-    verdict: "redirect",
-    packet: rejectOf(packet),
-    reasons: ["REJECT_NO_BACKEND"],
-  });
+  await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND"));
 });
 
 twins(bench, "Ethernet padding behind a rejected packet is no part of the answer", async (lab) => {
   await dns(lab, { endpoints: [] });
   const packet = lab.packet("client", "vip", udp(40000, 53, ""), { trailer: new Uint8Array(18).fill(0xee) });
-  await lab.expect("ptl_pod_in", packet, {
-    verdict: "redirect",
-    packet: rejectOf(packet),
-    reasons: ["REJECT_NO_BACKEND"],
-  });
+  await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND"));
 });
 
 twins(bench, "A partial checksum in a rejected packet is finished before it is quoted", async (lab) => {
@@ -152,11 +116,7 @@ twins(bench, "A partial checksum in a rejected packet is finished before it is q
   await web(lab, { endpoints: [] });
   const asSent = lab.packet("client", "vip", tcp(40000, 80, "S", { checksum: "partial" }));
   const finished = lab.packet("client", "vip", tcp(40000, 80, "S"));
-  await lab.expect("ptl_pod_in", asSent, {
-    verdict: "redirect",
-    packet: rejectOf(finished),
-    reasons: ["REJECT_NO_BACKEND"],
-  });
+  await lab.expect("ptl_pod_in", asSent, rejected(finished, "REJECT_NO_BACKEND"));
 });
 
 twins(bench, "TCP that is no SYN is never rejected: the stack answers as it likes", async (lab) => {

@@ -18,7 +18,7 @@ import { assertChecksums } from "../support/packet-diff.js";
 import { dissectFrame, fieldText } from "../support/packet-dissect.js";
 import { type Lab, openBench, type ServiceSpec, twins } from "./support/lab.js";
 import { random } from "./support/random.js";
-import { rejectOf } from "./support/reject.js";
+import { rejected } from "./support/reject.js";
 import { web } from "./support/scenario.js";
 import { TEST_CONFIG } from "./support/test-kernel.js";
 
@@ -321,11 +321,7 @@ twins(
   async (lab) => {
     await diameter(lab, { endpoints: [] });
     const packet = lab.packet("client", "vip", sctp(40000, 80));
-    const outcome = await lab.expect("ptl_pod_in", packet, {
-      verdict: "redirect",
-      packet: rejectOf(packet),
-      reasons: ["REJECT_NO_BACKEND"],
-    });
+    const outcome = await lab.expect("ptl_pod_in", packet, rejected(packet, "REJECT_NO_BACKEND"));
     assertChecksums(outcome.frame, "the answer");
     const tag = Buffer.from(outcome.frame).subarray(-4).toString("hex");
     assert.equal(tag, "deadbeef");

@@ -6,7 +6,7 @@ import type { Host } from "./support/addresses.js";
 import { pieces } from "./support/fragments.js";
 import { type Lab, openBench, type ProtocolName, type ServiceSpec, twins } from "./support/lab.js";
 import { allowSource, only } from "./support/policy.js";
-import { rejectOf } from "./support/reject.js";
+import { rejected } from "./support/reject.js";
 import { answer, balancer, further, nodePort, opening } from "./support/scenario.js";
 
 const bench = await openBench();
@@ -173,7 +173,7 @@ for (const whenEmpty of ["reject", "drop"] as const) {
         "ptl_net_in",
         packet,
         whenEmpty === "reject"
-          ? { verdict: "redirect", packet: rejectOf(packet), reasons: ["REJECT_NO_BACKEND"] }
+          ? rejected(packet, "REJECT_NO_BACKEND")
           : { verdict: "drop", reasons: ["DROP_POLICY"] },
       );
     },

@@ -7,6 +7,13 @@ import { settle } from "./support/fake-timers.js";
 import { numbered, Rig, sliceOf } from "./support/rig.js";
 
 /** What `random: () => 0.5` makes of 800 ms, doubled to 30 s. */
+/** A watch that goes on from where another ended, and is no streaming list. */
+const RESUMED_WATCH = {
+  resource: "services",
+  verb: "watch",
+  where: ({ query }: { query: object }) => !("sendInitialEvents" in query),
+} as const;
+
 const WAITS = [1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 45_000, 45_000];
 
 describe("KubeSource, a server that fails (contract 5)", () => {
@@ -53,12 +60,7 @@ describe("KubeSource, a server that fails (contract 5)", () => {
     await rig.start();
     await rig.watching();
     await rig.timers.advance(5_000);
-    const match = {
-      resource: "services",
-      verb: "watch",
-      where: ({ query }: { query: object }) => !("sendInitialEvents" in query),
-    } as const;
-    rig.api.fault(match, { kind: "status", code: 410 }, { times: 3 });
+    rig.api.fault(RESUMED_WATCH, { kind: "status", code: 410 }, { times: 3 });
     rig.api.closeWatches({ resource: "services" });
     for (let step = 0; step < 3; step += 1) {
       await rig.until(
@@ -83,12 +85,7 @@ describe("KubeSource, a server that fails (contract 5)", () => {
     await rig.start();
     await rig.watching();
     await rig.timers.advance(5_000);
-    const match = {
-      resource: "services",
-      verb: "watch",
-      where: ({ query }: { query: object }) => !("sendInitialEvents" in query),
-    } as const;
-    rig.api.fault(match, { kind: "status", code: 500 }, { times: 5 });
+    rig.api.fault(RESUMED_WATCH, { kind: "status", code: 500 }, { times: 5 });
     rig.api.create(numbered(1));
     await rig.snapshot("the Service is there", ({ services }) => services.size === 1);
     rig.api.closeWatches({ resource: "services" });

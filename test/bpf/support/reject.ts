@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The answer that a REJECT is expected to be. */
 import { buildFrame, icmpError, type Packet } from "../../support/packet.js";
+import type { ReasonName } from "./lab.js";
 
 /** What is quoted of a transport header. */
 const QUOTED = { tcp: 20, udp: 8, sctp: 20, icmp: 8, raw: 0 } as const;
@@ -23,6 +24,14 @@ export function rejectOf(packet: Packet): Packet {
     ttl: 64,
     payload: icmpError("port-unreachable", packet, { quote }),
   };
+}
+
+/** What is expected of a packet that is rejected and counted under these reasons. */
+export function rejected(
+  packet: Packet,
+  ...reasons: readonly ReasonName[]
+): { readonly verdict: "redirect"; readonly packet: Packet; readonly reasons: readonly ReasonName[] } {
+  return { verdict: "redirect", packet: rejectOf(packet), reasons };
 }
 
 /** Bytes from the transport header to the end of the packet. */
