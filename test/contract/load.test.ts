@@ -2,7 +2,6 @@
 /** 10,000 Services with 10 endpoints each: contract item 12 of the source. Server and source are processes of their own. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpus, loadavg } from "node:os";
 import { createInterface } from "node:readline";
 import { describe, it, type TestContext } from "node:test";
 
@@ -11,10 +10,10 @@ interface Cost {
   readonly endpoints: number;
   readonly listed: readonly string[];
   readonly listMs: number;
+  /** By the clock, but for the time in which others had the CPU. */
   readonly longestMs: number;
-  /** The same in processor time. */
+  /** What this thread computed in a turn. */
   readonly longestCpuMs: number;
-  readonly p99Ms: number;
   readonly rssMB: number;
   readonly heapBeforeMB: number;
   readonly heapMB: number;
@@ -56,9 +55,6 @@ function start(t: TestContext, file: string, args: readonly string[]): Child {
   };
 }
 
-/** A machine that has other things to do makes turns long that are short. */
-const isBusy = (): boolean => (loadavg()[0] ?? 0) > cpus().length;
-
 describe("KubeSource, 10,000 Services with 10 endpoints each (contract 12)", () => {
   for (const mode of ["streaming", "paged"]) {
     it(`reads them without holding up the event loop (${mode})`, async (t) => {
@@ -80,12 +76,8 @@ describe("KubeSource, 10,000 Services with 10 endpoints each (contract 12)", () 
         cost.longestCpuMs < LONGEST_MS,
         `a turn that takes ${cost.longestCpuMs} ms of processor time`,
       );
-      if (isBusy())
-        t.diagnostic(`the machine is busy (${loadavg()[0]}): what the clock says of turns is not judged`);
-      else {
-        assert.ok(cost.longestMs < LONGEST_MS, `${cost.longestMs} ms at the first list`);
-        assert.ok(again.longestMs < LONGEST_MS, `${again.longestMs} ms at the list again`);
-      }
+      assert.ok(cost.longestMs < LONGEST_MS, `${cost.longestMs} ms at the first list`);
+      assert.ok(again.longestMs < LONGEST_MS, `${again.longestMs} ms at the list again`);
     });
   }
 });

@@ -5,7 +5,7 @@
  * they are in memory; the result says which. Writes bench/results/compile.json.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,6 +17,7 @@ import type { KernelMaps } from "../../src/native/kernel.js";
 import { readManifests } from "../../src/source/file/read-manifests.js";
 import { loadYaml } from "../../src/source/file/yaml.js";
 import { inSlices } from "../../src/util/slices.js";
+import { threadTimes } from "../support/thread-cpu.js";
 import { manifests, type Shape } from "./manifests.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -65,16 +66,11 @@ async function openKernel(shape: Shape): Promise<{ kernel: KernelMaps; maps: "ke
   return { kernel: await new NativeLibrary().open({ pins: "", maxEntries }), maps: "kernel" };
 }
 
-/** Milliseconds for which this thread has been on a CPU. */
-function threadCpuMs(): number {
-  return Number(readFileSync("/proc/thread-self/schedstat", "latin1").split(" ")[0]) / 1e6;
-}
-
 /** Wakes up in every turn of the event loop and looks how long ago the last one was. */
 class TurnMeter {
   readonly #timer: NodeJS.Timeout;
   #wall = performance.now();
-  #thread = threadCpuMs();
+  #thread = threadTimes().cpuMs;
   #process = process.cpuUsage();
   longestTurnMs = 0;
   longestTurnCpuMs = 0;
@@ -86,7 +82,7 @@ class TurnMeter {
 
   #look(): void {
     const wall = performance.now();
-    const thread = threadCpuMs();
+    const thread = threadTimes().cpuMs;
     const { user, system } = process.cpuUsage(this.#process);
     this.longestTurnMs = Math.max(this.longestTurnMs, wall - this.#wall);
     this.longestTurnCpuMs = Math.max(this.longestTurnCpuMs, thread - this.#thread);
@@ -111,10 +107,10 @@ class Stopwatch {
     const meter = new TurnMeter();
     const started = performance.now();
     const cpu = process.cpuUsage();
-    const thread = threadCpuMs();
+    const thread = threadTimes().cpuMs;
     const result = await work();
     const ms = performance.now() - started;
-    const threadMs = threadCpuMs() - thread;
+    const threadMs = threadTimes().cpuMs - thread;
     const { user, system } = process.cpuUsage(cpu);
     await new Promise((resolve) => setImmediate(resolve));
     meter.stop();
