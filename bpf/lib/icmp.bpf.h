@@ -174,9 +174,10 @@ static __always_inline int FAM(icmp)(struct __sk_buff *skb, const struct FAM(pac
 	if (!FAM(nat_find_live)(&key, &value) || value.flags & PTL_NAT_PENDING)
 		return ptl_pass(skb, PTL_REASON_PASS_ICMP);
 	if (kind == PTL_ICMP_IS_REDIRECT)
-		return ptl_drop(skb, PTL_REASON_DROP_REDIRECT);
+		return FAM(drop)(skb, outer, &value, PTL_REASON_DROP_REDIRECT);
 	if (FAM(icmp_rewrite)(skb, outer, &inner, &value, in))
-		return ptl_drop(skb, PTL_REASON_DROP_REWRITE);
+		return FAM(drop)(skb, outer, &value, PTL_REASON_DROP_REWRITE);
+	FAM(tell)(skb, outer, &value, PTL_TELL_TRANSLATED, PTL_REASON_ICMP_TRANSLATED);
 	return ptl_pass(skb, PTL_REASON_ICMP_TRANSLATED);
 }
 

@@ -166,6 +166,35 @@ static __always_inline void FAM(socket_masquerade)(struct bpf_sock_addr *ctx, co
 	FAM(ask_masquerade)(&key, &value, &entry);
 }
 
+/* Tells of a socket: what it wanted, and what it got. Its own address is known only if it is bound. */
+static __always_inline void FAM(socket_tell)(struct bpf_sock_addr *ctx, const struct FAM(addr_port) *wanted,
+					     const struct FAM(target) *t, enum ptl_tell kind, enum ptl_reason reason)
+{
+	struct flow_event *e;
+	ADDR bound;
+
+	if (!ptl_listener(kind))
+		return;
+	bound = FAM(ptl_bound)(ctx);
+	e = ptl_event_begin(kind, reason);
+	if (!e)
+		return;
+	FAM(ptl_event_addr)(&e->src, &bound);
+	FAM(ptl_event_addr)(&e->dst, &wanted->addr);
+	FAM(ptl_event_addr)(&e->addr, &t->addr);
+	e->dport = wanted->port;
+	e->port = t->port;
+	e->family = sizeof(ADDR) == 4 ? 4 : 6;
+	e->protocol = wanted->protocol;
+	e->service = t->service;
+	e->backend = t->backend;
+	e->generation = t->generation;
+	e->frontend_flags = t->frontend_flags;
+	e->why = t->why;
+	e->cookie = bpf_get_socket_cookie(ctx);
+	ptl_event_send(e);
+}
+
 /*
  * Chooses a backend for a socket that wants `wanted`: PTL_SOCKET_TRANSLATED with *t, PTL_SOCKET_GO_ON, or
  * PTL_SOCKET_REFUSE. A flow that is to get no answer goes on as it is, and meets the guard of the uplinks.
@@ -188,9 +217,14 @@ static __noinline int FAM(socket_choose)(struct bpf_sock_addr *ctx, const struct
 	if (!connected && FAM(socket_recall)(ctx, &wanted->addr, wanted->port, t))
 		return PTL_SOCKET_TRANSLATED;
 	bound = FAM(socket_sender)(ctx, &from);
+	t->service = PTL_NO_SERVICE;
+	t->backend = PTL_NO_BACKEND;
 	r = FAM(choose)(&key, &from, t);
-	if (r == PTL_REASON_REJECT_NO_BACKEND || (r == PTL_NO_FRONTEND && class & PTL_CLASS_CLUSTER_IP))
+	if (r == PTL_REASON_REJECT_NO_BACKEND || (r == PTL_NO_FRONTEND && class & PTL_CLASS_CLUSTER_IP)) {
+		ptl_service_drop(t->service);
+		FAM(socket_tell)(ctx, wanted, t, PTL_TELL_REJECTED, PTL_REASON_SOCKET_REFUSED);
 		return ptl_socket_refuse();
+	}
 	if (r != PTL_CHOSEN)
 		return PTL_SOCKET_GO_ON;
 	FAM(socket_remember)(ctx, &wanted->addr, wanted->port, t, connected);
@@ -198,6 +232,7 @@ static __noinline int FAM(socket_choose)(struct bpf_sock_addr *ctx, const struct
 		FAM(socket_masquerade)(ctx, &from, t);
 	ptl_count_at(PTL_REASON_SOCKET_TRANSLATED, 1, 0, 0);
 	ptl_count_at(PTL_COUNTERS_SERVICE_BASE + t->service, 0, 0, 1);
+	FAM(socket_tell)(ctx, wanted, t, PTL_TELL_NEW, PTL_REASON_SOCKET_TRANSLATED);
 	return PTL_SOCKET_TRANSLATED;
 }
 

@@ -18,6 +18,7 @@ import {
   ptlRunCodec,
   RunKind,
 } from "./portolan.gen.js";
+import { Ring } from "./ring.js";
 
 /** About half a microsecond an entry: below this many the event loop does not notice. */
 const SYNC_ENTRIES = 512;
@@ -165,6 +166,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
 
   /** A dump in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. */
   async *dumpChunks(map: MapName, chunk: number, limit?: number): AsyncGenerator<MapDump> {
+    if (MAPS[map].type === "ringbuf") return; // it has no entries: records pass through it
     const { keySize, valueSize, maxEntries } = this.info(map);
     const cursor = Buffer.alloc(ptlCursorCodec.size);
     let capacity = chunk;
@@ -196,6 +198,19 @@ export class NativeMaps implements KernelMaps, KernelLookups {
       }
       yield { count, keys: fit(keys, count * keySize), values: fit(values, count * valueSize) };
     }
+  }
+
+  /**
+   * Opens a ring buffer for reading. The handle must be writable, and nobody else may read the ring: records go to
+   * whoever takes them first.
+   *
+   * @throws NativeError E_NATIVE_PINS when there is no such map
+   */
+  openRing(map: MapName, recordSize: number): Ring {
+    this.assertOpen();
+    const index = this.#indexes.get(map);
+    if (index === undefined) throw missingMap(map);
+    return new Ring(this.ffi, this.ffi.call("ptl_ring_open", this.handle, index), recordSize);
   }
 
   /** Waits for what is under way, then lets go of the maps. Idempotent. */
