@@ -41,7 +41,7 @@ import {
 } from "../abi/layout.gen.js";
 import type { MapName } from "../abi/maps.gen.js";
 import type { Masquerade } from "../model/masquerade.js";
-import type { KernelMaps } from "../native/kernel.js";
+import type { KernelReads } from "../native/kernel.js";
 import { cidrOf } from "../net/cidr.js";
 import { compareIp, FAMILIES, type Family, type IpAddress, ipFromBytes, type Protocol } from "../net/ip.js";
 import { protocolNumber, protocolOfNumber } from "../net/port.js";
@@ -193,21 +193,27 @@ export function unnamed(index: number): ServiceId {
   return { index, namespace: "", name: "", portName: "", protocol: "" };
 }
 
-/** Every entry of a map as views into one dump. */
+/** Entries read at a time: what is held of a map of any size. */
+const CHUNK = 65_536;
+
+/** Every entry of a map as views into the piece of it that was read last; `index` counts from 0. */
 export async function* entries(
-  kernel: KernelMaps,
+  kernel: KernelReads,
   map: MapName,
   limit?: number,
-): AsyncGenerator<{ key: DataView; value: DataView; keyAt: number; valueAt: number }> {
-  const { keySize, valueSize } = kernel.info(map);
-  const dump = await kernel.dump(map, limit);
-  const key = viewOf(dump.keys);
-  const value = viewOf(dump.values);
-  for (let i = 0; i < dump.count; i += 1) yield { key, value, keyAt: i * keySize, valueAt: i * valueSize };
+): AsyncGenerator<{ key: DataView; value: DataView; keyAt: number; valueAt: number; index: number }> {
+  const { keySize, valueSize, maxEntries } = kernel.info(map);
+  let index = 0;
+  for await (const dump of kernel.dumpChunks(map, Math.min(CHUNK, limit ?? maxEntries), limit)) {
+    const key = viewOf(dump.keys);
+    const value = viewOf(dump.values);
+    for (let i = 0; i < dump.count; i += 1, index += 1)
+      yield { key, value, keyAt: i * keySize, valueAt: i * valueSize, index };
+  }
 }
 
 /** Reads everything but what the kernel programs write (`nat`, `affinity`, …) and `addresses`. Rejects with what the kernel's maps reject with. */
-export async function readTables(kernel: KernelMaps): Promise<Tables> {
+export async function readTables(kernel: KernelReads): Promise<Tables> {
   const services = new Map<number, ServiceId>();
   let end = 0;
   for await (const { key, value, keyAt, valueAt } of entries(kernel, "services")) {
@@ -235,7 +241,7 @@ export async function readTables(kernel: KernelMaps): Promise<Tables> {
   return { services, traffic, families: { 4: four, 6: six } };
 }
 
-async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTables> {
+async function readFamily(kernel: KernelReads, family: Family): Promise<FamilyTables> {
   const { addrPort, backend } = FAMILY_CODECS[family];
   const frontends: FrontendEntry[] = [];
   let slotEnd = 0;
@@ -254,8 +260,7 @@ async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTab
   const cells = new Map<number, Backend4>();
   let cellEnd = 0;
   const stateAt = backend.offsets.state as number;
-  for await (const { value, valueAt } of entries(kernel, `backends${family}`)) {
-    const cell = valueAt / backend.size;
+  for await (const { value, valueAt, index: cell } of entries(kernel, `backends${family}`)) {
     if (value.getUint8(valueAt + stateAt) === BackendState.BACKEND_FREE) continue;
     cells.set(cell, backend.decodeFrom(value, valueAt));
     cellEnd = cell + 1;
@@ -278,7 +283,7 @@ async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTab
 /** A prefix length in the map counts the 32 bits of the service index too. */
 const SERVICE_BITS = 32;
 
-async function readSourceRanges(kernel: KernelMaps, family: Family): Promise<Map<number, string[]>> {
+async function readSourceRanges(kernel: KernelReads, family: Family): Promise<Map<number, string[]>> {
   const { sourceRange } = FAMILY_CODECS[family];
   const ranges = new Map<number, string[]>();
   for await (const { key, keyAt } of entries(kernel, `source_ranges${family}`)) {
@@ -293,7 +298,7 @@ async function readSourceRanges(kernel: KernelMaps, family: Family): Promise<Map
 }
 
 /** The addresses of this node on which NodePorts are served (6.1 to 6.4), IPv4 first, ascending. */
-export async function readNodePortAddresses(kernel: KernelMaps): Promise<string[]> {
+export async function readNodePortAddresses(kernel: KernelReads): Promise<string[]> {
   const found: IpAddress[] = [];
   for (const family of FAMILIES) {
     const { addrPort } = FAMILY_CODECS[family];
@@ -465,12 +470,17 @@ export interface FlowOptions {
 
 /** CLOCK_MONOTONIC in the ticks of `nat`. */
 export function monotonicTicks(): number {
-  return Number(process.hrtime.bigint() >> BigInt(TICK_SHIFT)) >>> 0;
+  return ticksOf(process.hrtime.bigint());
+}
+
+/** Nanoseconds of CLOCK_MONOTONIC in the ticks of `nat`. */
+export function ticksOf(nanoseconds: bigint): number {
+  return Number(nanoseconds >> BigInt(TICK_SHIFT)) >>> 0;
 }
 
 /** Every flow in `nat4` and `nat6`, the busiest moments last: sorted by idle time. */
 export async function readFlows(
-  kernel: KernelMaps,
+  kernel: KernelReads,
   tables: Tables,
   options: FlowOptions,
 ): Promise<FlowRow[]> {
@@ -485,7 +495,7 @@ interface NatEntry {
 }
 
 async function familyFlows(
-  kernel: KernelMaps,
+  kernel: KernelReads,
   tables: Tables,
   options: FlowOptions,
   family: Family,
