@@ -14,7 +14,9 @@ import { doctorCommand } from "./commands/doctor/index.js";
 import { flowsCommand } from "./commands/flows/index.js";
 import { interfacesCommand } from "./commands/interfaces/index.js";
 import { mapsCommand } from "./commands/maps/index.js";
+import { monitorCommand } from "./commands/monitor/index.js";
 import { servicesCommand } from "./commands/services/index.js";
+import { topCommand } from "./commands/top/index.js";
 import { endWhenClosed } from "./output.js";
 
 const DESCRIPTION =
@@ -57,6 +59,8 @@ export function buildProgram(): Command {
     flowsCommand(),
     affinityCommand(),
     interfacesCommand(),
+    topCommand(),
+    monitorCommand(),
     mapsCommand(),
     doctorCommand(),
     cleanupCommand(),

@@ -76,6 +76,7 @@ export async function withMaps<T>(options: CommonOptions, use: (open: OpenMaps) 
 export async function withKernel<T>(
   options: CommonOptions,
   use: (open: OpenKernel) => Promise<T>,
+  { writable = false }: { readonly writable?: boolean } = {},
 ): Promise<T> {
   if (options.from !== undefined)
     throw new UserError("--from: this needs the kernel, an archive will not do");
@@ -83,7 +84,7 @@ export async function withKernel<T>(
   // Not before it is known that there is something to open with it: the error of the pins says more.
   const { NativeLibrary } = await import("../native/lib.js");
   const library = new NativeLibrary();
-  const maps = library.openPins(pins);
+  const maps = library.openPins(pins, { writable });
   try {
     return await use({ library, maps, pins });
   } finally {
