@@ -62,7 +62,11 @@ static __always_inline void FAM(note)(struct __sk_buff *skb, const struct FAM(pa
 				      const struct FAM(nat_value) *v, __u32 now, bool in)
 {
 	FAM(nat_touch)(&p->key, e, v, p->tcp_flags, now, in);
-	ptl_count(skb, v->flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_TRANSLATED);
+	if (v->flags & PTL_NAT_DIRECT) {
+		ptl_count(skb, PTL_REASON_PASS_DIRECT);
+		return;
+	}
+	ptl_count(skb, PTL_REASON_TRANSLATED);
 	FAM(tell)(skb, p, v, PTL_TELL_TRANSLATED, PTL_REASON_TRANSLATED);
 	FAM(nat_account)(skb, v, 0);
 }
@@ -101,7 +105,7 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
-		return FAM(icmp_in)(skb, &p);
+		return FAM(icmp_verdict)(skb, &p, FAM(icmp_in)(skb, &p));
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(skb, &p, &v)) {
 		if (FAM(resets)(&p, &v))
@@ -158,7 +162,7 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
-		return FAM(icmp_out)(skb, &p);
+		return FAM(icmp_verdict)(skb, &p, FAM(icmp_out)(skb, &p));
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (!e || !ptl_nat_live(p.key.protocol, v.state, v.last_seen, now)) {
 		r = PTL_NO_FRONTEND;

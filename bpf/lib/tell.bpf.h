@@ -40,6 +40,19 @@ static __always_inline void FAM(no_target)(struct FAM(target) *t)
 	*t = (struct FAM(target)){ .backend = PTL_NO_BACKEND, .service = PTL_NO_SERVICE };
 }
 
+/* The target that an entry of `nat` stands for. */
+static __always_inline void FAM(entry_target)(struct FAM(target) *t, const struct FAM(nat_value) *v)
+{
+	t->addr = v->addr;
+	t->port = v->port;
+	t->flags = v->flags;
+	t->backend = v->backend;
+	t->generation = v->generation;
+	t->service = v->service;
+	t->frontend_flags = 0;
+	t->why = 0;
+}
+
 /* Tells of a packet that belongs to an entry of `nat`; without one (NULL) all that is known is the packet. */
 static __always_inline void FAM(tell)(struct __sk_buff *skb, const struct FAM(packet) *p, const struct FAM(nat_value) *v,
 				      enum ptl_tell kind, enum ptl_reason reason)
@@ -53,14 +66,8 @@ static __always_inline void FAM(tell)(struct __sk_buff *skb, const struct FAM(pa
 		return;
 	s->packet = *p;
 	FAM(no_target)(&s->target);
-	if (v) {
-		s->target.addr = v->addr;
-		s->target.port = v->port;
-		s->target.flags = v->flags;
-		s->target.backend = v->backend;
-		s->target.generation = v->generation;
-		s->target.service = v->service;
-	}
+	if (v)
+		FAM(entry_target)(&s->target, v);
 	FAM(ptl_tell)(skb, kind, reason);
 }
 
