@@ -77,7 +77,7 @@ export const compile: Handler<CompileOptions> = async (options, printer) => {
   const image = describeImage(compileImage(read.snapshot, proxyConfig(proxy, read.snapshot.node)));
   const problems: readonly Problem[] = [...read.problems, ...image.problems];
   for (const problem of problems) printer.note(`${problem.severity}: ${problemLine(problem)}`);
-  if (printer.format === "json") {
+  if (printer.structured) {
     const { ignored } = read;
     const { servicePorts, nodePortAddresses, serviceNetworks } = image;
     printer.json({ node, servicePorts, nodePortAddresses, serviceNetworks, problems, ignored });
