@@ -130,7 +130,7 @@ function totalsLine({ totals, active, services, backends }: Interval): string {
     `${byteRateText(totals.bytes)}/s`,
     `active ${countText(active)}`,
   ];
-  return `${services.length} service ports, ${backends.length} backends   ${figures.join("   ")}`;
+  return `${figures.join("  ")}  (${services.length} service ports, ${backends.length} backends)`;
 }
 
 function refusedLine({ refused }: Interval): ScreenLine {
@@ -141,9 +141,9 @@ function refusedLine({ refused }: Interval): ScreenLine {
 
 function footLine(state: TopState): string {
   if (state.typing !== null) return `filter: ${state.filter}_   (enter: keep it, esc: as before)`;
-  if (state.help) return "any key: back   q: quit";
+  if (state.help) return "any key: back  q: quit";
   const enter = state.view === "services" ? "enter: its backends" : "esc: services";
-  return `${enter}   s: sort   /: filter   p: pause   b: backends   ?: help   q: quit`;
+  return `${enter}  s: sort  /: filter  p: pause  b: backends  ?: help  q: quit`;
 }
 
 const HELP: readonly string[] = [
