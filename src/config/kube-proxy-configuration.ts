@@ -115,5 +115,6 @@ export interface PortolanConfiguration {
     readonly backends: number;
     readonly slots: number;
     readonly nat: number;
+    readonly events: number;
   };
 }

@@ -32,16 +32,19 @@ export interface EventBatch {
   readonly events: readonly FlowEvent[];
   /** Events that found the ring full. */
   readonly lost: number;
+  /** For a while nobody was taken to listen, since this process did not run: nobody knows what happened then. */
+  readonly gap: boolean;
 }
 
 /** Milliseconds between two looks at the ring. 1 MiB lasts for 370,000 events a second. */
 const POLL_MS = 25;
 /** Milliseconds between two words that somebody still listens, and for how long each is good. */
 const RENEW_MS = 500;
-const GOOD_FOR_MS = 3000;
+const GOOD_FOR_MS = 10_000;
 /** How long a newcomer looks whether the one before it is still alive: it would have renewed its word by then. */
-const ALIVE_MS = 1500;
+const ALIVE_MS = 3000;
 
+const NOTHING_LOST = { lost: 0, gap: false } as const;
 const ONLY_KEY = new Uint8Array(4);
 const monotonicNs = (): bigint => process.hrtime.bigint();
 
@@ -62,7 +65,7 @@ export class EventStream {
   }
 
   /**
-   * Begins to listen. What an earlier listener has left in the ring is thrown away. Waits up to two seconds when there is one.
+   * Begins to listen. What an earlier listener has left in the ring is thrown away. Waits three seconds when there is one.
    *
    * @throws AppError E_NO_EVENTS (an agent without events made these maps), E_MONITOR_RUNNING (naming the process); NativeError
    */
@@ -93,8 +96,8 @@ export class EventStream {
         flowEventCodec.decode(bytes, i * flowEventCodec.size),
       );
       const due = this.#timers.now() >= this.#renewAt;
-      const lost = due ? await this.#renewOwn() : 0;
-      if (count > 0 || lost > 0) yield { events, lost };
+      const { lost, gap } = due ? await this.#renewOwn() : NOTHING_LOST;
+      if (count > 0 || lost > 0 || gap) yield { events, lost, gap };
       await sleep(this.#timers, more ? 0 : POLL_MS, signal);
     }
   }
@@ -108,15 +111,15 @@ export class EventStream {
     for (let i = 0; i < count; i += 1) events.push(flowEventCodec.decode(bytes, i * flowEventCodec.size));
     const lost = await this.#newlyLost();
     this.#ring.close();
-    return { events, lost };
+    return { events, lost, gap: false };
   }
 
   /** Two that began at the same moment find each other out here: the later one stays. */
-  async #renewOwn(): Promise<number> {
+  async #renewOwn(): Promise<Pick<EventBatch, "lost" | "gap">> {
     const current = await readListener(this.#maps);
     if (current !== null && current.pid !== process.pid) throw alreadyRunning(current.pid);
     await this.#renew();
-    return await this.#newlyLost();
+    return { lost: await this.#newlyLost(), gap: current?.kinds === 0 };
   }
 
   async #renew(): Promise<void> {

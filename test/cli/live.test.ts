@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { promisify } from "node:util";
 import type { Node } from "../../src/demo/world/index.js";
 import { Cluster, eventually } from "../support/cluster.js";
@@ -47,6 +47,15 @@ before(async () => {
   node = cluster.world.node(1);
 });
 
+/** Commands that a failed test has left. */
+const running = new Set<ChildProcess>();
+
+afterEach(async () => {
+  const closed = [...running].map((child) => once(child, "close"));
+  for (const child of running) child.kill("SIGKILL");
+  await Promise.all(closed);
+});
+
 after(() => cluster.close());
 
 interface EventJson {
@@ -74,6 +83,8 @@ class Running {
     const [program, ...rest] = node.inside([...CLI, ...args, "--bpf-root", cluster.bpfRoot(node)]);
     this.child = spawn(program as string, rest, { stdio: ["ignore", "pipe", "pipe"] });
     this.#closed = once(this.child, "close");
+    running.add(this.child);
+    this.child.on("close", () => running.delete(this.child));
     if (this.child.stdout)
       createInterface({ input: this.child.stdout }).on("line", (line) => this.lines.push(line));
     this.child.stderr?.setEncoding("utf8").on("data", (text: string) => {
@@ -84,7 +95,7 @@ class Running {
   /** A monitor that has begun to listen. */
   static async monitor(...args: readonly string[]): Promise<Running> {
     const monitor = new Running(["monitor", ...args]);
-    await eventually("the monitor listens", async () => monitor.stderr.includes("listening") || undefined);
+    await eventually("the monitor listens", async () => /^listening;/m.test(monitor.stderr) || undefined);
     return monitor;
   }
 
@@ -383,7 +394,9 @@ test("top on a terminal of 80x24: figures, keys, another size, and the terminal 
     const backends = await terminal.shows(/backends of default\/web http\/TCP[\s\S]*:8080/);
     assert.ok(backends.some((line) => line.includes(`${cluster.pod("web-1").ip4}:8080`)));
     await terminal.resize(60, 10);
-    const small = await terminal.shows(/^portolan top - backends of default\/web http\/TCP[\s\S]*q: quit|…$/m);
+    const small = await terminal.shows(
+      /^portolan top - backends of default\/web http\/TCP[\s\S]*q: quit|…$/m,
+    );
     assert.ok(small.every((line) => line.length <= 60));
     await eventually("ten lines, the last one with keys", async () => {
       const lines = await terminal.screen();

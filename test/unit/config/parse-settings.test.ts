@@ -158,7 +158,7 @@ test("Settings without flags and file are kube-proxy's defaults, the host's name
     forwardRules: true,
     auditInterval: 60_000,
     logLevel: "",
-    maps: { services: 0, frontends: 0, backends: 0, slots: 0, nat: 0 },
+    maps: { services: 0, frontends: 0, backends: 0, slots: 0, nat: 0, events: 0 },
   });
 });
 

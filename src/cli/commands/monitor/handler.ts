@@ -48,10 +48,11 @@ export const monitor: Handler<MonitorOptions> = (options, printer) => {
         sample: options.sample ?? USUAL_SAMPLE,
       };
       try {
-        const stream = await EventStream.open(settings, stop.signal);
         const teller = new Teller(open, printer, options, filter.matches);
         await teller.begin();
-        let rest: EventBatch = { events: [], lost: 0 };
+        const stream = await EventStream.open(settings, stop.signal);
+        printer.note("listening; Ctrl-C ends it");
+        let rest: EventBatch = { events: [], lost: 0, gap: false };
         try {
           for await (const batch of stream.batches(stop.signal)) if (await teller.tell(batch)) break;
         } catch (error) {
@@ -87,6 +88,7 @@ class Teller {
   #tablesAt = 0;
   #printed = 0;
   #lost = 0;
+  #gaps = 0;
 
   constructor(
     open: OpenKernel,
@@ -106,12 +108,12 @@ class Teller {
     this.#readInterfaces();
     const { colors } = this.#printer;
     if (!this.#printer.structured) this.#printer.line(colors.bold(this.#layout.header()));
-    this.#printer.note("listening; Ctrl-C ends it");
   }
 
   /** True: as many as were asked for have been printed. */
-  async tell({ events, lost }: EventBatch): Promise<boolean> {
+  async tell({ events, lost, gap }: EventBatch): Promise<boolean> {
     if (lost > 0) await this.#tellLost(lost);
+    if (gap) await this.#tellGap();
     const old = systemTimers.now() - this.#tablesAt > NAMES_OLD_MS;
     const { length } = events;
     const tables = this.#tables;
@@ -136,7 +138,9 @@ class Teller {
     });
     const seconds = Number(process.hrtime.bigint() - this.#startNs) / 1e9;
     const what = parts.length === 0 ? "no event" : parts.join(", ");
-    return `${what} in ${seconds.toFixed(1)} s; ${this.#lost === 0 ? "none" : this.#lost} lost`;
+    const lost = `${this.#lost === 0 ? "none" : this.#lost} lost`;
+    const gaps = this.#gaps === 0 ? "" : `, more in ${this.#gaps} pauses of this process`;
+    return `${what} in ${seconds.toFixed(1)} s; ${lost}${gaps}`;
   }
 
   /** Losses are told among the events: whoever reads them has to know that some are missing here. */
@@ -148,6 +152,15 @@ class Teller {
       this.#printer.note(
         `${lost} events were lost: the ring was full. Ask for less with --type or a larger --sample.`,
       );
+    }
+  }
+
+  async #tellGap(): Promise<void> {
+    this.#gaps += 1;
+    if (this.#printer.structured) {
+      await this.#printer.jsonLine({ time: new Date().toISOString(), type: "lost", count: null });
+    } else {
+      this.#printer.note("events of the last seconds may be missing: this process was stopped, or had no time to run");
     }
   }
 
