@@ -332,7 +332,8 @@ test("top --once is one interval: an object, or a line for each service port", a
 
 /** A terminal of its own: tmux. */
 class Terminal {
-  readonly #socket = `portolan-test-${process.pid}`;
+  static #count = 0;
+  readonly #socket = `portolan-test-${process.pid}-${Terminal.#count++}`;
 
   async #tmux(...args: readonly string[]): Promise<string> {
     const { stdout } = await promisify(execFile)("tmux", ["-L", this.#socket, "-f", "/dev/null", ...args]);
