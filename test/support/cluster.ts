@@ -22,7 +22,7 @@ import { BPFFS, cliCommand, mountBpffs } from "./product.js";
 const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
 /** How long a change may take until the agent says that it is in the kernel. Generous: the machine is shared. */
-const SYNC_TIMEOUT_MS = 200_000;
+const SYNC_TIMEOUT_MS = 30_000;
 
 /** One line of the agent's log. */
 export interface LogLine {
@@ -252,7 +252,7 @@ export class Cluster {
     args: readonly string[],
   ): Promise<{ code: number | null; stdout: string; stderr: string }> {
     const argv = [...cliCommand(), ...args, "--bpf-root", this.bpfRoot(node)];
-    return node.exec(argv, { check: false, timeoutMs: 200_000 });
+    return node.exec(argv, { check: false, timeoutMs: 60_000 });
   }
 
   /** How many packets of a node met each of the reasons (bpf/include/reasons.h), by name. */
@@ -326,7 +326,7 @@ async function servePod(pod: Pod, options: ClusterOptions): Promise<void> {
 export async function eventually<T>(
   what: string,
   probe: () => Promise<T | undefined>,
-  timeoutMs = 100_000,
+  timeoutMs = 20_000,
 ): Promise<T> {
   const end = performance.now() + timeoutMs;
   for (;;) {

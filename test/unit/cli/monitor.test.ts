@@ -7,6 +7,7 @@ import { eventColumns, eventJson, type TimedEvent } from "../../../src/cli/comma
 import { jsonText, tableLines } from "../../../src/cli/output.js";
 import type { EventView } from "../../../src/dataplane/view.js";
 import { assertGolden, prettyJson } from "../../support/golden.js";
+import { checkSchema } from "../../support/schema.js";
 
 const NEW: EventView = {
   time: 0n,
@@ -85,7 +86,11 @@ test("The table of events, narrow and wide, is as it is kept", () => {
 });
 
 test("The objects of events are as they are kept", () => {
-  assertGolden("monitor.json", prettyJson(jsonText(TIMED.map(eventJson), false)));
+  const text = jsonText(TIMED.map(eventJson), false);
+  assertGolden("monitor.json", prettyJson(text));
+  for (const each of JSON.parse(text) as unknown[]) checkSchema("monitor", each);
+  for (const count of [7, null])
+    checkSchema("monitor", { time: "2026-11-23T14:31:00.000Z", type: "lost", count });
 });
 
 /** The positions of the events that pass. */

@@ -4,9 +4,14 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { ReasonName } from "../../../src/abi/enums.gen.js";
 import { cut, draw, type Picture, rateText } from "../../../src/cli/commands/top/draw.js";
+import { intervalJson, linesTable } from "../../../src/cli/commands/top/plain.js";
 import { type Interval, intervalOf } from "../../../src/cli/commands/top/rates.js";
 import { linesOf, lineText, press, START, type TopState } from "../../../src/cli/commands/top/state.js";
+import { jsonText, Printer } from "../../../src/cli/output.js";
 import type { BackendCounts, ServiceCounts, ServiceId, TrafficReading } from "../../../src/dataplane/view.js";
+import { assertGolden, prettyJson } from "../../support/golden.js";
+import { checkSchema } from "../../support/schema.js";
+import { Terminal } from "./terminal.js";
 
 const id = (index: number, name: string, portName = "http"): ServiceId => ({
   index,
@@ -190,6 +195,22 @@ const picture = (state: Partial<TopState> = {}, more: Partial<Picture> = {}): Pi
 
 const screen = (given: Picture, columns: number, rows: number): string[] =>
   draw(given, { columns, rows }).map(({ text }) => text.trimEnd());
+
+test("The object of an interval, and the lines of the table, are as they are kept", async () => {
+  const time = new Date(2026, 10, 23, 14, 31, 5);
+  const { time: _time, ...object } = intervalJson(sample(), time, 1) as { readonly time: string };
+  checkSchema("top", intervalJson(sample(), time, 1));
+  checkSchema("top", intervalJson(intervalOf(reading({ at: 0 }), reading({ at: 0 }), null, all), time, 1));
+  assertGolden("top.json", prettyJson(jsonText(object, false)));
+  for (const view of ["services", "backends"] as const) {
+    const terminal = new Terminal(false);
+    const printer = new Printer("table", terminal.stream, terminal.stream);
+    const print = linesTable(printer, { ...START, view });
+    await print(sample(), time);
+    await print(sample(), new Date(2026, 10, 23, 14, 31, 6));
+    assertGolden(`top-${view}.txt`, terminal.text);
+  }
+});
 
 test("The screen of 80 columns and 12 rows: services, the most bytes first", () => {
   assert.deepEqual(screen(picture(), 80, 12), [
