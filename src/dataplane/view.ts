@@ -30,6 +30,7 @@ export {
   compareServices,
   compareText,
   type Peer,
+  protocolName,
   type ServiceId,
   serviceKey,
   unnamed,
