@@ -21,7 +21,7 @@ static bool ends_with(const char *text, const char *end)
 	return length >= ending && !strcmp(text + length - ending, end);
 }
 
-/* The map that is an overlay over `map`, or the other way round. */
+/* The map of that name and ending. */
 static struct bpf_map *sibling(const struct bpf_object *object, const char *name, const char *ending)
 {
 	char other[32];
@@ -66,38 +66,94 @@ static int use_pinned(struct error *err, struct bpf_map *map, const char *pins, 
 	return result;
 }
 
-static int choose_maps(struct error *err, struct bpf_object *object, const char *pins)
+/* What a map of the object is to the twin. */
+enum map_role {
+	ROLE_LEAVE,    /* libbpf's own, or a private one of no concern here */
+	ROLE_PINNED,   /* the agent's: the pinned one */
+	ROLE_LIVE,     /* below an overlay: the pinned one, under its name without "_live" */
+	ROLE_OVERLAY,  /* private, over the live one */
+	ROLE_GONE,     /* the keys that an overlay hides */
+	ROLE_LEFT_OUT,
+	ROLE_AREA,
+};
+
+struct map_choice {
+	struct bpf_map *map;
+	enum map_role role;
+	char name[32]; /* libbpf renames a map that it is told to reuse */
+};
+
+struct map_choices {
+	uint32_t count;
+	struct map_choice all[MAX_MAPS];
+};
+
+static enum map_role role_of(const struct bpf_object *object, const struct bpf_map *map)
+{
+	const char *name = bpf_map__name(map);
+
+	if (bpf_map__is_internal(map))
+		return ends_with(name, ".bss") ? ROLE_AREA : ROLE_LEAVE;
+	if (ends_with(name, LIVE))
+		return ROLE_LIVE;
+	if (ends_with(name, GONE))
+		return ROLE_GONE;
+	if (sibling(object, name, LIVE))
+		return ROLE_OVERLAY;
+	if (is_left_out(name))
+		return ROLE_LEFT_OUT;
+	return bpf_map__pin_path(map) ? ROLE_PINNED : ROLE_LEAVE;
+}
+
+static int prepare_map(struct error *err, const struct map_choice *choice, const char *pins)
+{
+	struct bpf_map *map = choice->map;
+	char base[32];
+	int result = 0;
+
+	switch (choice->role) {
+	case ROLE_PINNED:
+		return use_pinned(err, map, pins, choice->name);
+	case ROLE_LIVE:
+		snprintf(base, sizeof(base), "%.*s", (int)(strlen(choice->name) - strlen(LIVE)), choice->name);
+		return use_pinned(err, map, pins, base);
+	case ROLE_OVERLAY:
+		/* not an LRU: what a trace has written is not to be evicted */
+		result = bpf_map__set_type(map, BPF_MAP_TYPE_HASH);
+		if (result == 0)
+			result = bpf_map__set_max_entries(map, OVERLAY_ENTRIES);
+		if (result == 0)
+			result = bpf_map__set_pin_path(map, NULL);
+		break;
+	case ROLE_LEFT_OUT:
+		result = bpf_map__set_autocreate(map, false);
+		break;
+	default:
+		break;
+	}
+	if (result < 0)
+		fail(err, result, PTL_E_KERNEL, "open", choice->name, "Cannot prepare the map: %s", strerror(-result));
+	return result;
+}
+
+static int choose_maps(struct error *err, struct bpf_object *object, const char *pins, struct map_choices *choices)
 {
 	struct bpf_map *map;
 	int result = 0;
 
 	bpf_object__for_each_map(map, object) {
-		const char *name = bpf_map__name(map);
-		const char *pin = bpf_map__pin_path(map);
+		struct map_choice *choice = &choices->all[choices->count];
 
-		if (bpf_map__is_internal(map))
-			continue;
-		if (ends_with(name, LIVE)) {
-			char base[16];
-
-			snprintf(base, sizeof(base), "%.*s", (int)(strlen(name) - strlen(LIVE)), name);
-			result = use_pinned(err, map, pins, base);
-		} else if (sibling(object, name, LIVE)) {
-			/* not an LRU: what a trace has written is not to be evicted */
-			result = bpf_map__set_type(map, BPF_MAP_TYPE_HASH);
-			if (result == 0)
-				result = bpf_map__set_max_entries(map, OVERLAY_ENTRIES);
-			if (result == 0)
-				result = bpf_map__set_pin_path(map, NULL);
-		} else if (is_left_out(name)) {
-			result = bpf_map__set_autocreate(map, false);
-		} else if (pin) {
-			result = use_pinned(err, map, pins, name);
-		}
-		if (result < 0)
-			return fail(err, result, PTL_E_KERNEL, "open", name, "Cannot prepare the map: %s", strerror(-result));
+		if (choices->count == MAX_MAPS)
+			return fail(err, E2BIG, PTL_E_OBJECT, "open", bpf_map__name(map), "The object has too many maps");
+		choice->map = map;
+		choice->role = role_of(object, map);
+		snprintf(choice->name, sizeof(choice->name), "%s", bpf_map__name(map));
+		choices->count++;
 	}
-	return 0;
+	for (uint32_t i = 0; i < choices->count && result == 0; i++)
+		result = prepare_map(err, &choices->all[i], pins);
+	return result;
 }
 
 static int keep_map(struct handle *handle, const struct bpf_map *map, const char *name)
@@ -125,19 +181,18 @@ static void choose_programs(struct bpf_object *object, uint32_t family)
 }
 
 /* The handle has the overlays, the keys that are gone, and the area: nothing of the live dataplane. */
-static int take(struct bpf_object *object, struct handle *handle)
+static int take(struct bpf_object *object, const struct map_choices *choices, struct handle *handle)
 {
 	struct bpf_program *program;
-	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, object) {
-		const char *name = bpf_map__name(map);
+	for (uint32_t i = 0; i < choices->count; i++) {
+		const struct map_choice *choice = &choices->all[i];
 		int result = 0;
 
-		if (ends_with(name, ".bss"))
-			result = keep_map(handle, map, AREA);
-		else if (ends_with(name, GONE) || sibling(object, name, LIVE))
-			result = keep_map(handle, map, name);
+		if (choice->role == ROLE_AREA)
+			result = keep_map(handle, choice->map, AREA);
+		else if (choice->role == ROLE_OVERLAY || choice->role == ROLE_GONE)
+			result = keep_map(handle, choice->map, choice->name);
 		if (result < 0)
 			return result;
 	}
@@ -157,10 +212,10 @@ static int take(struct bpf_object *object, struct handle *handle)
 	return 0;
 }
 
-static int finish(struct error *err, struct bpf_object *object, const char *path)
+static int finish(struct error *err, struct bpf_object *object, const struct map_choices *choices, const char *path)
 {
 	struct handle *handle = handle_new();
-	int result = handle ? take(object, handle) : -ENOMEM;
+	int result = handle ? take(object, choices, handle) : -ENOMEM;
 
 	if (result == 0)
 		result = handle_publish(handle);
@@ -175,6 +230,7 @@ EXPORT int ptl_trace_open(const char *path, const char *pins, uint32_t family, c
 			  uint32_t config_size, char *text, uint32_t text_size)
 {
 	struct error err = error_begin(text, text_size);
+	struct map_choices choices = {};
 	char *log = calloc(1, VERIFIER_LOG_SIZE);
 
 	if (!log)
@@ -186,11 +242,11 @@ EXPORT int ptl_trace_open(const char *path, const char *pins, uint32_t family, c
 		choose_programs(object, family);
 		result = object_set_config(&err, object, path, config, config_size);
 		if (result == 0)
-			result = choose_maps(&err, object, pins);
+			result = choose_maps(&err, object, pins, &choices);
 		if (result == 0)
 			result = object_load(&err, object, path, log);
 		if (result == 0)
-			result = finish(&err, object, path);
+			result = finish(&err, object, &choices, path);
 		bpf_object__close(object);
 	}
 	free(log);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which backend a run has come to, and why that one. */
-import { NatFlag, NO_BACKEND, TraceMap, TraceOp } from "../abi/enums.gen.js";
+import { Direction, NatFlag, NO_BACKEND, TraceMap, TraceOp } from "../abi/enums.gen.js";
 import { type ChoiceWord, decodeChoice } from "../abi/hash.js";
 import { FAMILY_CODECS, frontendCodec, type TraceRecord } from "../abi/layout.gen.js";
 import type { KernelLookups } from "../native/kernel.js";
@@ -73,8 +73,13 @@ export async function choiceOf(
 /** What the entry that was found, or made, says. */
 function flowChoice(records: readonly TraceRecord[], family: Family): Choice | null {
   const { natKey, natValue } = FAMILY_CODECS[family];
+  // replies' entries, which are looked at and written besides, have the other direction
   const entry = records.find(
-    (record) => record.map === TraceMap.MAP_NAT && record.found !== 0 && record.op !== TraceOp.TRACE_DELETE,
+    (record) =>
+      record.map === TraceMap.MAP_NAT &&
+      record.found !== 0 &&
+      record.op !== TraceOp.TRACE_DELETE &&
+      natKey.decode(record.key).direction === Direction.IN,
   );
   if (entry === undefined) return null;
   const { addr, port, backend, service, flags } = natValue.decode(entry.value);
