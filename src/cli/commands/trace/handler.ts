@@ -5,7 +5,7 @@ import type { Endpoint, Packet, TcpFlag, TraceProtocol } from "../../../trace/pa
 import { UserError } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
-import { withMaps } from "../../open-maps.js";
+import { withKernel } from "../../open-maps.js";
 
 export interface TraceOptions {
   readonly proto: TraceProtocol;
@@ -61,20 +61,25 @@ export const trace: Handler<TraceOptions> = async (options, printer) => {
   checkPacket(packet);
   if (options.from === "host" && options.interface !== undefined)
     throw new UserError("--interface does not go with --from host: a process's packet comes in by none");
-  return await withMaps(options, async ({ library, maps, pins }) => {
-    const tracer = await Tracer.open(library, maps, pins, packet.destination.address.family);
-    try {
-      const result = await tracer.run({
-        packet,
-        reply: options.reply ?? false,
-        ...(options.from === undefined ? {} : { from: options.from }),
-        ...(options.interface === undefined ? {} : { interface: options.interface }),
-      });
-      if (printer.format === "json") printer.json((await import("../../../trace/json.js")).traceJson(result));
-      else printer.line((await import("../../../trace/text.js")).traceLines(result).join("\n"));
-    } finally {
-      tracer.close();
-    }
-    return ExitCode.ok;
-  });
+  // `--from` says here by what the packet comes in, and names no archive
+  const { output, bpfRoot } = options;
+  return await withKernel(
+    { output, ...(bpfRoot === undefined ? {} : { bpfRoot }) },
+    async ({ library, maps, pins }) => {
+      const tracer = await Tracer.open(library, maps, pins, packet.destination.address.family);
+      try {
+        const result = await tracer.run({
+          packet,
+          reply: options.reply ?? false,
+          ...(options.from === undefined ? {} : { from: options.from }),
+          ...(options.interface === undefined ? {} : { interface: options.interface }),
+        });
+        if (printer.structured) printer.json((await import("../../../trace/json.js")).traceJson(result));
+        else printer.line((await import("../../../trace/text.js")).traceLines(result).join("\n"));
+      } finally {
+        tracer.close();
+      }
+      return ExitCode.ok;
+    },
+  );
 };

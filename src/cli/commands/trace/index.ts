@@ -1,7 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Origin } from "../../../trace/ground.js";
 import { describe, run } from "../../command.js";
 import type { TraceOptions } from "./handler.js";
+
+const ORIGINS: readonly Origin[] = ["pod", "uplink", "overlay", "host"];
+
+/** Elsewhere --from names an archive, so a file's name is a likely mistake. */
+function parseOrigin(text: string): Origin {
+  const origin = ORIGINS.find((each) => each === text);
+  if (origin === undefined)
+    throw new InvalidArgumentError(
+      `it must be ${ORIGINS.join(", ")}. A packet is traced through the kernel: an archive of \`portolan dump\` will not do.`,
+    );
+  return origin;
+}
 
 export function traceCommand(): Command {
   return describe({
@@ -39,7 +52,7 @@ Run it on the node, as root. It does not look at the host's firewall, and not at
       new Option(
         "--from <origin>",
         "by what it comes in; host: from a process of this node (default: told by the route back)",
-      ).choices(["pod", "uplink", "overlay", "host"]),
+      ).argParser(parseOrigin),
     )
     .option("--interface <name>", "the interface by which it comes in")
     .option("--flags <flags>", "of tcp and sctp, with commas: syn, ack, fin, rst, psh, urg (default: syn)")
