@@ -16,6 +16,7 @@ import type { Node, World } from "../../src/demo/world/index.js";
 import { Cluster } from "../support/cluster.js";
 import type { Exchange, HostAgent } from "../support/host-agent.js";
 import { agentOf } from "../support/host-agent.js";
+import { checkSchema } from "../support/json-schema.js";
 import {
   anyService,
   clientIPAffinity,
@@ -277,8 +278,8 @@ describe("portolan trace", () => {
     return { from, family, proto, sport: 33_000 + index, ...goalOf(pick, family, proto) };
   }
 
-  const tell = (of: Case): Promise<Told> =>
-    tracer.ask<Told>({
+  const tell = async (of: Case): Promise<Told> => {
+    const told = await tracer.ask<Told>({
       what: "trace",
       protocol: of.proto,
       src: addresses[of.from][of.family],
@@ -293,6 +294,9 @@ describe("portolan trace", () => {
           : { from: "pod" }),
       reply: true,
     });
+    checkSchema("trace", told);
+    return told;
+  };
 
   const send = (of: Case, timeout: number): Promise<Exchange> =>
     agents[of.from].connect({
@@ -434,6 +438,7 @@ describe("portolan trace", () => {
       ...options("udp", `[${addresses.client[6]}]:50002`, "[fd00:10:96::3]:53", "-o", "json"),
     );
     assert.equal(code, 0);
+    checkSchema("trace", JSON.parse(stdout));
     const told = JSON.parse(stdout) as Told & { packet: { family: number }; from: string };
     assert.equal(told.packet.family, 6);
     assert.equal(told.from, "pod");
