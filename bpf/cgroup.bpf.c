@@ -11,6 +11,7 @@
 #include "address.bpf.h"
 #include "choice.bpf.h"
 #include "nat.bpf.h"
+#include "socket_choice.bpf.h"
 #include "socket.bpf.h"
 #undef ADDR
 #undef FAM
@@ -20,6 +21,7 @@
 #include "address.bpf.h"
 #include "choice.bpf.h"
 #include "nat.bpf.h"
+#include "socket_choice.bpf.h"
 #include "socket.bpf.h"
 #undef ADDR
 #undef FAM

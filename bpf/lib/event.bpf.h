@@ -25,7 +25,7 @@ static __always_inline void ptl_event_addr6(struct addr6 *to, const struct addr6
 static __always_inline struct listener *ptl_listener(__u32 kind)
 {
 	__u32 only = 0;
-	struct listener *l = bpf_map_lookup_elem(&listener, &only);
+	struct listener *l = ptl_aside(listener, &only);
 
 	return l && l->kinds & kind ? l : NULL;
 }
@@ -68,7 +68,7 @@ static __always_inline void ptl_event_send(struct flow_event *e)
 /* One more new flow of a Service that got no backend. Seldom, so it need not be a count for each CPU. */
 static __always_inline void ptl_service_drop(__u32 service)
 {
-	__u64 *drops = bpf_map_lookup_elem(&service_drops, &service);
+	__u64 *drops = ptl_aside(service_drops, &service);
 
 	if (drops)
 		__sync_fetch_and_add(drops, 1);

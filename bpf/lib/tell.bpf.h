@@ -10,6 +10,9 @@ __noinline int FAM(ptl_tell)(struct __sk_buff *skb, int kind, int reason)
 	struct FAM(start) *s = FAM(start_cell)();
 	struct flow_event *e = s ? ptl_event_begin(kind, reason) : NULL;
 
+	ptl_uses(skb);
+	ptl_uses(kind);
+	ptl_uses(reason);
 	if (!e)
 		return 0;
 	FAM(ptl_event_addr)(&e->src, &s->packet.key.src);
@@ -32,12 +35,6 @@ __noinline int FAM(ptl_tell)(struct __sk_buff *skb, int kind, int reason)
 	e->why = s->target.why;
 	ptl_event_send(e);
 	return 0;
-}
-
-/* A target that says that there is none. */
-static __always_inline void FAM(no_target)(struct FAM(target) *t)
-{
-	*t = (struct FAM(target)){ .backend = PTL_NO_BACKEND, .service = PTL_NO_SERVICE };
 }
 
 /* The target that an entry of `nat` stands for. */

@@ -20,6 +20,7 @@ import { mapsCommand } from "./commands/maps/index.js";
 import { monitorCommand } from "./commands/monitor/index.js";
 import { servicesCommand } from "./commands/services/index.js";
 import { topCommand } from "./commands/top/index.js";
+import { traceCommand } from "./commands/trace/index.js";
 import { endWhenClosed } from "./output.js";
 
 const DESCRIPTION =
@@ -66,6 +67,7 @@ export function buildProgram(): Command {
     topCommand(),
     monitorCommand(),
     mapsCommand(),
+    traceCommand(),
     doctorCommand(),
     dumpCommand(),
     cleanupCommand(),

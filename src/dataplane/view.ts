@@ -45,6 +45,7 @@ export {
   compareServices,
   compareText,
   type Peer,
+  protocolName,
   type ServiceId,
   serviceKey,
   unnamed,

@@ -7,7 +7,7 @@ import { eventColumns, eventJson, type TimedEvent } from "../../../src/cli/comma
 import { jsonText, tableLines } from "../../../src/cli/output.js";
 import type { EventView } from "../../../src/dataplane/view.js";
 import { assertGolden, prettyJson } from "../../support/golden.js";
-import { checkSchema } from "../../support/schema.js";
+import { checkSchema } from "../../support/json-schema.js";
 
 const NEW: EventView = {
   time: 0n,

@@ -10,7 +10,7 @@ import { linesOf, lineText, press, START, type TopState } from "../../../src/cli
 import { jsonText, Printer } from "../../../src/cli/output.js";
 import type { BackendCounts, ServiceCounts, ServiceId, TrafficReading } from "../../../src/dataplane/view.js";
 import { assertGolden, prettyJson } from "../../support/golden.js";
-import { checkSchema } from "../../support/schema.js";
+import { checkSchema } from "../../support/json-schema.js";
 import { Terminal } from "./terminal.js";
 
 const id = (index: number, name: string, portName = "http"): ServiceId => ({
