@@ -160,7 +160,9 @@ class Teller {
     if (this.#printer.structured) {
       await this.#printer.jsonLine({ time: new Date().toISOString(), type: "lost", count: null });
     } else {
-      this.#printer.note("events of the last seconds may be missing: this process was stopped, or had no time to run");
+      this.#printer.note(
+        "events of the last seconds may be missing: this process was stopped, or had no time to run",
+      );
     }
   }
 
