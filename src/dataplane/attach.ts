@@ -47,8 +47,8 @@ export interface Hooks {
   readLinks(): LinkSnapshot;
   /** Puts both programs on each interface; replaces them without a gap where they are. One outcome a request. */
   attach(requests: readonly AttachRequest[]): Promise<readonly AttachOutcome[]>;
-  /** Those of these interfaces that carry both our programs now. */
-  present(ifindexes: readonly number[]): Promise<ReadonlySet<number>>;
+  /** Those of these interfaces that carry both programs of their role now: the very ones that `attach` puts there. */
+  present(interfaces: readonly Pick<AttachRequest, "ifindex" | "role">[]): Promise<ReadonlySet<number>>;
   /** Takes our programs off. Nothing there, or no such interface, is no error. */
   detach(ifindexes: readonly number[]): Promise<void>;
 }
@@ -59,6 +59,16 @@ export interface KeeperDependencies {
   readonly log: Logger;
   /** Told of everything that a sync has seen, before it does anything. */
   readonly onLinks?: (links: LinkSnapshot) => void;
+  /** Told of what an audit has found that somebody else did, once it is repaired. */
+  readonly onFound?: (found: KeeperFindings) => void;
+}
+
+/** What somebody else has done. */
+export interface KeeperFindings {
+  /** Entries of `interfaces` that were not as they had been written. */
+  readonly entries: number;
+  /** Interfaces on which a program was missing, or another one in its place. */
+  readonly programs: number;
 }
 
 interface Attached {
@@ -104,6 +114,14 @@ const equal = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
 
 const NONE: ReadonlySet<number> = new Set();
 
+/** Entries that the two do not have alike. */
+function differing(a: ReadonlyMap<number, Uint8Array>, b: ReadonlyMap<number, Uint8Array>): number {
+  const indexes = new Set([...a.keys(), ...b.keys()]);
+  return [...indexes].filter((ifindex) => !equal(a.get(ifindex) ?? NOTHING, b.get(ifindex))).length;
+}
+
+const NOTHING = new Uint8Array();
+
 /** One entry of `interfaces`. */
 interface Entry {
   readonly ifindex: number;
@@ -125,6 +143,7 @@ export class InterfaceKeeper {
   readonly #maps: KernelMaps;
   readonly #log: Logger;
   readonly #onLinks: (links: LinkSnapshot) => void;
+  readonly #onFound: (found: KeeperFindings) => void;
   readonly #attached = new Map<number, Attached>();
   /** By which the cluster knows this node; null until somebody has said. */
   #nodeAddresses: readonly IpAddress[] | null = null;
@@ -135,13 +154,15 @@ export class InterfaceKeeper {
   /** What was said about an interface that could not be served, so that it is said once. */
   readonly #complaints = new Map<number, string>();
 
-  constructor(mode: HookMode, options: InterfaceOptions, { hooks, maps, log, onLinks }: KeeperDependencies) {
+  constructor(mode: HookMode, options: InterfaceOptions, dependencies: KeeperDependencies) {
+    const { hooks, maps, log, onLinks, onFound } = dependencies;
     this.#mode = mode;
     this.#options = options;
     this.#hooks = hooks;
     this.#maps = maps;
     this.#log = log;
     this.#onLinks = onLinks ?? (() => {});
+    this.#onFound = onFound ?? (() => {});
   }
 
   /**
@@ -177,7 +198,14 @@ export class InterfaceKeeper {
     const seen = this.#hooks.readLinks();
     this.#onLinks(seen);
     const { links, addresses, defaultRoutes } = seen;
-    if (audit || this.#entries === null) this.#entries = await this.#readEntries();
+    let foreign = 0;
+    if (audit || this.#entries === null) {
+      const found = await this.#readEntries();
+      foreign = this.#entries === null ? 0 : differing(this.#entries, found);
+      if (foreign > 0)
+        this.#log.warn({ map: "interfaces", entries: foreign }, "the interfaces map was changed by someone else");
+      this.#entries = found;
+    }
     const preferred = this.#nodeAddresses ?? nodeAddressesIn(this.#entries);
     const { plans, refused, node } = planInterfaces(
       links,
@@ -195,7 +223,7 @@ export class InterfaceKeeper {
     await this.#writeEntries(values, this.#entries, audit);
     const served = plans.filter((plan) => plan.attach);
     const removed = audit ? await this.#findRemoved(served) : NONE;
-    await this.#attach(
+    const programs = await this.#attach(
       served.filter((plan) => !this.#serves(plan) || removed.has(plan.ifindex)),
       removed,
     );
@@ -216,6 +244,7 @@ export class InterfaceKeeper {
     for (const ifindex of [...this.#complaints.keys()]) {
       if (!present.has(ifindex)) this.#complaints.delete(ifindex);
     }
+    if (foreign > 0 || programs > 0) this.#onFound({ entries: foreign, programs });
   }
 
   async #readEntries(): Promise<Map<number, Uint8Array>> {
@@ -277,9 +306,11 @@ export class InterfaceKeeper {
 
   /** Interfaces that should carry our programs and do not: somebody else took them off, or the interface is just going. */
   async #findRemoved(plans: readonly InterfacePlan[]): Promise<ReadonlySet<number>> {
-    const ours = plans.map(({ ifindex }) => ifindex).filter((ifindex) => this.#attached.has(ifindex));
-    const present = await this.#hooks.present(ours);
-    return new Set(ours.filter((ifindex) => !present.has(ifindex)));
+    const ours = plans.filter(({ ifindex }) => this.#attached.has(ifindex));
+    const present = await this.#hooks.present(
+      ours.map(({ ifindex, role }) => ({ ifindex, role: ROLES[role] })),
+    );
+    return new Set(ours.map(({ ifindex }) => ifindex).filter((ifindex) => !present.has(ifindex)));
   }
 
   /** Whether this interface has its programs already. A new name needs none: it is noted. */
@@ -290,8 +321,10 @@ export class InterfaceKeeper {
     return true;
   }
 
-  async #attach(plans: readonly InterfacePlan[], removed: ReadonlySet<number>): Promise<void> {
-    if (plans.length === 0) return;
+  /** Returns on how many of `removed` the programs are again. */
+  async #attach(plans: readonly InterfacePlan[], removed: ReadonlySet<number>): Promise<number> {
+    if (plans.length === 0) return 0;
+    let putBackCount = 0;
     const requests = plans.map(({ ifindex, role }) => ({ ifindex, role: ROLES[role], mode: this.#mode }));
     const outcomes = await this.#hooks.attach(requests);
     plans.forEach(({ ifindex, name, role }, i) => {
@@ -302,6 +335,7 @@ export class InterfaceKeeper {
         this.#attached.set(ifindex, { name, role, mode });
         this.#complaints.delete(ifindex);
         const putBack = removed.has(ifindex);
+        if (putBack) putBackCount += 1;
         if (putBack)
           this.#log.warn({ iface: name, ifindex, role }, "programs were taken off by someone else");
         if (putBack || before?.role !== role)
@@ -312,6 +346,7 @@ export class InterfaceKeeper {
       this.#attached.delete(ifindex);
       this.#complain(ifindex, name, "attach_failed", outcome.error);
     });
+    return putBackCount;
   }
 
   async #detach(ifindexes: readonly number[]): Promise<void> {

@@ -3,6 +3,9 @@
  * What differs between the kernel's maps and an image, entry by entry: the very writes that a reconciler would make (plan.ts),
  * told as differences. So there is none exactly when a sync with that image would write nothing.
  */
+import { viewOf } from "../abi/codec.js";
+import { decodeChoice } from "../abi/hash.js";
+import { frontendCodec } from "../abi/layout.gen.js";
 import type { MapName } from "../abi/maps.gen.js";
 import type { Image } from "../image/types.js";
 import type { MapWrite } from "../native/kernel.js";
@@ -79,6 +82,7 @@ export function* compareKernel(mirror: Mirror, image: Image | null): Sliced<Comp
   const before = names(mirror);
   const plan = yield* makePlan(state, wanted, 1, 0);
   const entries = lastWrites(plan.writes);
+  entries.push(...(yield* frontendsOfSlots(mirror, plan.writes, entries)));
   const found: (Said | null)[] = [];
   for (const [i, { map, key }] of entries.entries()) {
     found.push(said(mirror, map, key, before.nameOf));
@@ -127,6 +131,52 @@ function lastWrites(writes: readonly MapWrite[]): Write[] {
     }
   }
   return [...last.values()];
+}
+
+/** Frontends that stay as they are, and name slots that are written: what they offer is another in the end. */
+function* frontendsOfSlots(
+  mirror: Mirror,
+  writes: readonly MapWrite[],
+  told: readonly Write[],
+): Sliced<Write[]> {
+  const found: Write[] = [];
+  for (const family of FAMILIES) {
+    const map = `frontends${family}` as const;
+    const known = new Set(told.filter((write) => write.map === map).map(({ key }) => key));
+    const slots = Uint32Array.from(
+      writes
+        .filter((write) => write.map === `slots${family}`)
+        .flatMap(({ count, keys }) => {
+          const view = viewOf(keys);
+          return Array.from({ length: count }, (_, i) => view.getUint32(4 * i, true));
+        }),
+    ).sort();
+    if (slots.length === 0) continue;
+    const named = (word: bigint): boolean => {
+      const { base, count } = decodeChoice(word);
+      return (slots[firstFrom(slots, base)] ?? Number.POSITIVE_INFINITY) < base + count;
+    };
+    let seen = 0;
+    for (const [key, value] of mirror.families[family].frontends) {
+      const { internal, external } = frontendCodec.decode(bytesOf(value));
+      if (!known.has(key) && (named(internal) || named(external))) found.push({ map, key, value });
+      seen += 1;
+      if (seen % STRIDE === 0) yield;
+    }
+  }
+  return found;
+}
+
+/** Where the first number of a sorted list is that is not less. */
+function firstFrom(sorted: Uint32Array, least: number): number {
+  let from = 0;
+  let end = sorted.length;
+  while (from < end) {
+    const middle = (from + end) >> 1;
+    if ((sorted[middle] as number) < least) from = middle + 1;
+    else end = middle;
+  }
+  return from;
 }
 
 const UNTOLD: ReadonlySet<MapName> = new Set<MapName>([
@@ -235,9 +285,9 @@ function differenceOf({ map, key, owner, found, after }: Pair): Difference | nul
   if (found === null)
     return after && { kind: "missing", map, owner, entry, found: null, wanted: whole(after) };
   if (after === null) return { kind: "extra", map, owner, entry, found: whole(found), wanted: null };
-  if (found.value === after.value) return null;
   const names = Object.keys({ ...found.fields, ...after.fields });
   const differing = names.filter((name) => found.fields[name] !== after.fields[name]);
+  if (differing.length === 0 && found.value === after.value) return null;
   const telling = differing.filter((name) => !PLACES.includes(name));
   const some = ({ fields, value }: Said): EntryFields => {
     // Bytes that nobody reads: they tell who writes here all the same.

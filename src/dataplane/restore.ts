@@ -362,7 +362,11 @@ function* restoreSlots(
 ): Sliced<{ readonly allocator: RangeAllocator; readonly broken: readonly SlotRange[] }> {
   const marks = new Uint8Array(mirror.slots.length);
   for (let slot = 0; slot < marks.length; slot += 1) if (mirror.slots[slot] !== 0) marks[slot] = PAST;
-  for (const { base, count } of bad) marks.fill(BROKEN, base, base + count);
+  // A word that makes no sense may name half of the map: of that, only what was ever used is kept from others.
+  for (const { base, count } of bad) {
+    const end = Math.min(base + count, marks.length);
+    for (let slot = base; slot < end; slot += 1) if (mirror.slots[slot] !== 0) marks[slot] = BROKEN;
+  }
   for (const { base, count } of good) marks.fill(GOOD, base, base + count);
   yield;
   const broken = runsOf(marks, BROKEN);

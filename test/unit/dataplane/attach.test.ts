@@ -48,8 +48,8 @@ class FakeHooks implements Hooks {
     });
   }
 
-  async present(ifindexes: readonly number[]): Promise<ReadonlySet<number>> {
-    return new Set(ifindexes.filter((ifindex) => this.on.has(ifindex)));
+  async present(interfaces: readonly { readonly ifindex: number }[]): Promise<ReadonlySet<number>> {
+    return new Set(interfaces.map(({ ifindex }) => ifindex).filter((ifindex) => this.on.has(ifindex)));
   }
 
   async detach(ifindexes: readonly number[]): Promise<void> {
