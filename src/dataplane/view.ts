@@ -25,6 +25,7 @@ export {
   type FlowState,
   monotonicTicks,
   readFlows,
+  ticksOf,
 } from "./view/flows.js";
 export {
   compareServices,

@@ -56,8 +56,8 @@ for (const [args, says] of [
   [["services", "--nope"], /unknown option '--nope'/],
   [["services", "a", "b"], /too many arguments for 'services'/],
   [
-    ["services", "-o", "yaml"],
-    /'-o, --output <format>' argument 'yaml' is invalid\. Allowed choices are table, json/,
+    ["services", "-o", "xml"],
+    /'-o, --output <format>' argument 'xml' is invalid\. Allowed choices are table, wide, json, yaml, name/,
   ],
   [["compile"], /required option '-f, --file <path>' not specified/],
   [["agent"], /nothing says where the cluster's Services are to be read\n {2}Give --kubeconfig/],

@@ -2,7 +2,7 @@
 /** The translated flows, one row for each. */
 import { Direction, NatFlag, NatState, NO_BACKEND, TICK_SHIFT } from "../../abi/enums.gen.js";
 import { FAMILY_CODECS, type NatKey4, type NatValue4, type PtlConfig } from "../../abi/layout.gen.js";
-import type { KernelMaps } from "../../native/kernel.js";
+import type { KernelReads } from "../../native/kernel.js";
 import { type Family, ipFromBytes, type Protocol } from "../../net/ip.js";
 import { protocolNumber } from "../../net/port.js";
 import { type BackendStateName, backendStateName } from "./backends.js";
@@ -56,12 +56,17 @@ export interface FlowOptions {
 
 /** CLOCK_MONOTONIC in the ticks of `nat`. */
 export function monotonicTicks(): number {
-  return Number(process.hrtime.bigint() >> BigInt(TICK_SHIFT)) >>> 0;
+  return ticksOf(process.hrtime.bigint());
+}
+
+/** Nanoseconds of CLOCK_MONOTONIC in the ticks of `nat`. */
+export function ticksOf(nanoseconds: bigint): number {
+  return Number(nanoseconds >> BigInt(TICK_SHIFT)) >>> 0;
 }
 
 /** Every flow in `nat4` and `nat6`, the busiest moments last: sorted by idle time. */
 export async function readFlows(
-  kernel: KernelMaps,
+  kernel: KernelReads,
   tables: Tables,
   options: FlowOptions,
 ): Promise<FlowRow[]> {
@@ -76,7 +81,7 @@ interface NatEntry {
 }
 
 async function familyFlows(
-  kernel: KernelMaps,
+  kernel: KernelReads,
   tables: Tables,
   options: FlowOptions,
   family: Family,

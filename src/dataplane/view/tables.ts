@@ -11,7 +11,7 @@ import {
   type Traffic,
   trafficCodec,
 } from "../../abi/layout.gen.js";
-import type { KernelMaps } from "../../native/kernel.js";
+import type { KernelReads } from "../../native/kernel.js";
 import { cidrOf } from "../../net/cidr.js";
 import { compareIp, FAMILIES, type Family, type IpAddress, ipFromBytes } from "../../net/ip.js";
 import { entries } from "./entries.js";
@@ -52,7 +52,7 @@ export interface Tables {
 export const NO_TRAFFIC: Traffic = { flows: 0n, packets: 0n, bytes: 0n };
 
 /** Reads everything but what the kernel programs write (`nat`, `affinity`, …) and `addresses`. Rejects with what the kernel's maps reject with. */
-export async function readTables(kernel: KernelMaps): Promise<Tables> {
+export async function readTables(kernel: KernelReads): Promise<Tables> {
   const services = new Map<number, ServiceId>();
   let end = 0;
   for await (const { key, value, keyAt, valueAt } of entries(kernel, "services")) {
@@ -80,7 +80,7 @@ export async function readTables(kernel: KernelMaps): Promise<Tables> {
   return { services, traffic, families: { 4: four, 6: six } };
 }
 
-async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTables> {
+async function readFamily(kernel: KernelReads, family: Family): Promise<FamilyTables> {
   const { addrPort, backend } = FAMILY_CODECS[family];
   const frontends: FrontendEntry[] = [];
   let slotEnd = 0;
@@ -99,8 +99,7 @@ async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTab
   const cells = new Map<number, Backend4>();
   let cellEnd = 0;
   const stateAt = backend.offsets.state as number;
-  for await (const { value, valueAt } of entries(kernel, `backends${family}`)) {
-    const cell = valueAt / backend.size;
+  for await (const { value, valueAt, index: cell } of entries(kernel, `backends${family}`)) {
     if (value.getUint8(valueAt + stateAt) === BackendState.BACKEND_FREE) continue;
     cells.set(cell, backend.decodeFrom(value, valueAt));
     cellEnd = cell + 1;
@@ -123,7 +122,7 @@ async function readFamily(kernel: KernelMaps, family: Family): Promise<FamilyTab
 /** A prefix length in the map counts the 32 bits of the service index too. */
 const SERVICE_BITS = 32;
 
-async function readSourceRanges(kernel: KernelMaps, family: Family): Promise<Map<number, string[]>> {
+async function readSourceRanges(kernel: KernelReads, family: Family): Promise<Map<number, string[]>> {
   const { sourceRange } = FAMILY_CODECS[family];
   const ranges = new Map<number, string[]>();
   for await (const { key, keyAt } of entries(kernel, `source_ranges${family}`)) {
@@ -138,7 +137,7 @@ async function readSourceRanges(kernel: KernelMaps, family: Family): Promise<Map
 }
 
 /** The addresses of this node on which NodePorts are served (6.1 to 6.4), IPv4 first, ascending. */
-export async function readNodePortAddresses(kernel: KernelMaps): Promise<string[]> {
+export async function readNodePortAddresses(kernel: KernelReads): Promise<string[]> {
   const found: IpAddress[] = [];
   for (const family of FAMILIES) {
     const { addrPort } = FAMILY_CODECS[family];

@@ -80,7 +80,7 @@ export const doctor: Handler<DoctorOptions> = async (options, printer) => {
   const markBit = options.forwardMarkBit;
   const checks = checkHost(await gatherFacts({ ...asked, snatRanges, markBit, agentPinned }));
   const failed = checks.some(({ status }) => status === "fail");
-  if (printer.format === "json") printer.json({ ok: !failed, checks });
+  if (printer.structured) printer.json({ ok: !failed, checks });
   else {
     const width = Math.max(...checks.map(({ name }) => name.length));
     for (const check of checks) printer.line(line(check, width, printer.colors));

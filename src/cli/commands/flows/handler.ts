@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type FlowRow, type FlowState, readFlows, readTables } from "../../../dataplane/view.js";
+import { type FlowRow, type FlowState, readFlows, readTables, ticksOf } from "../../../dataplane/view.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import type { Column } from "../../output.js";
-import { isService, peerText, serviceJson, serviceName, serviceStatus } from "../../service-text.js";
+import {
+  inScope,
+  peerText,
+  type ServiceScope,
+  scopeStatus,
+  serviceJson,
+  serviceName,
+} from "../../service-text.js";
 
-export interface FlowOptions {
-  readonly service?: string;
+export interface FlowOptions extends ServiceScope {
   readonly state?: FlowState;
 }
 
@@ -37,20 +43,22 @@ const rowJson = (row: FlowRow): object => ({
   service: row.service === null ? null : serviceJson(row.service),
 });
 
+const idOf = ({ protocol, client, destination }: FlowRow): string =>
+  `flow/${protocol}/${peerText(client)}/${peerText(destination)}`;
+
 /** `portolan flows`. */
 export const flows: Handler<FlowOptions> = (options, printer) =>
-  withMaps(options, async ({ maps }) => {
+  withMaps(options, async ({ maps, nowNs }) => {
     const { DEFAULT_TIMEOUTS, kernelConfig } = await import("../../../daemon/kernel-config.js");
     const timeouts = kernelConfig([], DEFAULT_TIMEOUTS);
+    const isWanted = inScope(options);
     const tables = await readTables(maps);
-    const all = await readFlows(maps, tables, { timeouts });
+    const all = await readFlows(maps, tables, { timeouts, nowTicks: ticksOf(nowNs()) });
     const rows = all.filter(
-      ({ service, state }) =>
-        isService(service, options.service) && (options.state === undefined || state === options.state),
+      ({ service, state }) => isWanted(service) && (options.state === undefined || state === options.state),
     );
-    if (printer.format === "json") printer.json({ flows: rows.map(rowJson) });
-    else if (rows.length > 0) printer.table(COLUMNS, rows);
-    const status = serviceStatus(tables, options.service, printer);
-    if (rows.length === 0 && status === ExitCode.ok) printer.note("no such flow in the maps");
+    const count = await printer.print({ name: "flows", columns: COLUMNS, rows, json: rowJson, id: idOf });
+    const status = scopeStatus(tables, options, printer);
+    if (count === 0 && status === ExitCode.ok) printer.note("no such flow in the maps");
     return status;
   });

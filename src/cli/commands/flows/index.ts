@@ -2,12 +2,14 @@
 import { type Command, Option } from "commander";
 import type { FlowState } from "../../../dataplane/view.js";
 import { describe, run } from "../../command.js";
+import { LIST_FORMATS } from "../../output.js";
+import { withServiceScope } from "../../service-text.js";
 import type { FlowOptions } from "./handler.js";
 
 const FLOW_STATES: readonly FlowState[] = ["opening", "established", "closing", "closed", "dead"];
 
 export function flowsCommand(): Command {
-  return describe({
+  const command = describe({
     name: "flows",
     summary: "the translated flows in this node's maps",
     description: `Reads the pinned maps. One line for each flow from a client to a Service: the backend it has, its state, and how
@@ -17,8 +19,9 @@ long ago its last packet was seen (to the second). A dead flow counts as absent 
       { line: "portolan flows --state established | wc -l", does: "how many connections are open" },
       { line: "portolan flows -o json", does: "for programs" },
     ],
-  })
-    .option("-s, --service <name>", 'only those of this Service: "name" or "namespace/name"')
+    formats: LIST_FORMATS,
+  });
+  return withServiceScope(command)
     .addOption(new Option("--state <state>", "only flows in this state").choices(FLOW_STATES))
     .action(run<FlowOptions>(async () => (await import("./handler.js")).flows));
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { MAP_NAMES, MAPS, type MapName } from "../../../abi/maps.gen.js";
+import type { KernelReads } from "../../../native/kernel.js";
 import { UserError } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
-import { type Column, jsonText } from "../../output.js";
+import type { Column } from "../../output.js";
 import { type DecodedEntry, decodeEntries, plainText } from "./decode.js";
 
 export interface DumpOptions {
@@ -29,24 +30,26 @@ function mapName(text: string): MapName {
   return name;
 }
 
-/** `portolan maps dump NAME`. JSON is written line by line as it is read; a table must know its widths first. */
+/** The entries in use, as they are read: at most `limit` of them. */
+async function* readEntries(maps: KernelReads, name: MapName, limit: number): AsyncGenerator<DecodedEntry> {
+  let seen = 0;
+  for await (const dump of maps.dumpChunks(name, CHUNK)) {
+    for (const entry of decodeEntries(MAPS[name], dump)) {
+      if (seen++ === limit) return;
+      yield entry;
+    }
+  }
+}
+
+/** `portolan maps dump NAME`. Entries are written as they are read: JSON line by line, YAML document by document. */
 export const dumpMap: Handler<DumpOptions> = (options, printer, [text = ""]) => {
   const name = mapName(text);
   return withMaps(options, async ({ maps }) => {
-    const limit = options.limit ?? Number.POSITIVE_INFINITY;
-    const rows: DecodedEntry[] = [];
-    let seen = 0;
-    for await (const dump of maps.dumpChunks(name, CHUNK)) {
-      for (const entry of decodeEntries(MAPS[name], dump)) {
-        if (seen === limit) break;
-        seen++;
-        if (printer.format === "json") printer.line(jsonText(entry, false));
-        else rows.push(entry);
-      }
-      if (seen === limit) break;
-    }
-    if (rows.length > 0) printer.table(COLUMNS, rows);
-    else if (seen === 0) printer.note(`map ${name} is empty`);
+    const rows = readEntries(maps, name, options.limit ?? Number.POSITIVE_INFINITY);
+    const count = await (printer.structured
+      ? printer.objects(rows)
+      : printer.print({ name, columns: COLUMNS, rows }));
+    if (count === 0) printer.note(`map ${name} is empty`);
     return ExitCode.ok;
   });
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, integerOption, run } from "../../command.js";
+import { LIST_FORMATS } from "../../output.js";
 import type { DumpOptions } from "./dump.js";
 
 function dumpCommand(): Command {
@@ -30,6 +31,7 @@ export function mapsCommand(): Command {
       { line: "portolan maps dump services", does: "what is in one of them" },
       { line: "portolan maps -o json", does: "for programs" },
     ],
+    formats: LIST_FORMATS,
   });
   return command.action(run(async () => (await import("./handler.js")).maps)).addCommand(dumpCommand());
 }
