@@ -147,6 +147,7 @@ export class InterfaceKeeper {
   readonly #attached = new Map<number, Attached>();
   /** By which the cluster knows this node; null until somebody has said. */
   #nodeAddresses: readonly IpAddress[] | null = null;
+  #expected: readonly { readonly ifindex: number; readonly name: string; readonly role: InterfaceRole }[] = [];
   /** What could not be attached to in the last sync. */
   #failed: ReadonlySet<string> = new Set();
   /** What `interfaces` holds, by ifindex; null until it was read. */
@@ -181,6 +182,11 @@ export class InterfaceKeeper {
   /** The names of those that should carry the programs and could not be given them. */
   get failedNames(): readonly string[] {
     return [...this.#failed].sort();
+  }
+
+  /** Those that should carry them, as the last look had it. */
+  get expected(): readonly { readonly ifindex: number; readonly name: string; readonly role: InterfaceRole }[] {
+    return this.#expected;
   }
 
   /** The names of those that carry them. */
@@ -222,6 +228,7 @@ export class InterfaceKeeper {
     if (hasNode) values.push({ ifindex: NODE_KEY, value: encodeEntry(Role.NODE, node, 0) });
     await this.#writeEntries(values, this.#entries, audit);
     const served = plans.filter((plan) => plan.attach);
+    this.#expected = served.map(({ ifindex, name, role }) => ({ ifindex, name, role }));
     const removed = audit ? await this.#findRemoved(served) : NONE;
     const programs = await this.#attach(
       served.filter((plan) => !this.#serves(plan) || removed.has(plan.ifindex)),
