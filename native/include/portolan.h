@@ -311,8 +311,8 @@ int ptl_look_up(int handle, uint32_t map, const void *keys, uint32_t count, void
 /* The programs of an opened object: up to `capacity` struct ptl_program. Returns how many. */
 int ptl_programs(int handle, void *programs, uint32_t capacity, char *err, uint32_t err_size);
 /* The maps that a loaded program works on, by the program's id: up to `capacity` struct ptl_map_info without `index` and `used`.
- * Returns how many. `rodata` gets the first `rodata_size` bytes of its constants, zeros where it has fewer or none. */
-int ptl_program_maps(uint32_t program_id, void *infos, uint32_t capacity, void *rodata, uint32_t rodata_size, char *err,
+ * Returns how many. `config` gets the variable of that name in its constants; zeros when it has none of this size. */
+int ptl_program_maps(uint32_t program_id, void *infos, uint32_t capacity, void *config, uint32_t config_size, char *err,
 		     uint32_t err_size);
 /* The id of the map that is pinned at `path`; 0: there is nothing. -EINVAL with PTL_E_MAP_SPEC: it is no map. */
 int ptl_pinned_map(const char *path, char *err, uint32_t err_size);

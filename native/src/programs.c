@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which programs and maps are which: by their ids, as the kernel knows them, whatever has become of their pins. */
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -38,15 +39,27 @@ EXPORT int ptl_programs(int number, void *out, uint32_t capacity, char *text, ui
 	return (int)count;
 }
 
-/* The first bytes of a map with one cell, which is how constants are kept. */
-static void read_constants(int fd, uint32_t value_size, void *rodata, uint32_t rodata_size)
+/* The variable `config` in a map of constants, which has one cell; its BTF says where. Nothing when there is none of this size. */
+static void read_config(int fd, const struct bpf_map_info *info, void *config, uint32_t config_size)
 {
-	uint8_t *value = calloc(1, value_size);
+	struct btf *btf = info->btf_id ? btf__load_from_kernel_by_id(info->btf_id) : NULL;
+	const struct btf_type *section = btf ? btf__type_by_id(btf, info->btf_value_type_id) : NULL;
+	uint8_t *value = calloc(1, info->value_size);
 	uint32_t zero = 0;
 
-	if (value && bpf_map_lookup_elem(fd, &zero, value) == 0)
-		memcpy(rodata, value, value_size < rodata_size ? value_size : rodata_size);
+	if (section && btf_is_datasec(section) && value && bpf_map_lookup_elem(fd, &zero, value) == 0) {
+		const struct btf_var_secinfo *variable = btf_var_secinfos(section);
+
+		for (uint32_t i = 0; i < btf_vlen(section); i++, variable++) {
+			const char *name = btf__name_by_offset(btf, btf__type_by_id(btf, variable->type)->name_off);
+
+			if (!strcmp(name, "config") && variable->size == config_size &&
+			    variable->offset + config_size <= info->value_size)
+				memcpy(config, value + variable->offset, config_size);
+		}
+	}
 	free(value);
+	btf__free(btf);
 }
 
 static int map_of_id(uint32_t id, struct map *map)
@@ -78,7 +91,7 @@ static int program_map_ids(uint32_t program_id, uint32_t ids[MAX_PROGRAM_MAPS])
 	return (int)(info.nr_map_ids < MAX_PROGRAM_MAPS ? info.nr_map_ids : MAX_PROGRAM_MAPS);
 }
 
-EXPORT int ptl_program_maps(uint32_t program_id, void *infos, uint32_t capacity, void *rodata, uint32_t rodata_size, char *text,
+EXPORT int ptl_program_maps(uint32_t program_id, void *infos, uint32_t capacity, void *config, uint32_t config_size, char *text,
 			    uint32_t text_size)
 {
 	struct error err = error_begin(text, text_size);
@@ -86,31 +99,31 @@ EXPORT int ptl_program_maps(uint32_t program_id, void *infos, uint32_t capacity,
 	int count = program_map_ids(program_id, ids);
 	char object[32];
 
-	memset(rodata, 0, rodata_size);
+	memset(config, 0, config_size);
 	snprintf(object, sizeof(object), "program %u", program_id);
 	if (count < 0)
 		return fail(&err, count, PTL_E_KERNEL, "program_maps", object, "Cannot look at the program: %s", strerror(-count));
 	if ((uint32_t)count > capacity)
 		count = (int)capacity;
 	for (int i = 0; i < count; i++) {
-		struct bpf_map_info name = {};
+		struct bpf_map_info info = {};
 		struct ptl_map_info entry = { .id = ids[i], .used = -1 };
-		uint32_t size = sizeof(name);
+		uint32_t size = sizeof(info);
 		struct map map;
 		int result = map_of_id(ids[i], &map);
 
 		if (result < 0)
 			return fail(&err, result, PTL_E_KERNEL, "program_maps", object, "Cannot look at map %u: %s", ids[i],
 				    strerror(-result));
-		if (bpf_obj_get_info_by_fd(map.fd, &name, &size) == 0)
-			memcpy(entry.name, name.name, sizeof(entry.name));
+		if (bpf_obj_get_info_by_fd(map.fd, &info, &size) == 0)
+			memcpy(entry.name, info.name, sizeof(entry.name));
 		entry.type = map.type;
 		entry.key_size = map.key_size;
 		entry.value_size = map.value_size;
 		entry.max_entries = map.max_entries;
 		entry.flags = map.flags;
 		if (strstr(entry.name, ".rodata") && map.type == BPF_MAP_TYPE_ARRAY)
-			read_constants(map.fd, map.value_size, rodata, rodata_size);
+			read_config(map.fd, &info, config, config_size);
 		close(map.fd);
 		memcpy((uint8_t *)infos + (size_t)i * sizeof(entry), &entry, sizeof(entry));
 	}

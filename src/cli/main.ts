@@ -15,6 +15,7 @@ import { flowsCommand } from "./commands/flows/index.js";
 import { interfacesCommand } from "./commands/interfaces/index.js";
 import { mapsCommand } from "./commands/maps/index.js";
 import { servicesCommand } from "./commands/services/index.js";
+import { verifyCommand } from "./commands/verify/index.js";
 import { endWhenClosed } from "./output.js";
 
 const DESCRIPTION =
@@ -58,6 +59,7 @@ export function buildProgram(): Command {
     affinityCommand(),
     interfacesCommand(),
     mapsCommand(),
+    verifyCommand(),
     doctorCommand(),
     cleanupCommand(),
     demoCommand(),

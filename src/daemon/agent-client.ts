@@ -55,9 +55,13 @@ export class AgentClient {
       records.push(this.#parse(line));
     const [header, node, ...ports] = records as [AgentHeader, NodeRecord, ...ServicePortRecord[]];
     if (header?.version !== ENDPOINT_VERSION)
-      throw this.#error("E_AGENT_ANSWER", `the agent speaks version ${header?.version}, not ${ENDPOINT_VERSION}`, {
-        hint: "Use the portolan of the agent.",
-      });
+      throw this.#error(
+        "E_AGENT_ANSWER",
+        `the agent speaks version ${header?.version}, not ${ENDPOINT_VERSION}`,
+        {
+          hint: "Use the portolan of the agent.",
+        },
+      );
     try {
       return { header, image: await inSlices(imageOfRecords(node, ports)) };
     } catch (cause) {

@@ -313,7 +313,12 @@ class Agent {
     { mapPins, follower, sockets, rules, stale, checks, services }: AgentParts,
     address: ApiAddress,
   ): void {
-    const others = [() => rules?.ensure(), () => stale.sweep(), () => checks.retry(), () => address.refresh()];
+    const others = [
+      () => rules?.ensure(),
+      () => stale.sweep(),
+      () => checks.retry(),
+      () => address.refresh(),
+    ];
     audit.setParts({ pins: mapPins, follower, sockets, services, others });
   }
 
@@ -343,6 +348,11 @@ class Agent {
         newest: services.compiled?.newest ?? false,
         heldBack: services.compiled?.heldBack ?? false,
         interfaces: keeper.expected,
+        interfaceEntries:
+          keeper.entries &&
+          Object.fromEntries(
+            Array.from(keeper.entries, ([ifindex, value]) => [ifindex, Buffer.from(value).toString("hex")]),
+          ),
         sockets: { mode: socketLb, cgroup: cgroupRoot },
         programs: object.programs(),
       }),

@@ -3,10 +3,11 @@
  * Keeps the programs on the interfaces that should carry them, and the `interfaces` map in step. Level-triggered: each
  * call looks at everything there is and does what is missing, whatever happened before.
  */
+import { viewOf } from "../abi/codec.js";
 import { InterfaceFlag, Role } from "../abi/enums.gen.js";
 import { interfaceCodec } from "../abi/layout.gen.js";
 import type { HookMode } from "../native/hooks.js";
-import type { KernelMaps, MapWrite } from "../native/kernel.js";
+import type { KernelMaps, KernelReads, MapWrite } from "../native/kernel.js";
 import { type IpAddress, ipFromBytes } from "../net/ip.js";
 import { AppError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
@@ -14,6 +15,7 @@ import {
   type InterfaceOptions,
   type InterfacePlan,
   type InterfaceRole,
+  type Interfaces,
   type Link,
   type LinkAddress,
   type NodeAddresses,
@@ -97,7 +99,18 @@ const encodeInterface = (plan: InterfacePlan): Uint8Array =>
   encodeEntry(ROLES[plan.role], plan, plan.localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0);
 
 /** The key of `interfaces` that stands for the node itself: no interface has this index. */
-const NODE_KEY = 0;
+export const NODE_KEY = 0;
+
+/** What `interfaces` must hold, by key. */
+export function interfaceEntries({
+  plans,
+  node,
+}: Pick<Interfaces, "plans" | "node">): Map<number, Uint8Array> {
+  const entries = new Map(plans.map((plan) => [plan.ifindex, encodeInterface(plan)]));
+  if (node.masquerade4 !== null || node.masquerade6 !== null)
+    entries.set(NODE_KEY, encodeEntry(Role.NODE, node, 0));
+  return entries;
+}
 
 /** One key of `interfaces`: u32 in host byte order, which is little endian on every host we support. */
 function encodeIfindexes(ifindexes: readonly number[]): Uint8Array {
@@ -122,18 +135,24 @@ function differing(a: ReadonlyMap<number, Uint8Array>, b: ReadonlyMap<number, Ui
 
 const NOTHING = new Uint8Array();
 
-/** One entry of `interfaces`. */
-interface Entry {
-  readonly ifindex: number;
-  readonly value: Uint8Array;
-}
-
 /** The node's own addresses as the map has them. */
 function nodeAddressesIn(entries: ReadonlyMap<number, Uint8Array>): readonly IpAddress[] {
   const value = entries.get(NODE_KEY);
   if (value === undefined) return [];
   const { masquerade4, masquerade6 } = interfaceCodec.decode(value);
   return [masquerade4, masquerade6].filter((bytes) => bytes.some((byte) => byte !== 0)).map(ipFromBytes);
+}
+
+/** What `interfaces` holds, by key. */
+export async function readInterfaceEntries(maps: KernelReads): Promise<Map<number, Uint8Array>> {
+  const { count, keys, values } = await maps.dump("interfaces");
+  const view = viewOf(keys);
+  const { size } = interfaceCodec;
+  const entries = new Map<number, Uint8Array>();
+  for (let i = 0; i < count; i++) {
+    entries.set(view.getUint32(4 * i, true), values.slice(i * size, (i + 1) * size));
+  }
+  return entries;
 }
 
 export class InterfaceKeeper {
@@ -147,7 +166,8 @@ export class InterfaceKeeper {
   readonly #attached = new Map<number, Attached>();
   /** By which the cluster knows this node; null until somebody has said. */
   #nodeAddresses: readonly IpAddress[] | null = null;
-  #expected: readonly { readonly ifindex: number; readonly name: string; readonly role: InterfaceRole }[] = [];
+  #expected: readonly { readonly ifindex: number; readonly name: string; readonly role: InterfaceRole }[] =
+    [];
   /** What could not be attached to in the last sync. */
   #failed: ReadonlySet<string> = new Set();
   /** What `interfaces` holds, by ifindex; null until it was read. */
@@ -184,8 +204,17 @@ export class InterfaceKeeper {
     return [...this.#failed].sort();
   }
 
+  /** What it has written into `interfaces`; null: it does not know. */
+  get entries(): ReadonlyMap<number, Uint8Array> | null {
+    return this.#entries;
+  }
+
   /** Those that should carry them, as the last look had it. */
-  get expected(): readonly { readonly ifindex: number; readonly name: string; readonly role: InterfaceRole }[] {
+  get expected(): readonly {
+    readonly ifindex: number;
+    readonly name: string;
+    readonly role: InterfaceRole;
+  }[] {
     return this.#expected;
   }
 
@@ -206,10 +235,13 @@ export class InterfaceKeeper {
     const { links, addresses, defaultRoutes } = seen;
     let foreign = 0;
     if (audit || this.#entries === null) {
-      const found = await this.#readEntries();
+      const found = await readInterfaceEntries(this.#maps);
       foreign = this.#entries === null ? 0 : differing(this.#entries, found);
       if (foreign > 0)
-        this.#log.warn({ map: "interfaces", entries: foreign }, "the interfaces map was changed by someone else");
+        this.#log.warn(
+          { map: "interfaces", entries: foreign },
+          "the interfaces map was changed by someone else",
+        );
       this.#entries = found;
     }
     const preferred = this.#nodeAddresses ?? nodeAddressesIn(this.#entries);
@@ -223,9 +255,7 @@ export class InterfaceKeeper {
     for (const { ifindex, name, reason } of refused)
       this.#complain(ifindex, name, "interface_refused", reason);
     const wanted = new Map(plans.map((plan) => [plan.ifindex, plan]));
-    const hasNode = node.masquerade4 !== null || node.masquerade6 !== null;
-    const values = plans.map((plan) => ({ ifindex: plan.ifindex, value: encodeInterface(plan) }));
-    if (hasNode) values.push({ ifindex: NODE_KEY, value: encodeEntry(Role.NODE, node, 0) });
+    const values = interfaceEntries({ plans, node });
     await this.#writeEntries(values, this.#entries, audit);
     const served = plans.filter((plan) => plan.attach);
     this.#expected = served.map(({ ifindex, name, role }) => ({ ifindex, name, role }));
@@ -244,7 +274,7 @@ export class InterfaceKeeper {
     const gone = known.filter((ifindex) => !wanted.has(ifindex));
     await this.#detach(gone.filter((ifindex) => ifindex !== NODE_KEY));
     await this.#deleteEntries(
-      gone.filter((ifindex) => ifindex !== NODE_KEY || !hasNode),
+      gone.filter((ifindex) => !values.has(ifindex)),
       this.#entries,
     );
     const present = new Set(links.map((link) => link.ifindex));
@@ -254,24 +284,13 @@ export class InterfaceKeeper {
     if (foreign > 0 || programs > 0) this.#onFound({ entries: foreign, programs });
   }
 
-  async #readEntries(): Promise<Map<number, Uint8Array>> {
-    const { count, keys, values } = await this.#maps.dump("interfaces");
-    const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
-    const { size } = interfaceCodec;
-    const entries = new Map<number, Uint8Array>();
-    for (let i = 0; i < count; i++) {
-      entries.set(view.getUint32(4 * i, true), values.slice(i * size, (i + 1) * size));
-    }
-    return entries;
-  }
-
   /** `audit`: the node's own entry is written in any case. A map that takes no writes shall show before one is needed. */
   async #writeEntries(
-    wanted: readonly Entry[],
+    wanted: ReadonlyMap<number, Uint8Array>,
     entries: Map<number, Uint8Array>,
     audit: boolean,
   ): Promise<void> {
-    const changed = wanted.filter(
+    const changed = Array.from(wanted, ([ifindex, value]) => ({ ifindex, value })).filter(
       ({ ifindex, value }) => (audit && ifindex === NODE_KEY) || !equal(value, entries.get(ifindex)),
     );
     if (changed.length === 0) return;

@@ -7,7 +7,14 @@ import { type Cidr, parseCidr } from "../net/cidr.js";
 import { type IpAddress, type Protocol, parseIp } from "../net/ip.js";
 import { PROTOCOLS } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
-import type { BackendImage, ChoiceImage, FrontendImage, FrontendKind, Image, ServicePortImage } from "./types.js";
+import type {
+  BackendImage,
+  ChoiceImage,
+  FrontendImage,
+  FrontendKind,
+  Image,
+  ServicePortImage,
+} from "./types.js";
 
 interface BackendRecord extends Omit<BackendImage, "address"> {
   readonly address: string;

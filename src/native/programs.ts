@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Programs and the maps they work on, by the ids that the kernel gives them: these hold whatever becomes of a pin. */
+import { type PtlConfig, ptlConfigCodec } from "../abi/layout.gen.js";
 import type { Ffi } from "./ffi.js";
 import { type PtlMapInfo, ptlMapInfoCodec, ptlProgramCodec } from "./portolan.gen.js";
 
@@ -16,14 +17,12 @@ export interface LoadedProgram {
 export interface ProgramMaps {
   /** Ids of maps by the name that the kernel has of them. */
   readonly maps: ReadonlyMap<string, number>;
-  /** Its constants, which are what the settings became when it was loaded. */
-  readonly constants: Uint8Array;
+  /** The settings that it was loaded with; null: it has none in this layout. */
+  readonly config: PtlConfig | null;
 }
 
 const MAX_PROGRAMS = 32;
 const MAX_MAPS = 64;
-/** More than struct ptl_config and the few other constants. */
-const CONSTANT_BYTES = 1024;
 
 export function programsOf(ffi: Ffi, handle: number): LoadedProgram[] {
   const { size } = ptlProgramCodec;
@@ -38,8 +37,11 @@ export function programsOf(ffi: Ffi, handle: number): LoadedProgram[] {
 export function programMaps(ffi: Ffi, programId: number): ProgramMaps {
   const { size } = ptlMapInfoCodec;
   const out = Buffer.alloc(MAX_MAPS * size);
-  const constants = Buffer.alloc(CONSTANT_BYTES);
-  const count = ffi.call("ptl_program_maps", programId, out, MAX_MAPS, constants, CONSTANT_BYTES);
+  const config = Buffer.alloc(ptlConfigCodec.size);
+  const count = ffi.call("ptl_program_maps", programId, out, MAX_MAPS, config, config.length);
   const infos = Array.from({ length: count }, (_, i): PtlMapInfo => ptlMapInfoCodec.decode(out, i * size));
-  return { maps: new Map(infos.map(({ name, id }) => [name, id])), constants };
+  return {
+    maps: new Map(infos.map(({ name, id }) => [name, id])),
+    config: config.some((byte) => byte !== 0) ? ptlConfigCodec.decode(config) : null,
+  };
 }
