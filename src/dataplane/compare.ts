@@ -283,8 +283,8 @@ const PLACES: readonly string[] = ["slots", "generation"];
 function differenceOf({ map, key, owner, found, after }: Pair): Difference | null {
   const entry = entryName(map, key);
   if (found === null)
-    return after && { kind: "missing", map, owner, entry, found: null, wanted: whole(after) };
-  if (after === null) return { kind: "extra", map, owner, entry, found: whole(found), wanted: null };
+    return after && { kind: "missing", map, owner, entry, found: null, wanted: whole(after, owner) };
+  if (after === null) return { kind: "extra", map, owner, entry, found: whole(found, owner), wanted: null };
   const names = Object.keys({ ...found.fields, ...after.fields });
   const differing = names.filter((name) => found.fields[name] !== after.fields[name]);
   if (differing.length === 0 && found.value === after.value) return null;
@@ -298,8 +298,10 @@ function differenceOf({ map, key, owner, found, after }: Pair): Difference | nul
   return { kind: "different", map, owner, entry, found: some(found), wanted: some(after) };
 }
 
-function whole({ fields }: Said): EntryFields {
-  return Object.fromEntries(Object.entries(fields).filter(([name]) => !PLACES.includes(name)));
+function whole({ fields }: Said, owner: string | null): EntryFields {
+  const told = ([name, value]: readonly [string, string]): boolean =>
+    !PLACES.includes(name) && !(name === "service" && value === owner);
+  return Object.fromEntries(Object.entries(fields).filter(told));
 }
 
 const collator = new Intl.Collator("en", { numeric: true });

@@ -219,8 +219,9 @@ function frontendFields(mirror: FamilyMirror, key: string, value: string, nameOf
   return {
     service: nameOf(service),
     kind: kindText(flags),
-    internal: choice(internal),
-    external: choice(external),
+    ...(internal === external
+      ? { backends: choice(internal) }
+      : { internal: choice(internal), external: choice(external) }),
     affinity: affinitySeconds === 0 ? "none" : `${affinitySeconds} s`,
     masquerade: masqueradeOf(flags),
     "source ranges": flags & FrontendFlag.FRONTEND_SOURCE_RANGES ? "asked" : "not asked",

@@ -175,7 +175,11 @@ test("InterfaceKeeper.sync(audit) attaches again what somebody took away, and re
     [5, 6, 5],
     "veth6 was left alone",
   );
-  assert.deepEqual(said.slice(2), ["programs were taken off by someone else veth5", "attached veth5"]);
+  assert.deepEqual(said.slice(2), [
+    "the interfaces map was changed by someone else",
+    "programs were taken off by someone else veth5",
+    "attached veth5",
+  ]);
   assert.deepEqual([...(await entries(kernel)).keys()].sort(), [3, 5, 6]);
 });
 
