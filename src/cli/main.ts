@@ -11,6 +11,8 @@ import { cleanupCommand } from "./commands/cleanup/index.js";
 import { compileCommand } from "./commands/compile/index.js";
 import { demoCommand } from "./commands/demo/index.js";
 import { doctorCommand } from "./commands/doctor/index.js";
+import { dumpCommand } from "./commands/dump/index.js";
+import { explainCommand } from "./commands/explain/index.js";
 import { flowsCommand } from "./commands/flows/index.js";
 import { interfacesCommand } from "./commands/interfaces/index.js";
 import { mapsCommand } from "./commands/maps/index.js";
@@ -53,6 +55,7 @@ export function buildProgram(): Command {
   const commands = [
     agentCommand(),
     compileCommand(),
+    explainCommand(),
     servicesCommand(),
     backendsCommand(),
     flowsCommand(),
@@ -61,6 +64,7 @@ export function buildProgram(): Command {
     mapsCommand(),
     verifyCommand(),
     doctorCommand(),
+    dumpCommand(),
     cleanupCommand(),
     demoCommand(),
   ];

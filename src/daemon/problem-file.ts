@@ -17,7 +17,7 @@ import { join, resolve } from "node:path";
 import type { Origin, Problem } from "../model/types.js";
 import { readText } from "../util/proc.js";
 
-const RUN_DIRECTORY = "/run/portolan";
+export const RUN_DIRECTORY: string = "/run/portolan";
 const FILE_VERSION = 1;
 
 export interface ProblemReport {
@@ -152,7 +152,8 @@ function isProblemFile(value: unknown): value is ProblemFile {
   );
 }
 
-function isProblem(value: unknown): value is Problem {
+/** Whether something that was read is a Problem. */
+export function isProblem(value: unknown): value is Problem {
   if (!isObject(value)) return false;
   const { severity, origin, object, field, message } = value;
   return (

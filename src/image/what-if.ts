@@ -3,6 +3,7 @@
  * What would become of a Service's frontends if something about it were otherwise. Each answer is a compile of the changed
  * snapshot, compared with a compile of the snapshot as it is: nothing is concluded by other means. Pure.
  */
+import type { Masquerade } from "../model/masquerade.js";
 import type { Endpoint, EndpointSlice, HostFacts, ProxyConfig, Service, Snapshot } from "../model/types.js";
 import type { Compiler } from "./compile.js";
 import { createCompiler } from "./compile.js";
@@ -30,12 +31,21 @@ export interface WhatIfChange {
   readonly after: readonly string[] | "reject" | "drop";
 }
 
+/** Whose flows are given an address of the node, before and after. */
+export interface MasqueradeChange {
+  readonly frontend: string;
+  readonly portKey: string;
+  readonly before: Masquerade;
+  readonly after: Masquerade;
+}
+
 export interface WhatIf {
   readonly code: WhatIfCode;
   /** "the last endpoint on this node went". */
   readonly if: string;
-  /** Empty: nothing would change. */
+  /** Both empty: nothing would change. */
   readonly changes: readonly WhatIfChange[];
+  readonly masquerades: readonly MasqueradeChange[];
 }
 
 interface Question {
@@ -55,11 +65,15 @@ export function whatIfs(
   if (service === undefined) return [];
   const compiler: Compiler = createCompiler(config);
   const before = offersOf(compiler.compile(snapshot, host), service);
-  return questions(key, service, snapshot).map(({ code, if: text, snapshot: changed }) => ({
-    code,
-    if: text,
-    changes: changesBetween(before, offersOf(compiler.compile(changed, host), service)),
-  }));
+  return questions(key, service, snapshot).map(({ code, if: text, snapshot: changed }) => {
+    const after = offersOf(compiler.compile(changed, host), service);
+    return {
+      code,
+      if: text,
+      changes: changesBetween(before, after),
+      masquerades: masqueradesBetween(before, after),
+    };
+  });
 }
 
 function questions(key: string, service: Service, snapshot: Snapshot): readonly Question[] {
@@ -167,6 +181,7 @@ interface Offers {
   readonly frontend: string;
   readonly inside: Offer;
   readonly outside: Offer;
+  readonly masquerade: Masquerade;
 }
 
 /** What each frontend of the Service gives to new flows. */
@@ -175,13 +190,14 @@ function offersOf(image: Image, { namespace, name }: Service): ReadonlyMap<strin
   for (const port of image.servicePorts.values()) {
     if (port.namespace !== namespace || port.name !== name) continue;
     for (const frontend of port.frontends) {
-      const { kind, family, address, internal, external } = describeFrontend(port, frontend);
+      const { kind, family, address, internal, external, masquerade } = describeFrontend(port, frontend);
       const text = kind === "NodePort" ? `IPv${family} ${kind} ${address}` : `${kind} ${address}`;
       offers.set(`${port.key} ${text}`, {
         portKey: port.key,
         frontend: text,
         inside: offerOf(internal),
         outside: offerOf(external),
+        masquerade,
       });
     }
   }
@@ -214,4 +230,14 @@ function changesBetween(
     }
   }
   return changes;
+}
+
+function masqueradesBetween(
+  before: ReadonlyMap<string, Offers>,
+  after: ReadonlyMap<string, Offers>,
+): readonly MasqueradeChange[] {
+  return Array.from(before).flatMap(([key, { frontend, portKey, masquerade }]) => {
+    const now = after.get(key)?.masquerade ?? masquerade;
+    return now === masquerade ? [] : { frontend, portKey, before: masquerade, after: now };
+  });
 }
