@@ -10,6 +10,7 @@ import type { Image } from "../../../src/image/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { bigPort, imageOf } from "../../support/big-image.js";
 import { corrupt } from "../../support/corrupt-maps.js";
+import { checkSchema } from "../../support/schema.js";
 import { Terminal } from "./terminal.js";
 
 const IMAGE: Image = imageOf([bigPort(0, 2), bigPort(1, 0)]);
@@ -46,6 +47,7 @@ test("verify -o json has every finding with what was found and what was wanted, 
   assert.deepEqual(Object.keys(json), ["ok", "against", "checks", "findings", "capacity", "repaired"]);
   assert.deepEqual([json.ok, json.against, json.repaired], [false, "manifests", null]);
   assert.deepEqual(json.findings, GOLDEN_FINDINGS);
+  checkSchema("verify", json);
 });
 
 test("verify says what --repair did, and on stderr what it could not", async () => {
