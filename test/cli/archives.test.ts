@@ -10,7 +10,7 @@ import { parse, parseAllDocuments } from "yaml";
 import { MAPS } from "../../src/abi/maps.gen.js";
 import { MemoryKernel } from "../../src/native/memory.js";
 import { contentOf, fixtureKernel, SMALL_MAPS, writeArchive } from "../support/archive.js";
-import { checkSchema } from "../support/schema.js";
+import { checkSchema } from "../support/json-schema.js";
 import { type CliResult, cli } from "./run-cli.js";
 
 const GOLDEN = fileURLToPath(new URL("golden/", import.meta.url));

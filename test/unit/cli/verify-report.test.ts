@@ -10,7 +10,7 @@ import type { Image } from "../../../src/image/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { bigPort, imageOf } from "../../support/big-image.js";
 import { corrupt } from "../../support/corrupt-maps.js";
-import { checkSchema } from "../../support/schema.js";
+import { checkSchema } from "../../support/json-schema.js";
 import { Terminal } from "./terminal.js";
 
 const IMAGE: Image = imageOf([bigPort(0, 2), bigPort(1, 0)]);

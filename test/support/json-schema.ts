@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What commands print as JSON, against docs/schema. */
+/** What commands print as JSON against its schema in docs/schema. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Ajv2020, type AnySchema } from "ajv/dist/2020.js";
 
-const SCHEMAS = fileURLToPath(new URL("../../docs/schema", import.meta.url));
+const SCHEMAS = new URL("../../docs/schema/", import.meta.url);
 
 /** Fields may be added, but not without a word in the schema: a test reads it as if it allowed no others. */
 function strict(schema: unknown): unknown {
@@ -18,10 +16,10 @@ function strict(schema: unknown): unknown {
     : walked;
 }
 
-/** The value is what docs/schema/NAME.json says, and nothing more. */
+/** Fails unless docs/schema/NAME.json allows the value, to the last field. */
 export function checkSchema(name: string, value: unknown): void {
   const read = (file: string): AnySchema =>
-    strict(JSON.parse(readFileSync(join(SCHEMAS, `${file}.json`), "utf8"))) as AnySchema;
+    strict(JSON.parse(readFileSync(new URL(`${file}.json`, SCHEMAS), "utf8"))) as AnySchema;
   const ajv = new Ajv2020({ allErrors: true, allowUnionTypes: true });
   ajv.addSchema(read("common"));
   const isValid = ajv.compile(read(name));
