@@ -86,14 +86,11 @@ function readEndpoint(item: Field, family: Family): Endpoint | null {
   const read = addresses.items().map((field) => readEndpointAddress(field, family));
   const conditions = item.get("conditions");
   conditions.object();
-  const hints = item.get("hints");
-  hints.object();
   const nodeName = readNodeName(item.get("nodeName"));
-  const ready = conditions.get("ready").boolean(true);
-  const serving = conditions.get("serving").boolean(true);
-  const terminating = conditions.get("terminating").boolean(false);
-  const zoneHints = readHints(hints.get("forZones"));
-  const nodeHints = readHints(hints.get("forNodes"));
+  const ready = conditions.booleanAt("ready", true);
+  const serving = conditions.booleanAt("serving", true);
+  const terminating = conditions.booleanAt("terminating", false);
+  const { zoneHints, nodeHints } = item.has("hints") ? readAllHints(item.get("hints")) : NO_HINTS_AT_ALL;
   const address = read[0] ?? null;
   if (address === null) return null;
   // Written out: there are a hundred thousand of them, and an object that another is spread into is larger.
@@ -139,6 +136,16 @@ function sharedList(names: readonly string[]): readonly string[] {
   const list = Object.freeze(names.slice());
   SHARED_LISTS.set(key, list);
   return list;
+}
+
+const NO_HINTS_AT_ALL: Pick<Endpoint, "zoneHints" | "nodeHints"> = {
+  zoneHints: NO_HINTS,
+  nodeHints: NO_HINTS,
+};
+
+function readAllHints(hints: Field): Pick<Endpoint, "zoneHints" | "nodeHints"> {
+  hints.object();
+  return { zoneHints: readHints(hints.get("forZones")), nodeHints: readHints(hints.get("forNodes")) };
 }
 
 /** 3.5. */
