@@ -35,8 +35,8 @@ const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 const NODE_MAC = "02:00:00:00:0a:01";
 const POD_GATEWAY: Readonly<Record<4 | 6, string>> = { 4: "169.254.1.1", 6: "fe80::1" };
 const GATEWAY_MAC = "ee:ee:ee:ee:ee:ee";
-/** A change that changes nothing in the kernel's maps may be silent. */
-const SYNC_MS = 3_000;
+/** A change that changes nothing in the kernel's maps may be silent. Milliseconds in which the machine runs. */
+const SYNC_MS = 10_000;
 
 let signalsHandled = false;
 
