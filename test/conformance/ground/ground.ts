@@ -145,7 +145,7 @@ export class Ground {
   /** Runs a command of the product on the node. */
   cli(args: readonly string[]): Promise<RunResult> {
     const argv = [...cliCommand(), ...args, "--bpf-root", this.#bpfRoot];
-    return this.host("node").exec(argv, { check: false, timeoutMs: 60_000 });
+    return this.host("node").exec(argv, { check: false, timeoutMs: 180_000 });
   }
 
   /** Whether anything of the product is pinned. */

@@ -18,7 +18,7 @@ const INSIDE = "PORTOLAN_TEST_ISOLATED";
 const DIRECTORY = "PORTOLAN_TEST_DIRECTORY";
 
 /** Registers `tests` when this process is the isolated one; otherwise one test that runs the file again inside. */
-export function isolated(url: string, tests: () => void, timeoutMs = 240_000): void {
+export function isolated(url: string, tests: () => void, timeoutMs = 840_000): void {
   if (process.env[INSIDE] === url) {
     tests();
     return;
