@@ -25,8 +25,10 @@ interface Again {
   readonly heapMB: number;
 }
 
-/** The longest turn of the event loop that anybody may have to wait for. */
-const LONGEST_MS = 50;
+/** The longest turn of the event loop that anybody may have to wait for: what it computes. */
+const LONGEST_CPU_MS = 50;
+/** The same by the clock: who waits for a file or a program holds up everybody, too. Threads beside this one are waited for as well. */
+const LONGEST_MS = 100;
 /** A turn that is too long is so each time; what a shared machine adds is not. */
 const ATTEMPTS = 5;
 /** For 10,000 Services and 100,000 endpoints, beside what the process takes without: 78 MB when this was written. */
@@ -75,14 +77,16 @@ async function read(
   return { cost, again };
 }
 
-/** The turns that are too long. */
-function tooLong({ cost, again }: { cost: Cost; again: Again }): string[] {
-  const turns = {
-    "of processor time at the first list": cost.longestCpuMs,
-    "at the first list": cost.longestMs,
-    "at the list again": again.longestMs,
-  };
-  return Object.entries(turns).flatMap(([what, ms]) => (ms < LONGEST_MS ? [] : [`${ms} ms ${what}`]));
+/** What is too long in every attempt. */
+function tooLong(attempts: readonly { cost: Cost; again: Again }[]): string[] {
+  const turns: readonly (readonly [string, number, readonly number[]])[] = [
+    ["of processor time at the first list", LONGEST_CPU_MS, attempts.map(({ cost }) => cost.longestCpuMs)],
+    ["at the first list", LONGEST_MS, attempts.map(({ cost }) => cost.longestMs)],
+    ["at the list again", LONGEST_MS, attempts.map(({ again }) => again.longestMs)],
+  ];
+  return turns
+    .filter(([, limit, each]) => Math.min(...each) >= limit)
+    .map(([what, limit, each]) => `${each.join(", ")} ms ${what}: never less than ${limit}`);
 }
 
 describe("KubeSource, 10,000 Services with 10 endpoints each (contract 12)", () => {
@@ -90,8 +94,8 @@ describe("KubeSource, 10,000 Services with 10 endpoints each (contract 12)", () 
     it(`reads them without holding up the event loop (${mode})`, async (t) => {
       const server = start(t, "big-server.ts", ["10000", "10", mode]);
       const kubeconfig = await server.line();
-      const longTurns: string[][] = [];
-      while (longTurns.length < ATTEMPTS) {
+      const attempts: { cost: Cost; again: Again }[] = [];
+      do {
         const { cost, again } = await read(t, server, kubeconfig);
         assert.deepEqual([cost.services, cost.endpoints], [10_000, 100_000]);
         assert.ok(cost.listed.every((text) => text.endsWith(mode)));
@@ -101,11 +105,9 @@ describe("KubeSource, 10,000 Services with 10 endpoints each (contract 12)", () 
           `a list again leaves nothing behind: ${cost.heapMB} MB before, ${again.heapMB} MB after`,
         );
         assert.equal(again.same, true, "a list that brings nothing new makes no new Snapshot (1.10)");
-        const long = tooLong({ cost, again });
-        if (long.length === 0) return;
-        longTurns.push(long);
-      }
-      assert.fail(`a turn is too long in each of ${ATTEMPTS} attempts:\n${longTurns.join("\n")}`);
+        attempts.push({ cost, again });
+      } while (tooLong(attempts).length > 0 && attempts.length < ATTEMPTS);
+      assert.deepEqual(tooLong(attempts), [], "turns of the event loop that are too long");
     });
   }
 });
