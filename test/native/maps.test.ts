@@ -7,6 +7,7 @@ import type { KernelMaps, MapDump, MapWrite } from "../../src/native/kernel.js";
 import { NativeLibrary } from "../../src/native/lib.js";
 import { MemoryKernel } from "../../src/native/memory.js";
 import type { LoadedObject } from "../../src/native/object.js";
+import { leastOf } from "../support/awake.js";
 import { isolated } from "./support/isolate.js";
 
 const E2BIG = 7;
@@ -222,15 +223,12 @@ isolated(import.meta.url, () => {
 
   test("A transaction and a dump of 200,000 entries hold up the event loop for less than 50 ms", async () => {
     const big = write("addresses4", "update", range(0, 200_000));
-    const attempts: number[] = [];
-    // Other processes may take the processor for longer than that: one undisturbed attempt is proof enough.
-    while (attempts.length < 8 && !attempts.some((longest) => longest < 50))
-      attempts.push(
-        await longestTurn(async () => {
-          await kernel.apply([big]);
-          await kernel.dump("addresses4");
-        }),
-      );
+    const attempts = await leastOf(50, () =>
+      longestTurn(async () => {
+        await kernel.apply([big]);
+        await kernel.dump("addresses4");
+      }),
+    );
     assert.ok(Math.min(...attempts) < 50, `longest turns in ms: ${attempts.map(Math.round).join(", ")}`);
     await kernel.apply([{ ...big, kind: "delete", values: new Uint8Array(0) }]);
   });

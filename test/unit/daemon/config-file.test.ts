@@ -30,7 +30,7 @@ function watched(t: TestContext, path: string, text: string): () => Promise<Conf
   };
 }
 
-const LIMIT = { timeout: 10_000 };
+const LIMIT = { timeout: 180_000 };
 
 test("watchConfigFile() tells a write, and a write of the same text is none (12.3)", LIMIT, async (t) => {
   const path = join(directory(t), "config.conf");
