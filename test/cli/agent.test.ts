@@ -132,7 +132,7 @@ test("portolan agent killed and started again writes nothing, and traffic goes o
   assert.ok(await answers(), "after the kill");
   const agent = await cluster.startAgent(node);
   const ready = agent.lines.find(({ msg }) => msg === "ready");
-  assert.equal(ready?.mapWrites, 0, "in all maps, `interfaces` included");
+  assert.equal(ready?.mapWrites, 0, `in all maps, \`interfaces\` included\n${agent.tail()}`);
   const writes = agent.lines.filter(({ msg }) => msg === "synced").map((line) => line.writes);
   assert.deepEqual(writes, [0]);
   assert.ok(await answers(), "after the restart");
