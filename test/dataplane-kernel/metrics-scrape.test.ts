@@ -14,6 +14,7 @@ import type { LoadedObject } from "../../src/native/object.js";
 import { silentLogger } from "../../src/util/log.js";
 import { isolated } from "../native/support/isolate.js";
 import { leastOf } from "../support/awake.js";
+import { longestTurn } from "../support/turns.js";
 
 const SERVICES = 10_000;
 const FLOWS = 400_000;
@@ -40,20 +41,6 @@ function packed(map: MapName, keys: readonly number[], values: (key: number) => 
 }
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-
-async function longestTurn(work: () => Promise<unknown>): Promise<number> {
-  let longest = 0;
-  let last = performance.now();
-  const tick = (): void => {
-    longest = Math.max(longest, performance.now() - last);
-    last = performance.now();
-  };
-  const timer = setInterval(tick, 1);
-  await work();
-  tick();
-  clearInterval(timer);
-  return longest;
-}
 
 isolated(import.meta.url, () => {
   const library = new NativeLibrary();

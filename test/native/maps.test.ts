@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
-import { performance } from "node:perf_hooks";
 import { after, before, test } from "node:test";
 import { MAPS, type MapName } from "../../src/abi/maps.gen.js";
 import type { KernelMaps, MapDump, MapWrite } from "../../src/native/kernel.js";
@@ -8,6 +7,7 @@ import { NativeLibrary } from "../../src/native/lib.js";
 import { MemoryKernel } from "../../src/native/memory.js";
 import type { LoadedObject } from "../../src/native/object.js";
 import { leastOf } from "../support/awake.js";
+import { longestTurn } from "../support/turns.js";
 import { isolated } from "./support/isolate.js";
 
 const E2BIG = 7;
@@ -59,22 +59,6 @@ function idsOf(dumps: readonly MapDump[]): Set<number> {
     for (let i = 0; i < count; i++) ids.add(view.getUint32(i * 8, true));
   }
   return ids;
-}
-
-/** The longest time in ms that the event loop did not come round while `work` was under way. */
-async function longestTurn(work: () => Promise<void>): Promise<number> {
-  let longest = 0;
-  let last = performance.now();
-  const tick = (): void => {
-    const now = performance.now();
-    longest = Math.max(longest, now - last);
-    last = now;
-  };
-  const timer = setInterval(tick, 1);
-  await work();
-  tick();
-  clearInterval(timer);
-  return longest;
 }
 
 /** A generator of the same numbers every time (mulberry32). */

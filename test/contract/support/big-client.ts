@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A process with a source alone: KUBECONFIG. Prints, as JSON, what reading everything costs, and then reading it again. */
-import { type PerformanceEntry, PerformanceObserver, performance } from "node:perf_hooks";
+import { performance } from "node:perf_hooks";
 import { KubeSource } from "../../../src/source/kube/kube-source.js";
 import { loadKubeConnection } from "../../../src/source/kube/kubeconfig.js";
 import { createTransport } from "../../../src/source/kube/transport.js";
 import { silentLogger } from "../../../src/util/log.js";
 import { systemTimers } from "../../../src/util/timers.js";
-import { watchStandstills } from "../../support/standstill-thread.js";
-import { type ThreadTimes, threadTimes } from "../../support/thread-cpu.js";
+import { Turns } from "../../support/turns.js";
 
 const [kubeconfig = ""] = process.argv.slice(2);
 const timers = systemTimers;
-const stoodStillMs = watchStandstills();
 /** The heap is at rest when it has not become smaller for so many looks. */
 const REST_ROUNDS = 4;
 const MOST_ROUNDS = 100;
@@ -35,58 +33,6 @@ async function heapAtRest(): Promise<number> {
     least = Math.min(least, now);
   }
   return heap();
-}
-
-/** Shorter turns are nobody's concern. */
-const NOTEWORTHY_MS = 10;
-
-interface Turn {
-  readonly start: number;
-  readonly end: number;
-  /** But for the time in which others had the CPU or the machine stood still. */
-  readonly ms: number;
-}
-
-/**
- * Turns of the event loop: how long the longest was, and what it computed. (A processor that is taken from a virtual
- * machine seems to compute all the while.) A thread that collects garbage waits for helpers, which a busy machine lets
- * wait; what the collection itself computes counts all the same.
- */
-class Turns {
-  longestCpuMs = 0;
-  readonly #turns: Turn[] = [];
-  readonly #collections: PerformanceEntry[] = [];
-  readonly #observer = new PerformanceObserver((list) => void this.#collections.push(...list.getEntries()));
-  #ended = false;
-
-  constructor() {
-    this.#observer.observe({ entryTypes: ["gc"] });
-    this.#look(performance.now(), threadTimes(), stoodStillMs());
-  }
-
-  #look(start: number, times: ThreadTimes, stood: number): void {
-    const end = performance.now();
-    const { cpuMs, waitedMs } = threadTimes();
-    const standsMs = stoodStillMs();
-    const lost = standsMs - stood;
-    const ms = end - start - (waitedMs - times.waitedMs) - lost;
-    if (ms > NOTEWORTHY_MS) this.#turns.push({ start, end, ms });
-    this.longestCpuMs = Math.max(this.longestCpuMs, cpuMs - times.cpuMs - lost);
-    if (!this.#ended) setImmediate(() => this.#look(end, { cpuMs, waitedMs }, standsMs));
-  }
-
-  /** No turn counts any more. Resolves with the longest, in milliseconds, without the collections. */
-  async end(): Promise<number> {
-    this.#ended = true;
-    const turns = [...this.#turns];
-    await new Promise((resolve) => setTimeout(resolve, REST_MS)); // collections are told later
-    this.#observer.disconnect();
-    const collecting = ({ start, end }: Turn): number =>
-      this.#collections
-        .filter(({ startTime, duration }) => startTime < end && startTime + duration > start)
-        .reduce((sum, { duration }) => sum + duration, 0);
-    return Math.max(0, ...turns.map((turn) => turn.ms - collecting(turn)));
-  }
 }
 
 const connection = await loadKubeConnection({ kubeconfig, master: "" }, { logger: silentLogger, timers });

@@ -39,7 +39,7 @@ export function isolated(url: string, tests: () => void, timeoutMs = 840_000): v
       });
       const [code] = (await once(child, "close")) as [number | null];
       // What failed comes last; all that went well before it would hide it.
-      assert.equal(code, 0, output.slice(Math.max(0, output.indexOf("failing tests:"))));
+      assert.equal(code, 0, output.slice(Math.max(0, output.search(/^ *not ok |failing tests:/m))));
       assert.match(output, /# fail 0|ℹ fail 0/);
       assert.doesNotMatch(output, /# tests 0|ℹ tests 0/);
     } finally {
