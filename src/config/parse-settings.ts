@@ -2,6 +2,7 @@
 /** From texts to settings. Pure: the host's name and the file's text come in as values. */
 import { parseCidr } from "../net/cidr.js";
 import { parseIp } from "../net/ip.js";
+import { SERVICE_CIDR_GATE } from "./feature-gates.js";
 import { flagName, type GivenFlags, readFlags } from "./flag-values.js";
 import { parseHostPort, withPort } from "./host-port.js";
 import type { KubeProxyConfiguration, PortolanConfiguration } from "./kube-proxy-configuration.js";
@@ -39,7 +40,6 @@ const METRICS_PORT = 10_249;
 const DEBUG_VERBOSITY = 4;
 const IPVS_REPLACED =
   "ipvs: the eBPF programs are used instead of IPVS, as in every mode; each backend is chosen with the same chance";
-const SERVICE_CIDR_GATE = "MultiCIDRServiceAllocator";
 
 /** Never throws: what is wrong is in `problems`, each with the field or flag that it is about. */
 export function parseSettings(input: SettingsInput): ParsedSettings {

@@ -2,6 +2,7 @@
 /** The node agent: everything is built and wired here, and ends with one AbortSignal. */
 import { type Stats, statSync } from "node:fs";
 import { familyProblems } from "../config/families.js";
+import { featureGates } from "../config/feature-gates.js";
 import { layoutDirectory } from "../dataplane/pins.js";
 import type { NodeInfo, Snapshot } from "../model/types.js";
 import { NativeLibrary } from "../native/lib.js";
@@ -136,6 +137,7 @@ class Agent {
     const timeout = settings === undefined ? {} : { timeoutMs: 2 * settings.syncPeriod };
     this.#health = new HealthState({ families, ...timeout });
     this.#metrics = new AgentMetrics({ health: this.#health, log, families, version: productVersion() });
+    this.#metrics.build.setFeatures(featureGates(settings?.kubeProxy.featureGates ?? {}));
     this.#node = new CompiledNode(settings?.nodeIp ?? null);
   }
 
@@ -218,6 +220,7 @@ class Agent {
     }
     const servers = new AgentServers({
       settings,
+      flags: this.#config.flags ?? {},
       health: this.#health,
       metrics: this.#metrics,
       events,
@@ -299,13 +302,14 @@ class Agent {
     await aborted(signal);
   }
 
-  #audit({ follower, sockets, rules, stale, checks, services }: AgentParts, address: ApiAddress): void {
+  #audit(parts: AgentParts, address: ApiAddress): void {
+    const { follower, sockets, rules, stale, checks, services } = parts;
     void follower.look(true);
     void sockets.ensure();
     void rules?.ensure();
     void stale.sweep();
     void checks.retry();
-    void address.refresh();
+    this.#refresh(address, parts);
     services.audit().catch((error: unknown) => this.#log.error({ err: error }, "audit failed"));
   }
 

@@ -83,6 +83,11 @@ export class Rig {
     return rig;
   }
 
+  /** The endpoint that answers does so over UDP, too. */
+  async serveUdp(port: number): Promise<void> {
+    await (await agentOf(this.web)).serve("udp", port);
+  }
+
   /** The Node as kubelet registers it, or otherwise. */
   nodeObject({
     address = this.node.address.ip4,
