@@ -104,7 +104,7 @@ export interface PortolanConfiguration {
   readonly snatPorts: string;
   readonly forwardMarkBit: number;
   readonly forwardRules: boolean;
-  /** Milliseconds. */
+  /** Milliseconds; 0: the mode's syncPeriod. */
   readonly auditInterval: number;
   /** "": as logging.verbosity says. */
   readonly logLevel: "" | "debug" | "info" | "warn" | "error";

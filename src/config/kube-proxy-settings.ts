@@ -153,7 +153,7 @@ const FIELDS: readonly Setting[] = [
     placeholder: "<duration>",
     kind: "duration",
     fallback: 30 * SECOND,
-    does: "a failed write is tried again after this time; with a change that is not written after twice this, the node is unhealthy. The flag holds for nftables, too",
+    does: "what others have changed of our maps, hooks and rules is found and repaired within this time (auditInterval may say another); a failed write is tried again after it at the latest; with a change that is not written after twice this, the node is unhealthy. The flag holds for nftables, too",
   },
   {
     field: "iptables.minSyncPeriod",

@@ -7,7 +7,7 @@ import { flagName, type GivenFlags, readFlags } from "./flag-values.js";
 import { parseHostPort, withPort } from "./host-port.js";
 import type { KubeProxyConfiguration, PortolanConfiguration } from "./kube-proxy-configuration.js";
 import { KUBE_PROXY_FIELDS, KUBE_PROXY_FLAGS } from "./kube-proxy-settings.js";
-import { PORTOLAN_SETTINGS } from "./portolan-settings.js";
+import { LEAST_AUDIT, MOST_AUDIT, PORTOLAN_SETTINGS } from "./portolan-settings.js";
 import type { SettingProblem } from "./problem.js";
 import { type ProxyOptions, parseProxyOptions } from "./proxy-options.js";
 import type { Action, ProxySettings } from "./proxy-settings.js";
@@ -206,6 +206,7 @@ class SettingsParser {
   #settings(kubeProxy: KubeProxyConfiguration, portolan: PortolanConfiguration): ProxySettings {
     const text = (flag: string): string | null => String(this.#flags.get(flag) ?? "") || null;
     const address = parseIp(kubeProxy.bindAddress);
+    const { syncPeriod } = kubeProxy[kubeProxy.mode];
     const wildcard = address === null || address.bytes.every((byte) => byte === 0);
     const verbose = kubeProxy.logging.verbosity >= DEBUG_VERBOSITY;
     return Object.freeze({
@@ -214,7 +215,8 @@ class SettingsParser {
       writeConfigTo: text("write-config-to"),
       nodeName: kubeProxy.hostnameOverride || this.#input.hostname.trim().toLowerCase(),
       mode: kubeProxy.mode,
-      syncPeriod: kubeProxy[kubeProxy.mode].syncPeriod,
+      syncPeriod,
+      auditPeriod: portolan.auditInterval || Math.min(Math.max(syncPeriod, LEAST_AUDIT), MOST_AUDIT),
       healthz: parseHostPort(kubeProxy.healthzBindAddress),
       metrics: parseHostPort(kubeProxy.metricsBindAddress),
       nodeIp: wildcard ? null : address,

@@ -107,7 +107,7 @@ export async function agentConfig(
     attach: portolan.attach,
     snatRanges: ports.parsePortRanges(portolan.snatPorts),
     maxEntries: maxEntries(portolan.maps, Counters.SERVICE_BASE),
-    auditSeconds: portolan.auditInterval / 1000,
+    auditSeconds: settings.auditPeriod / 1000,
     proxy: settings.proxy,
     socketLb: portolan.socketLB,
     cgroupRoot: cgroupRoot(portolan.cgroupRoot || undefined),
