@@ -524,7 +524,7 @@ const FLAGS_ONLY: readonly Setting[] = [
     flag: "init-only",
     kind: "bool",
     fallback: false,
-    does: "make the settings of the kernel that need all privileges, and exit",
+    does: "mount a bpf file system where there is none, make the settings of the kernel that need all privileges, and exit",
   },
   {
     field: null,

@@ -79,7 +79,7 @@ export async function runAgent(
 ): Promise<AgentEnd> {
   const { settings } = config;
   if (settings?.action === "init-only") {
-    initOnly(settings, new NativeLibrary(), log);
+    initOnly(settings, config.bpfRoot, new NativeLibrary(), log);
     return "stopped";
   }
   requireSource(config);
@@ -189,21 +189,14 @@ class Agent {
     const { settings, configFileText } = this.#config;
     const path = settings?.configFile ?? null;
     if (path === null || configFileText === undefined || configFileText === null) return;
-    const stop = watchConfigFile(path, configFileText, (change) => {
-      if (change === "swapped") {
-        this.#log.warn(
-          { code: "config_swapped", path },
-          "configuration has changed, it counts from the next start on",
-        );
-        return;
-      }
+    const stop = watchConfigFile(path, configFileText, () =>
       this.#end(
         new AppError<ConfigErrorCode>("E_CONFIG_CHANGED", `${path} was rewritten`, {
           fields: { path },
           hint: "The next start reads it.",
         }),
-      );
-    });
+      ),
+    );
     this.#closers.push(stop);
   }
 

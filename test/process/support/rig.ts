@@ -138,7 +138,12 @@ export class Rig {
 
   /** Starts an agent; what becomes of it is for the test to see. */
   spawn(more: readonly string[] = []): NodeAgent {
-    const agent = new NodeAgent(this.node, [process.execPath, MAIN, "agent", ...this.args(more)]);
+    return this.spawnBy((argv) => argv, this.args(more));
+  }
+
+  /** Starts an agent by an argument vector that is made of its own: with other mounts, another environment. */
+  spawnBy(make: (agent: readonly string[]) => readonly string[], args: readonly string[]): NodeAgent {
+    const agent = new NodeAgent(this.node, make([process.execPath, MAIN, "agent", ...args]));
     this.#agents.push(agent);
     return agent;
   }
