@@ -106,7 +106,8 @@ conntrack: { maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s }
   mkdirSync(volume);
   update("..2026_1", text);
   symlinkSync("..data/config.conf", `${volume}/config.conf`);
-  agent = await rig.ready(["--config", `${volume}/config.conf`]);
+  agent = rig.spawn(["--config", `${volume}/config.conf`]);
+  await agent.ready();
   update("..2026_2", text);
   rmSync(`${volume}/..2026_1`, { recursive: true });
   assert.equal(
@@ -118,7 +119,8 @@ conntrack: { maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s }
   assert.equal(await ended(agent), 1);
   assert.equal(agent.lines.at(-1)?.code, "E_CONFIG_CHANGED", agent.tail());
   assert.ok(await rig.answers());
-  agent = await rig.ready(["--config", `${volume}/config.conf`]);
+  agent = rig.spawn(["--config", `${volume}/config.conf`]);
+  await agent.ready();
   assert.equal((await rig.get("http://127.0.0.1:10249/proxyMode")).body, "nftables");
 });
 
