@@ -106,6 +106,8 @@ export interface PortolanConfiguration {
   readonly forwardRules: boolean;
   /** Milliseconds; 0: the mode's syncPeriod. */
   readonly auditInterval: number;
+  /** How many service ports have traffic series of their own in /metrics. */
+  readonly topServices: number;
   /** "": as logging.verbosity says. */
   readonly logLevel: "" | "debug" | "info" | "warn" | "error";
   /** Entries; 0: as built. */

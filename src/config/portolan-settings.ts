@@ -122,6 +122,15 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
     range: [LEAST_AUDIT, MOST_AUDIT],
   },
   {
+    field: "topServices",
+    flag: "top-services",
+    placeholder: "<n>",
+    kind: "int",
+    fallback: 50,
+    does: "how many service ports, the busiest, have traffic series of their own in /metrics; the others share one",
+    range: [1, 1000],
+  },
+  {
     field: "logLevel",
     flag: "log-level",
     placeholder: "<level>",

@@ -136,7 +136,13 @@ class Agent {
     const families = hostFamilies();
     const timeout = settings === undefined ? {} : { timeoutMs: 2 * settings.syncPeriod };
     this.#health = new HealthState({ families, ...timeout });
-    this.#metrics = new AgentMetrics({ health: this.#health, log, families, version: productVersion() });
+    this.#metrics = new AgentMetrics({
+      health: this.#health,
+      log,
+      families,
+      version: productVersion(),
+      ...(settings === undefined ? {} : { topServices: settings.portolan.topServices }),
+    });
     this.#metrics.build.setFeatures(featureGates(settings?.kubeProxy.featureGates ?? {}));
     this.#node = new CompiledNode(settings?.nodeIp ?? null);
   }

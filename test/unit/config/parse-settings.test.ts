@@ -157,6 +157,7 @@ test("Settings without flags and file are kube-proxy's defaults, the host's name
     snatPorts: "10240-29999,61000-65535",
     forwardMarkBit: 13,
     forwardRules: true,
+    topServices: 50,
     auditInterval: 0,
     logLevel: "",
     maps: { services: 0, frontends: 0, backends: 0, slots: 0, nat: 0 },
