@@ -53,7 +53,7 @@ async function flowOfKubeProxy(): Promise<void> {
 }
 
 async function scrape(): Promise<string> {
-  text = (await rig.get(`${METRICS}/metrics`)).body;
+  text = (await rig.status(`${METRICS}/metrics`, 200)).body;
   return text;
 }
 
@@ -164,18 +164,18 @@ test("every family of /metrics has a sample, but those that are labelled by what
   const named = new Set(lines.flatMap((line) => /^([a-z0-9_]+)[{ ]/.exec(line)?.[1] ?? []));
   const empty = families.filter((name) => ![name, `${name}_count`].some((each) => named.has(each)));
   assert.deepEqual(empty.sort(), WITHOUT_SAMPLES);
-  const slis = (await rig.get(`${METRICS}/metrics/slis`)).body;
+  const slis = (await rig.status(`${METRICS}/metrics/slis`, 200)).body;
   assert.match(slis, /^kubernetes_healthcheck\{.*\} 1$/m);
   assert.match(slis, /^kubernetes_healthchecks_total\{.*\} [1-9]/m);
 });
 
 test("/flagz shows the flags that were given, and /configz what they and the defaults come to (11.1)", async () => {
-  const { body } = await rig.get(`${METRICS}/flagz`);
+  const { body } = await rig.status(`${METRICS}/flagz`, 200);
   assert.match(body, /^kube-proxy flagz\nWarning: /);
   assert.match(body, /^--cluster-cidr=10\.244\.0\.0\/16$/m);
   assert.match(body, new RegExp(`^--bpf-root=${rig.bpfRoot}$`, "m"));
   assert.doesNotMatch(body, /--oom-score-adj/);
-  const config = JSON.parse((await rig.get(`${METRICS}/configz`)).body)["kubeproxy.config.k8s.io"];
+  const config = JSON.parse((await rig.status(`${METRICS}/configz`, 200)).body)["kubeproxy.config.k8s.io"];
   assert.equal(config.clusterCIDR, "10.244.0.0/16");
   assert.equal(config.oomScoreAdj, -999);
   assert.equal(agent.running, true);

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
