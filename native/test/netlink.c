@@ -24,7 +24,7 @@
 #include "portolan.h"
 
 #define LARGEST 1024
-#define RANDOM_ROUNDS 300
+#define RANDOM_ROUNDS 160
 #define ERR error, sizeof(error)
 
 struct datagram {

@@ -88,10 +88,7 @@ before(async () => {
   ]);
 });
 
-after(() => {
-  console.error(agent.lines.map((l) => JSON.stringify(l)).join("\n"));
-  return rig?.close();
-});
+after(() => rig?.close());
 
 test("changes, traffic, probes and audits of a real agent are in its metrics (11.3, 11.4)", async () => {
   const local = anyService("local", ["10.96.7.41"], [{ name: "http", port: 80 }], {
