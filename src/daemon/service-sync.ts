@@ -78,6 +78,8 @@ export class ServiceSync {
   #logged: ReadonlySet<string> | null = null;
   /** The next sync compares all there is: nothing is known of the kernel, or not all that was meant is there (1.12). */
   #full = true;
+  /** The facts of the host are older than what is known to have changed. */
+  #hostStale = false;
   #ready = false;
   #stopped = false;
   #retryMs = FIRST_RETRY_MS;
@@ -109,8 +111,9 @@ export class ServiceSync {
     this.#request();
   }
 
-  /** What is known of the host has changed: compiles again, from the snapshot that there is. */
+  /** Something of the host has changed: looks at it anew, and compiles again from the snapshot that there is. */
   hostChanged(): void {
+    this.#hostStale = true;
     if (this.#snapshot === null) return;
     this.#watcher.queued();
     this.#request();
@@ -159,7 +162,10 @@ export class ServiceSync {
     const start = this.#clock.now();
     this.#watcher.started();
     // Other endpoints take nobody's address: who listens is looked at for new frontends, and by each audit.
-    if (snapshot.services !== this.#compiled?.services) await this.#host.refresh();
+    if (this.#hostStale || snapshot.services !== this.#compiled?.services) {
+      this.#hostStale = false; // before it is read: what changes meanwhile is looked at again
+      await this.#host.refresh();
+    }
     const { facts } = this.#host;
     if (facts === null) return; // hostChanged() comes with the addresses
     const compiled = await inSlices(this.#compiler.compileSliced(snapshot, facts));

@@ -8,7 +8,7 @@ import { getSystemErrorName } from "node:util";
 import type { MapName } from "../abi/maps.gen.js";
 import type { Image } from "../image/types.js";
 import type { ApplyResult, KernelMaps } from "../native/kernel.js";
-import { FAMILIES } from "../net/ip.js";
+import { FAMILIES, type Family } from "../net/ip.js";
 import { type Clock, systemClock } from "../util/clock.js";
 import { errorMessage } from "../util/errors.js";
 import { type Logger, silentLogger } from "../util/log.js";
@@ -124,6 +124,12 @@ export class Reconciler {
   /** Reads the kernel again (13 FFI calls), compares it with what is believed, and repairs what differs by a sync. */
   audit(): Promise<AuditResult> {
     return this.#serially(() => this.#audit());
+  }
+
+  /** Places of `slots` that are taken: in use, or not to be used again yet. Null while it is not known what is in the kernel. */
+  slotsTaken(family: Family): number | null {
+    const slots = this.#state?.families[family].slots;
+    return slots === undefined ? null : slots.capacity - slots.available;
   }
 
   #serially<T>(work: () => Promise<T>): Promise<T> {

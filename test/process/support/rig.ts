@@ -86,6 +86,11 @@ export class Rig {
     return rig;
   }
 
+  /** The endpoint that answers does so over UDP, too. */
+  async serveUdp(port: number): Promise<void> {
+    await (await agentOf(this.web)).serve("udp", port);
+  }
+
   /** The Node as kubelet registers it, or otherwise. */
   nodeObject({
     address = this.node.address.ip4,
@@ -136,7 +141,12 @@ export class Rig {
 
   /** Starts an agent; what becomes of it is for the test to see. */
   spawn(more: readonly string[] = []): NodeAgent {
-    const agent = new NodeAgent(this.node, [process.execPath, MAIN, "agent", ...this.args(more)]);
+    return this.spawnBy((argv) => argv, this.args(more));
+  }
+
+  /** Starts an agent by an argument vector that is made of its own: with other mounts, another environment. */
+  spawnBy(make: (agent: readonly string[]) => readonly string[], args: readonly string[]): NodeAgent {
+    const agent = new NodeAgent(this.node, make([process.execPath, MAIN, "agent", ...args]));
     this.#agents.push(agent);
     return agent;
   }
