@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
-import { changedKeys } from "../../../src/image/changes.js";
 import { claimKey } from "../../../src/image/claims.js";
 import { compile, createCompiler, DEFAULT_PROXY_CONFIG, NO_HOST_FACTS } from "../../../src/image/compile.js";
 import { describeImage } from "../../../src/image/describe.js";
@@ -20,6 +19,7 @@ import type {
 import { MemoryKernel } from "../../../src/native/memory.js";
 import type { Cidr } from "../../../src/net/cidr.js";
 import type { Family } from "../../../src/net/ip.js";
+import { VersionedMap } from "../../../src/util/versioned-map.js";
 import { cidr, endpoint, ip, NODE, service, slice } from "../../fixtures/objects.js";
 import { assertExactly } from "../dataplane/rules.js";
 
@@ -286,7 +286,7 @@ test("createCompiler() notes exactly the service ports that differ from those of
         const different = [...new Set([...before.keys(), ...now.keys()])].filter(
           (key) => before.get(key) !== now.get(key),
         );
-        assert.deepEqual([...(changedKeys(before, now) ?? [])].sort(), different.sort());
+        assert.deepEqual([...(VersionedMap.changedKeys(before, now) ?? [])].sort(), different.sort());
       }
     }),
     { numRuns: 800 },
