@@ -48,13 +48,13 @@ export class VersionedMap<K, V extends object> implements ReadonlyMap<K, V> {
       if (held !== value) otherwise.set(key, held);
     }
     if (otherwise.size === 0) return this;
-    const { table, follows } = this.#tableForNext();
+    const { table, follows } = this.#tableForNext(otherwise.size);
     for (const key of otherwise.keys()) {
       const value = changes.get(key);
       if (value === undefined) table.entries.delete(key);
       else table.entries.set(key, value);
     }
-    table.changes += otherwise.size;
+    if (follows) table.changes += otherwise.size;
     const version = new VersionedMap(table);
     if (follows) this.#next = { version, otherwise };
     return version;
@@ -130,11 +130,11 @@ export class VersionedMap<K, V extends object> implements ReadonlyMap<K, V> {
   }
 
   /** What the next version goes on with: this one's table, unless somebody walks it, or it is not this one's any more. */
-  #tableForNext(): { readonly table: Table<K, V>; readonly follows: boolean } {
+  #tableForNext(changes: number): { readonly table: Table<K, V>; readonly follows: boolean } {
     const table = this.#table;
     if (table === null || this.#next !== null) return { table: tableOf(this.#copy()), follows: false };
     // Or a version that is kept for ever would keep all that ever changed.
-    if (table.changes >= Math.max(MOST_CHANGES, this.size))
+    if (table.changes + changes > Math.max(MOST_CHANGES, this.size))
       return { table: tableOf(new Map(table.entries)), follows: false };
     if (table.walks > 0) {
       const copy = { ...tableOf(new Map(table.entries)), changes: table.changes };

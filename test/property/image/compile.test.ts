@@ -247,6 +247,40 @@ test("createCompiler() gives after any changes what a compile from nothing gives
   );
 });
 
+/** The same states, their maps made one of the other: what differs between them is known. */
+function versioned(states: readonly State[]): State[] {
+  let services = VersionedMap.of<string, Service>();
+  let slices = VersionedMap.of<string, readonly EndpointSlice[]>();
+  return states.map((state) => {
+    services = services.with(changesTo(services, state.services));
+    slices = slices.with(changesTo(slices, state.slices));
+    return { ...state, services, slices };
+  });
+}
+
+function changesTo<V>(
+  before: ReadonlyMap<string, V>,
+  now: ReadonlyMap<string, V>,
+): Map<string, V | undefined> {
+  return new Map([...before.keys(), ...now.keys()].map((key) => [key, now.get(key)]));
+}
+
+test("createCompiler() told what differs gives what a compile from nothing gives, also when it skips states or goes back", () => {
+  fc.assert(
+    fc.property(changes, configs, fc.array(fc.nat(20), { maxLength: 20 }), (list, config, order) => {
+      const states: State[] = [EMPTY];
+      for (const one of list) states.push(one(states.at(-1) ?? EMPTY));
+      const told = versioned(states);
+      const compiler = createCompiler(config);
+      for (const i of [...told.keys(), ...order.map((index) => index % told.length)]) {
+        const state = told[i] as State;
+        assertSame(compiler.compile(state, state.host), compile(states[i] as State, config, state.host));
+      }
+    }),
+    { numRuns: 800 },
+  );
+});
+
 test("createCompiler() keeps the identity of each service port that comes out equal", () => {
   fc.assert(
     fc.property(changes, change, (list, last) => {
