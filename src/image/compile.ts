@@ -20,6 +20,7 @@ import type {
 import type { Cidr } from "../net/cidr.js";
 import { cidrUnion } from "../net/cidr.js";
 import type { IpAddress } from "../net/ip.js";
+import { frozenList } from "../util/frozen-list.js";
 import type { Sliced } from "../util/slices.js";
 import { atOnce } from "../util/slices.js";
 import { VersionedMap } from "../util/versioned-map.js";
@@ -79,6 +80,7 @@ interface Entry {
 
 const NO_SLICES: readonly EndpointSlice[] = Object.freeze([]);
 const NO_PROBLEMS: readonly Problem[] = Object.freeze([]);
+const NO_CLAIMS: readonly string[] = Object.freeze([]);
 const NO_PORTS: readonly ServicePortImage[] = Object.freeze([]);
 const SERVICES_PER_STEP = 32;
 
@@ -448,7 +450,7 @@ function compileService(
     problems.push(nodeAddressProblem(service, address, node));
     return false;
   });
-  const ports: ServicePortImage[] = [];
+  const found: ServicePortImage[] = [];
   // The API server refuses Services that repeat themselves; a hand-made one must not overwrite its own earlier port.
   const seen = new Set<string>();
   for (const [index, spec] of clusterIPs.length === 0 ? [] : service.ports.entries()) {
@@ -464,14 +466,14 @@ function compileService(
     const port = repeated ? { ...spec, nodePort: 0 } : spec;
     seen.add(key).add(number).add(nodePort);
     const image = compileServicePort(service, port, clusterIPs, ordered, node, config);
-    ports.push(
+    found.push(
       keepIdentity(
         image,
         before?.ports.find((other) => other.key === key),
       ),
     );
   }
-  ports.sort((a, b) => (a.key < b.key ? -1 : 1));
+  const ports = frozenList(found.sort((a, b) => (a.key < b.key ? -1 : 1)));
   return {
     service,
     slices,
@@ -480,7 +482,7 @@ function compileService(
     ownProblems: problems.length === 0 ? NO_PROBLEMS : problems,
     offered: ports,
     refusals: NO_PROBLEMS,
-    claims: [],
+    claims: NO_CLAIMS,
     won: before?.won ?? ports,
     lostProblems: NO_PROBLEMS,
     published: before?.published ?? NO_PORTS,
@@ -508,8 +510,8 @@ function settle(entry: Entry, before: Entry | undefined, reserved: ReservedAddre
     );
   }
   entry.refusals = refusals.length === 0 ? NO_PROBLEMS : refusals;
-  entry.claims = entry.offered.flatMap((port) =>
-    port.frontends.map((frontend) => claimKey(frontend, port.protocol)),
+  entry.claims = frozenList(
+    entry.offered.flatMap((port) => port.frontends.map((frontend) => claimKey(frontend, port.protocol))),
   );
 }
 
