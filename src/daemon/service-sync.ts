@@ -2,6 +2,7 @@
 /** From a snapshot to the kernel's maps: compile, reconcile, and say what happened. Single flight, and coalescing. */
 import { HoldBack } from "../dataplane/hold-back.js";
 import type { Reconciler, SyncResult } from "../dataplane/reconciler.js";
+import { BackendCount } from "../image/backend-count.js";
 import { type Compiler, createCompiler } from "../image/compile.js";
 import type { Image } from "../image/types.js";
 import type { Problem, ProxyConfig, Snapshot } from "../model/types.js";
@@ -60,6 +61,7 @@ export class ServiceSync {
   readonly #watcher: SyncWatcher;
   readonly #lastRetryMs: number;
   readonly #compiler: Compiler;
+  readonly #backends = new BackendCount();
   readonly #lane = new Lane(() => this.#run());
   readonly #audits = new Lane(() => this.#audit());
   /** What the source last said; null until its first complete read: nothing is written before. */
@@ -76,6 +78,7 @@ export class ServiceSync {
   #compiled: Snapshot | null = null;
   /** Null: nothing has been compiled yet. */
   #logged: ReadonlySet<string> | null = null;
+  #problems: readonly Problem[] | null = null;
   /** The next sync compares all there is: nothing is known of the kernel, or not all that was meant is there (1.12). */
   #full = true;
   /** The facts of the host are older than what is known to have changed. */
@@ -212,14 +215,12 @@ export class ServiceSync {
     this.#full = false;
     this.#retryMs = FIRST_RETRY_MS;
     if (result.retryAfterMs !== null) this.#retryIn(result.retryAfterMs);
-    let backends = 0;
-    for (const port of image.servicePorts.values()) backends += port.backends.length;
     this.#log.info(
       {
         writes: result.writes,
         ffiCalls: result.ffiCalls,
         services: image.servicePorts.size,
-        backends,
+        backends: this.#backends.of(image.servicePorts),
         refused: result.refused.length,
         durationMs: Math.round(milliseconds * 1000) / 1000,
       },
@@ -250,6 +251,8 @@ export class ServiceSync {
   }
 
   #logProblems(problems: readonly Problem[]): void {
+    if (this.#problems === problems) return;
+    this.#problems = problems;
     const texts = new Set(problems.map(problemText));
     const before = this.#logged;
     for (const problem of problems) {

@@ -4,6 +4,7 @@ import type { Endpoint, Origin, SlicePort } from "../../model/types.js";
 import type { Family, IpAddress } from "../../net/ip.js";
 import { specialUse } from "../../net/ip.js";
 import { PROTOCOLS } from "../../net/port.js";
+import { frozenList } from "../../util/frozen-list.js";
 import type { Field } from "../fields.js";
 import { describe, isDnsLabel, isDnsSubdomain } from "../fields.js";
 import type { SliceObject } from "../objects.js";
@@ -54,7 +55,7 @@ export function projectSlice(
       serviceName,
       family,
       ports,
-      endpoints: Object.freeze(endpoints.slice()),
+      endpoints: frozenList(endpoints),
       origin,
     }),
   };
@@ -75,7 +76,7 @@ export function readSlicePorts(field: Field): readonly SlicePort[] {
     const protocol = item.get("protocol").oneOf(PROTOCOLS, "TCP");
     if (port !== 0) ports.push(Object.freeze({ name, protocol, port }));
   }
-  return Object.freeze(ports);
+  return frozenList(ports);
 }
 
 /** 2.8: the first address counts; without one the endpoint is left out. 3.1: conditions and their defaults. */
@@ -132,8 +133,7 @@ function sharedList(names: readonly string[]): readonly string[] {
   const known = SHARED_LISTS.get(key);
   if (known !== undefined) return known;
   if (SHARED_LISTS.size >= MOST_SHARED_LISTS) SHARED_LISTS.clear();
-  // A copy has no room to spare; what flatMap() has made of one name has room for sixteen more.
-  const list = Object.freeze(names.slice());
+  const list = frozenList(names);
   SHARED_LISTS.set(key, list);
   return list;
 }
