@@ -5,6 +5,7 @@
  *
  * ptl_look_up, ptl_update, ptl_delete: as the helpers of those names, with the map and not its address.
  * ptl_tally: the cell of a map in which things are counted. NULL in the twin, which counts nothing.
+ * ptl_aside: the cell of a map by which somebody else is told of packets. NULL in the twin, which tells nobody and notes nothing.
  * ptl_uses: says that a global function uses an argument, also where only counting does. The verifier of Linux 5.10 wants all of
  * them passed, and the compiler leaves out what is not used.
  * ptl_own: the cell of a map that no other program and no other run knows.
@@ -23,6 +24,7 @@
 #define ptl_update(map, key, value, flags) bpf_map_update_elem(&map, key, value, flags)
 #define ptl_delete(map, key) bpf_map_delete_elem(&map, key)
 #define ptl_tally(map, key) bpf_map_lookup_elem(&map, key)
+#define ptl_aside(map, key) bpf_map_lookup_elem(&map, key)
 #define ptl_uses(argument) ((void)(argument))
 #endif
 

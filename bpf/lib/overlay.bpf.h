@@ -170,6 +170,7 @@ PTL_TRACE_TALLIED(counters, PTL_MAP_COUNTERS)
 		(void *)NULL;                 \
 	})
 
+#define ptl_aside(map, key) ((void)(key), (void *)NULL)
 #define ptl_uses(argument) asm volatile("" ::"r"(argument))
 
 #endif /* PTL_OVERLAY_BPF_H */

@@ -30,11 +30,12 @@ static struct bpf_map *sibling(const struct bpf_object *object, const char *name
 	return bpf_object__find_map_by_name(object, other);
 }
 
-/* What programs count in, or only sockets use: the twin refers to none of it, and the kernel would refuse it if it did. */
+/* What programs count or tell in, or only sockets use: the twin refers to none of it, and the kernel would refuse it if it did. */
 static bool is_left_out(const char *name)
 {
 	static const char *const names[] = { "counters", "backend_stats4", "backend_stats6", "socket_nat4",
-					     "socket_nat6", "services" };
+					     "socket_nat6", "services", "service_drops", "listener",
+					     "events" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(name, names[i]))
