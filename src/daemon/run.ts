@@ -2,6 +2,7 @@
 /** The node agent: everything is built and wired here, and ends with one AbortSignal. */
 import { type Stats, statSync } from "node:fs";
 import { familyProblems } from "../config/families.js";
+import { featureGates } from "../config/feature-gates.js";
 import { layoutDirectory } from "../dataplane/pins.js";
 import type { NodeInfo, Snapshot } from "../model/types.js";
 import { NativeLibrary } from "../native/lib.js";
@@ -80,7 +81,7 @@ export async function runAgent(
 ): Promise<AgentEnd> {
   const { settings } = config;
   if (settings?.action === "init-only") {
-    initOnly(settings, new NativeLibrary(), log);
+    initOnly(settings, config.bpfRoot, new NativeLibrary(), log);
     return "stopped";
   }
   requireSource(config);
@@ -137,7 +138,14 @@ class Agent {
     const families = hostFamilies();
     const timeout = settings === undefined ? {} : { timeoutMs: 2 * settings.syncPeriod };
     this.#health = new HealthState({ families, ...timeout });
-    this.#metrics = new AgentMetrics({ health: this.#health, log, families, version: productVersion() });
+    this.#metrics = new AgentMetrics({
+      health: this.#health,
+      log,
+      families,
+      version: productVersion(),
+      ...(settings === undefined ? {} : { topServices: settings.portolan.topServices }),
+    });
+    this.#metrics.build.setFeatures(featureGates(settings?.kubeProxy.featureGates ?? {}));
     this.#node = new CompiledNode(settings?.nodeIp ?? null);
   }
 
@@ -189,21 +197,14 @@ class Agent {
     const { settings, configFileText } = this.#config;
     const path = settings?.configFile ?? null;
     if (path === null || configFileText === undefined || configFileText === null) return;
-    const stop = watchConfigFile(path, configFileText, (change) => {
-      if (change === "swapped") {
-        this.#log.warn(
-          { code: "config_swapped", path },
-          "configuration has changed, it counts from the next start on",
-        );
-        return;
-      }
+    const stop = watchConfigFile(path, configFileText, () =>
       this.#end(
         new AppError<ConfigErrorCode>("E_CONFIG_CHANGED", `${path} was rewritten`, {
           fields: { path },
           hint: "The next start reads it.",
         }),
-      );
-    });
+      ),
+    );
     this.#closers.push(stop);
   }
 
@@ -220,6 +221,7 @@ class Agent {
     }
     const servers = new AgentServers({
       settings,
+      flags: this.#config.flags ?? {},
       health: this.#health,
       metrics: this.#metrics,
       events,
@@ -308,16 +310,13 @@ class Agent {
     await aborted(signal);
   }
 
-  #askParts(
-    audit: AgentAudit,
-    { mapPins, follower, sockets, rules, stale, checks, services }: AgentParts,
-    address: ApiAddress,
-  ): void {
+  #askParts(audit: AgentAudit, parts: AgentParts, address: ApiAddress): void {
+    const { mapPins, follower, sockets, rules, stale, checks, services } = parts;
     const others = [
       () => rules?.ensure(),
       () => stale.sweep(),
       () => checks.retry(),
-      () => address.refresh(),
+      async () => this.#refresh(address, parts),
     ];
     audit.setParts({ pins: mapPins, follower, sockets, services, others });
   }
