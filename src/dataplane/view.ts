@@ -31,6 +31,7 @@ export {
   compareServices,
   compareText,
   type Peer,
+  protocolName,
   type ServiceId,
   serviceKey,
   unnamed,
