@@ -167,7 +167,12 @@ export class NativeMaps implements KernelMaps, KernelLookups {
    * A dump in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. The first piece has room
    * for `first` entries and each one for four times as many as the one before: most maps are nearly empty, and room costs.
    */
-  async *dumpChunks(map: MapName, chunk: number, limit?: number, first: number = chunk): AsyncGenerator<MapDump> {
+  async *dumpChunks(
+    map: MapName,
+    chunk: number,
+    limit?: number,
+    first: number = chunk,
+  ): AsyncGenerator<MapDump> {
     const { keySize, valueSize, maxEntries } = this.info(map);
     const cursor = Buffer.alloc(ptlCursorCodec.size);
     let capacity = Math.min(first, chunk);

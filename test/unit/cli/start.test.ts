@@ -50,10 +50,19 @@ for (const command of ["services", "backends", "flows", "affinity", "interfaces"
   test(`portolan ${command} loads neither YAML, nor a logger, nor a client, nor what writes`, () => {
     const loaded = loadedBy(`src/cli/commands/${command}/handler.ts`, new Set(loadedBy("src/cli/main.ts")));
     assert.ok(loaded.has("src/cli/open-maps.ts"), "the graph is read");
-    const own = packagesIn(loaded).filter((name) => !["commander", "picocolors", "string-width"].includes(name));
+    const own = packagesIn(loaded).filter(
+      (name) => !["commander", "picocolors", "string-width"].includes(name),
+    );
     // The native library is loaded when there is something to open with it, an archive's reader with --from.
-    assert.deepEqual(own.filter((name) => name !== "ipaddr.js"), []);
+    assert.deepEqual(
+      own.filter((name) => name !== "ipaddr.js"),
+      [],
+    );
     for (const directory of ["src/daemon/", "src/source/", "src/diff/", "src/demo/", "src/native/lib"])
-      assert.deepEqual([...loaded].filter((file) => file.startsWith(directory)), [], directory);
+      assert.deepEqual(
+        [...loaded].filter((file) => file.startsWith(directory)),
+        [],
+        directory,
+      );
   });
 }
