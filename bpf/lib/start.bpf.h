@@ -154,13 +154,9 @@ __noinline int FAM(ptl_open)(struct __sk_buff *skb)
 		FAM(ptl_tell)(skb, PTL_TELL_DROPPED, r);
 		return r;
 	}
+	ptl_count(skb, start->value.flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_FLOW_NEW);
 	FAM(nat_account)(skb, &start->value, 1);
-	if (start->value.flags & PTL_NAT_DIRECT) {
-		ptl_count(skb, PTL_REASON_PASS_DIRECT);
-		return PTL_CHOSEN;
-	}
-	ptl_count(skb, PTL_REASON_FLOW_NEW);
-	if (ptl_listener(PTL_TELL_NEW)) {
+	if (!(start->value.flags & PTL_NAT_DIRECT) && ptl_listener(PTL_TELL_NEW)) {
 		/* another CPU may have opened the same flow, to its own choice */
 		start->target.addr = start->value.addr;
 		start->target.port = start->value.port;

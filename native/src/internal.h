@@ -19,6 +19,9 @@
 #define MAX_PROGRAMS 32
 #define KERNEL_ENOTSUPP 524 /* not in user space's errno.h, but the kernel returns it */
 
+struct nlmsghdr;
+struct rtattr;
+
 struct error {
 	char *text;
 	uint32_t size;
@@ -122,6 +125,13 @@ int netlink_dump(const void *request, uint32_t size, netlink_visit visit, void *
 int netlink_ask(void *request, uint32_t size, netlink_visit visit, void *context);
 /* A request with an acknowledgement. */
 int netlink_request(void *request, uint32_t size);
+/* Whether a message begins and ends within what is left; NLMSG_OK, but for a signed number. */
+bool netlink_ok(const struct nlmsghdr *message, int left);
+/* Whether a message is long enough for a fixed header of that size. */
+bool netlink_has(const struct nlmsghdr *message, size_t size);
+/* A text with its end, cut to the room; a 32-bit number, which stays as it was when the attribute is too short for one. */
+void netlink_text(char *out, size_t size, const struct rtattr *attribute);
+void netlink_number(void *out, const struct rtattr *attribute);
 /* The same to another netlink family, such as NETLINK_SOCK_DIAG. */
 int netlink_dump_of(int protocol, const void *request, uint32_t size, netlink_visit visit, void *context);
 int netlink_request_to(int protocol, void *request, uint32_t size);

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 
 series=("$@")
 if [ ${#series[@]} -eq 0 ]; then series=(5.10 6.1); fi
-limit=${KERNEL_TIMEOUT_SECONDS:-300}
+limit=${KERNEL_TIMEOUT_SECONDS:-900}
 work=$(mktemp -d)
 qemu=()
 cleanup() {

@@ -21,6 +21,7 @@ import { monitorCommand } from "./commands/monitor/index.js";
 import { servicesCommand } from "./commands/services/index.js";
 import { topCommand } from "./commands/top/index.js";
 import { traceCommand } from "./commands/trace/index.js";
+import { verifyCommand } from "./commands/verify/index.js";
 import { endWhenClosed } from "./output.js";
 
 const DESCRIPTION =
@@ -68,6 +69,7 @@ export function buildProgram(): Command {
     monitorCommand(),
     mapsCommand(),
     traceCommand(),
+    verifyCommand(),
     doctorCommand(),
     dumpCommand(),
     cleanupCommand(),

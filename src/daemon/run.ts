@@ -2,6 +2,7 @@
 /** The node agent: everything is built and wired here, and ends with one AbortSignal. */
 import { type Stats, statSync } from "node:fs";
 import { familyProblems } from "../config/families.js";
+import { featureGates } from "../config/feature-gates.js";
 import { layoutDirectory } from "../dataplane/pins.js";
 import type { NodeInfo, Snapshot } from "../model/types.js";
 import { NativeLibrary } from "../native/lib.js";
@@ -10,6 +11,7 @@ import { systemClock } from "../util/clock.js";
 import { AppError, errorMessage, UserError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
 import { productVersion } from "../util/version.js";
+import { AgentAudit } from "./agent-audit.js";
 import type { AgentConfig } from "./agent-config.js";
 import { type AgentParts, buildParts } from "./agent-parts.js";
 import { AgentServers } from "./agent-servers.js";
@@ -24,6 +26,7 @@ import { bridgeNetfilter, bridgesWithPorts, findInvalidDrops } from "./host-fact
 import { hostFamilies } from "./host-families.js";
 import { initOnly, setUpHost } from "./host-setup.js";
 import { needsNode } from "./kernel-options.js";
+import { ENDPOINT_VERSION, LocalEndpoint } from "./local-endpoint.js";
 import type { LeveledLogger } from "./log.js";
 import { AgentMetrics } from "./metrics/agent-metrics.js";
 import { snapshotChanges } from "./metrics/sync-watch.js";
@@ -78,7 +81,7 @@ export async function runAgent(
 ): Promise<AgentEnd> {
   const { settings } = config;
   if (settings?.action === "init-only") {
-    initOnly(settings, new NativeLibrary(), log);
+    initOnly(settings, config.bpfRoot, new NativeLibrary(), log);
     return "stopped";
   }
   requireSource(config);
@@ -135,7 +138,14 @@ class Agent {
     const families = hostFamilies();
     const timeout = settings === undefined ? {} : { timeoutMs: 2 * settings.syncPeriod };
     this.#health = new HealthState({ families, ...timeout });
-    this.#metrics = new AgentMetrics({ health: this.#health, log, families, version: productVersion() });
+    this.#metrics = new AgentMetrics({
+      health: this.#health,
+      log,
+      families,
+      version: productVersion(),
+      ...(settings === undefined ? {} : { topServices: settings.portolan.topServices }),
+    });
+    this.#metrics.build.setFeatures(featureGates(settings?.kubeProxy.featureGates ?? {}));
     this.#node = new CompiledNode(settings?.nodeIp ?? null);
   }
 
@@ -187,21 +197,14 @@ class Agent {
     const { settings, configFileText } = this.#config;
     const path = settings?.configFile ?? null;
     if (path === null || configFileText === undefined || configFileText === null) return;
-    const stop = watchConfigFile(path, configFileText, (change) => {
-      if (change === "swapped") {
-        this.#log.warn(
-          { code: "config_swapped", path },
-          "configuration has changed, it counts from the next start on",
-        );
-        return;
-      }
+    const stop = watchConfigFile(path, configFileText, () =>
       this.#end(
         new AppError<ConfigErrorCode>("E_CONFIG_CHANGED", `${path} was rewritten`, {
           fields: { path },
           hint: "The next start reads it.",
         }),
-      );
-    });
+      ),
+    );
     this.#closers.push(stop);
   }
 
@@ -218,6 +221,7 @@ class Agent {
     }
     const servers = new AgentServers({
       settings,
+      flags: this.#config.flags ?? {},
       health: this.#health,
       metrics: this.#metrics,
       events,
@@ -262,6 +266,7 @@ class Agent {
     signal: AbortSignal,
   ): Promise<void> {
     const address = new ApiAddress({ servers: from.api?.servers ?? [], log: this.#log });
+    const audit = new AgentAudit(this.#log, this.#metrics);
     const parts = buildParts(this.#config, {
       library: this.#library,
       object,
@@ -272,11 +277,16 @@ class Agent {
       health: this.#health,
       metrics: this.#metrics,
       events,
+      audit,
       reserved: () => address.reserved,
     });
-    const audit = setInterval(() => this.#audit(parts, address), this.#config.auditSeconds * 1000);
+    this.#askParts(audit, parts, address);
+    const audits = setInterval(() => void audit.request(), this.#config.auditSeconds * 1000);
+    const endpoint = this.#endpoint(object, from, parts, audit);
     this.#closers.push(async () => {
-      clearInterval(audit);
+      clearInterval(audits);
+      await endpoint.close();
+      await audit.idle();
       await from.source.close();
       await parts.services.stop();
       await Promise.all([
@@ -287,6 +297,7 @@ class Agent {
       ]);
     });
     await this.#startParts(parts, from);
+    await endpoint.start();
     this.#refresh(address, parts);
     const started = await node;
     if (signal.aborted) return;
@@ -299,14 +310,55 @@ class Agent {
     await aborted(signal);
   }
 
-  #audit({ follower, sockets, rules, stale, checks, services }: AgentParts, address: ApiAddress): void {
-    void follower.look(true);
-    void sockets.ensure();
-    void rules?.ensure();
-    void stale.sweep();
-    void checks.retry();
-    void address.refresh();
-    services.audit().catch((error: unknown) => this.#log.error({ err: error }, "audit failed"));
+  #askParts(audit: AgentAudit, parts: AgentParts, address: ApiAddress): void {
+    const { mapPins, follower, sockets, rules, stale, checks, services } = parts;
+    const others = [
+      () => rules?.ensure(),
+      () => stale.sweep(),
+      () => checks.retry(),
+      async () => this.#refresh(address, parts),
+    ];
+    audit.setParts({ pins: mapPins, follower, sockets, services, others });
+  }
+
+  /** Who runs on this host as root may ask what this agent has compiled, and have it audit. */
+  #endpoint(
+    object: LoadedObject,
+    { api }: AgentSource,
+    { keeper, services }: AgentParts,
+    audit: AgentAudit,
+  ): LocalEndpoint {
+    const { bpfRoot, nodeName, manifests, socketLb, cgroupRoot } = this.#config;
+    return new LocalEndpoint({
+      bpfRoot,
+      log: this.#log,
+      header: () => ({
+        version: ENDPOINT_VERSION,
+        pid: process.pid,
+        node: nodeName,
+        source:
+          api === null
+            ? { kind: "manifests", paths: manifests }
+            : {
+                kind: "api",
+                server: api.servers[0] ?? "",
+                resourceVersions: api.source.resourceVersions,
+              },
+        newest: services.compiled?.newest ?? false,
+        heldBack: services.compiled?.heldBack ?? false,
+        interfaces: keeper.expected,
+        interfaceEntries:
+          keeper.entries &&
+          Object.fromEntries(
+            Array.from(keeper.entries, ([ifindex, value]) => [ifindex, Buffer.from(value).toString("hex")]),
+          ),
+        sockets: { mode: socketLb, cgroup: cgroupRoot },
+        programs: object.programs(),
+      }),
+      compiled: () => services.compiled?.image ?? null,
+      source: () => services.compileAnew(),
+      audit: () => audit.request(),
+    });
   }
 
   async #startParts({ rules, follower, sockets, takeover }: AgentParts, { api }: AgentSource): Promise<void> {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From a snapshot to the kernel's maps: compile, reconcile, and say what happened. Single flight, and coalescing. */
 import { HoldBack } from "../dataplane/hold-back.js";
-import type { Reconciler, SyncResult } from "../dataplane/reconciler.js";
+import type { AuditResult, Reconciler, SyncResult } from "../dataplane/reconciler.js";
+import { BackendCount } from "../image/backend-count.js";
 import { type Compiler, createCompiler } from "../image/compile.js";
 import type { Image } from "../image/types.js";
 import type { Problem, ProxyConfig, Snapshot } from "../model/types.js";
@@ -32,6 +33,16 @@ export interface ServiceSyncDependencies {
   readonly syncPeriodMs?: number;
 }
 
+/** What the kernel was last told. */
+export interface CompiledState {
+  readonly image: Image;
+  readonly snapshot: Snapshot;
+  /** The source has told nothing since. */
+  readonly newest: boolean;
+  /** There is more in the image than the snapshot names: see HoldBack. */
+  readonly heldBack: boolean;
+}
+
 const FIRST_RETRY_MS = 100;
 /** kube-proxy waits for its syncPeriod, 30 s: a write costs less here. */
 const LAST_RETRY_MS = 5_000;
@@ -60,6 +71,8 @@ export class ServiceSync {
   readonly #watcher: SyncWatcher;
   readonly #lastRetryMs: number;
   readonly #compiler: Compiler;
+  readonly #proxy: ProxyConfig;
+  readonly #backends = new BackendCount();
   readonly #lane = new Lane(() => this.#run());
   readonly #audits = new Lane(() => this.#audit());
   /** What the source last said; null until its first complete read: nothing is written before. */
@@ -76,8 +89,11 @@ export class ServiceSync {
   #compiled: Snapshot | null = null;
   /** Null: nothing has been compiled yet. */
   #logged: ReadonlySet<string> | null = null;
+  #problems: readonly Problem[] | null = null;
   /** The next sync compares all there is: nothing is known of the kernel, or not all that was meant is there (1.12). */
   #full = true;
+  /** The facts of the host are older than what is known to have changed. */
+  #hostStale = false;
   #ready = false;
   #stopped = false;
   #retryMs = FIRST_RETRY_MS;
@@ -95,6 +111,7 @@ export class ServiceSync {
     this.#watcher = watcher ?? NOBODY;
     this.#lastRetryMs = Math.min(LAST_RETRY_MS, dependencies.syncPeriodMs ?? LAST_RETRY_MS);
     this.#compiler = createCompiler(proxy);
+    this.#proxy = proxy;
   }
 
   /**
@@ -109,31 +126,50 @@ export class ServiceSync {
     this.#request();
   }
 
-  /** What is known of the host has changed: compiles again, from the snapshot that there is. */
+  /** Something of the host has changed: looks at it anew, and compiles again from the snapshot that there is. */
   hostChanged(): void {
+    this.#hostStale = true;
     if (this.#snapshot === null) return;
     this.#watcher.queued();
     this.#request();
   }
 
-  /** Compares the kernel with what was written, and repairs it; and looks who listens on this host now. */
-  audit(): Promise<void> {
+  /**
+   * Compares the kernel with what was written, and repairs it; and looks who listens on this host now. Null: nothing has been
+   * written yet.
+   */
+  audit(): Promise<AuditResult | null> {
     return this.#audits.request();
   }
 
-  async #audit(): Promise<void> {
-    if (this.#image === null || this.#stopped) return;
+  async #audit(): Promise<AuditResult | null> {
+    if (this.#image === null || this.#stopped) return null;
     this.#warnOfHeldBack();
     if (await this.#host.refresh()) this.hostChanged();
-    if (this.#stopped) return;
+    if (this.#stopped) return null;
     const start = this.#clock.now();
     const audit = await this.#reconciler.audit();
     const { repair, failure } = audit;
     this.#watcher.audited(audit);
     if (failure !== null) this.#log.warn({ ...failure }, "audit failed");
-    if (repair === null) return;
+    if (repair === null) return audit;
     this.#full = true;
     this.#report(repair, this.#image, start);
+    return audit;
+  }
+
+  /** What the kernel was last told, and from which state of the source; null: nothing yet. */
+  get compiled(): CompiledState | null {
+    const [image, snapshot] = [this.#image, this.#compiled];
+    if (image === null || snapshot === null) return null;
+    return { image, snapshot, newest: snapshot === this.#snapshot, heldBack: this.#heldBack !== null };
+  }
+
+  /** The newest state of the source compiled anew, from nothing; null: there is none yet. */
+  async compileAnew(): Promise<Image | null> {
+    const { facts } = this.#host;
+    if (this.#snapshot === null || facts === null) return null;
+    return await inSlices(createCompiler(this.#proxy).compileSliced(this.#snapshot, facts));
   }
 
   /** Starts nothing more; resolves when what is under way is done. */
@@ -159,7 +195,10 @@ export class ServiceSync {
     const start = this.#clock.now();
     this.#watcher.started();
     // Other endpoints take nobody's address: who listens is looked at for new frontends, and by each audit.
-    if (snapshot.services !== this.#compiled?.services) await this.#host.refresh();
+    if (this.#hostStale || snapshot.services !== this.#compiled?.services) {
+      this.#hostStale = false; // before it is read: what changes meanwhile is looked at again
+      await this.#host.refresh();
+    }
     const { facts } = this.#host;
     if (facts === null) return; // hostChanged() comes with the addresses
     const compiled = await inSlices(this.#compiler.compileSliced(snapshot, facts));
@@ -206,14 +245,12 @@ export class ServiceSync {
     this.#full = false;
     this.#retryMs = FIRST_RETRY_MS;
     if (result.retryAfterMs !== null) this.#retryIn(result.retryAfterMs);
-    let backends = 0;
-    for (const port of image.servicePorts.values()) backends += port.backends.length;
     this.#log.info(
       {
         writes: result.writes,
         ffiCalls: result.ffiCalls,
         services: image.servicePorts.size,
-        backends,
+        backends: this.#backends.of(image.servicePorts),
         refused: result.refused.length,
         durationMs: Math.round(milliseconds * 1000) / 1000,
       },
@@ -244,6 +281,8 @@ export class ServiceSync {
   }
 
   #logProblems(problems: readonly Problem[]): void {
+    if (this.#problems === problems) return;
+    this.#problems = problems;
     const texts = new Set(problems.map(problemText));
     const before = this.#logged;
     for (const problem of problems) {

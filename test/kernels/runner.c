@@ -39,7 +39,7 @@
 /* The verifier gives up after a million steps: a program must stay clear of that, or the next change breaks old kernels. */
 #define MOST_STEPS 600000ul
 
-enum { WAIT_MS = 10000, BULK_BYTES = 256 * 1024, SMALL_MAP = 8192 };
+enum { WAIT_MS = 60000, BULK_BYTES = 256 * 1024, SMALL_MAP = 8192 };
 
 /* ------------------------------------------------------------------ results */
 
