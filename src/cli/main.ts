@@ -11,6 +11,7 @@ import { cleanupCommand } from "./commands/cleanup/index.js";
 import { compileCommand } from "./commands/compile/index.js";
 import { demoCommand } from "./commands/demo/index.js";
 import { doctorCommand } from "./commands/doctor/index.js";
+import { dumpCommand } from "./commands/dump/index.js";
 import { explainCommand } from "./commands/explain/index.js";
 import { flowsCommand } from "./commands/flows/index.js";
 import { interfacesCommand } from "./commands/interfaces/index.js";
@@ -61,6 +62,7 @@ export function buildProgram(): Command {
     interfacesCommand(),
     mapsCommand(),
     doctorCommand(),
+    dumpCommand(),
     cleanupCommand(),
     demoCommand(),
   ];

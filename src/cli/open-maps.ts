@@ -53,6 +53,10 @@ export interface OpenKernel {
  * @throws AppError E_NO_PINS, E_OTHER_LAYOUT, E_PERMISSION, what the native library finds wrong, or E_ARCHIVE
  */
 export async function withMaps<T>(options: CommonOptions, use: (open: OpenMaps) => Promise<T>): Promise<T> {
+  if (options.from !== undefined) {
+    const { openArchive } = await import("./archive/read.js");
+    return use(await openArchive(options.from));
+  }
   return withKernel(options, ({ library, maps, pins }) =>
     use({
       maps,

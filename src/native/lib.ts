@@ -98,6 +98,12 @@ export class NativeLibrary {
     return this.#ffi.call("ptl_choice_tag_of", key, key.length);
   }
 
+  /** The libbpf that the library was linked with: "1.1". */
+  libbpfVersion(): string {
+    const version = this.#ffi.call("ptl_libbpf_version");
+    return `${version >>> 16}.${version & 0xffff}`;
+  }
+
   /** True: mounted now. False: there was one. */
   mountBpffs(path: string): boolean {
     return this.#ffi.call("ptl_mount_bpffs", path) === 1;

@@ -13,6 +13,7 @@ export type SymbolName =
   | "ptl_abi_hash"
   | "ptl_choice_tag_of"
   | "ptl_object_layout"
+  | "ptl_libbpf_version"
   | "ptl_mount_bpffs"
   | "ptl_netns_cookie"
   | "ptl_probe"
@@ -46,6 +47,7 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_abi_hash: ["out"],
   ptl_choice_tag_of: ["in", "u32"],
   ptl_object_layout: ["text", "out", "u32", ...ERROR],
+  ptl_libbpf_version: [],
   ptl_mount_bpffs: ["text", ...ERROR],
   ptl_netns_cookie: ["out", ...ERROR],
   ptl_probe: ["out", "u32", ...ERROR],

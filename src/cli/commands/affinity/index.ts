@@ -24,6 +24,7 @@ backend has left every EndpointSlice), draining (it does not serve), unchosen (t
       { line: "portolan affinity -o json", does: "for programs" },
     ],
     formats: LIST_FORMATS,
+    reads: true,
   });
   return withServiceScope(command)
     .addOption(new Option("--state <state>", "only clients in this state").choices(STATES))

@@ -174,13 +174,14 @@ async function runUntilSignal(
   fileText: string | null,
 ): Promise<ExitCode> {
   if (settings.action === "run") checkSource(options.manifests ?? [], settings, process.env);
-  const [{ runAgent }, { createLogger }, { abortOnSignals }, config] = await Promise.all([
+  const [{ runAgent }, { createLogger }, { LogTail }, { abortOnSignals }, config] = await Promise.all([
     import("../../../daemon/run.js"),
     import("../../../daemon/log.js"),
+    import("../../../daemon/log-tail.js"),
     import("../../../daemon/signals.js"),
     agentConfig(options, settings, fileText),
   ]);
-  const log = createLogger(settings.logLevel);
+  const log = createLogger(settings.logLevel, 2, new LogTail(config.bpfRoot));
   // What nobody catches ends the agent as it ends any program; its last line is JSON like the others.
   process.on("uncaughtExceptionMonitor", (err) => log.error({ err }, "unexpected error"));
   tellWarnings(settings, log);

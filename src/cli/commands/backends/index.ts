@@ -20,6 +20,7 @@ session affinity: the endpoints of the node and of the cluster that its traffic 
       { line: "portolan backends -o json", does: "for programs" },
     ],
     formats: LIST_FORMATS,
+    reads: true,
   });
   return withServiceScope(command).action(
     run<BackendOptions>(async () => (await import("./handler.js")).backends),

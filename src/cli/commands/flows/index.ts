@@ -20,6 +20,7 @@ long ago its last packet was seen (to the second). A dead flow counts as absent 
       { line: "portolan flows -o json", does: "for programs" },
     ],
     formats: LIST_FORMATS,
+    reads: true,
   });
   return withServiceScope(command)
     .addOption(new Option("--state <state>", "only flows in this state").choices(FLOW_STATES))

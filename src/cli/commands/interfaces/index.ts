@@ -16,5 +16,6 @@ BridgeInterface or InterfaceNamePrefix says.`,
       { line: "portolan interfaces -o json", does: "for programs" },
     ],
     formats: LIST_FORMATS,
+    reads: true,
   }).action(run(async () => (await import("./handler.js")).interfaces));
 }

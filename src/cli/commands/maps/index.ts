@@ -15,6 +15,7 @@ cells in use are shown. With -o json each entry is one line of JSON.`,
       { line: "portolan maps dump nat4 --limit 10", does: "the first ten" },
       { line: "portolan maps dump slots6 -o json", does: "one JSON object a line" },
     ],
+    reads: true,
   })
     .argument("<name>", "a map, as `portolan maps` lists them")
     .option("--limit <n>", "at most so many entries", integerOption(1, 1_000_000_000))
@@ -32,6 +33,7 @@ export function mapsCommand(): Command {
       { line: "portolan maps -o json", does: "for programs" },
     ],
     formats: LIST_FORMATS,
+    reads: true,
   });
   return command.action(run(async () => (await import("./handler.js")).maps)).addCommand(dumpCommand());
 }

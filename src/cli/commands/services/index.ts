@@ -26,6 +26,7 @@ Problems that the agent found, such as two Services that claim one address, go t
       { line: "portolan services -o json | jq '.services[].address'", does: "for programs" },
     ],
     formats: LIST_FORMATS,
+    reads: true,
   });
   return withNamespaces(command.argument("[name]", "only the Service of this name")).action(
     run<ServicesOptions>(async () => (await import("./handler.js")).services),
