@@ -39,7 +39,9 @@ export async function deleteFlows(
   for (const family of FAMILIES) {
     const mine = flows.filter(({ entry }) => entry.family === family);
     if (mine.length === 0) continue;
-    const forward = mine.flatMap(({ entry, masquerade }) => (masquerade === null ? [entry] : [entry, masquerade]));
+    const forward = mine.flatMap(({ entry, masquerade }) =>
+      masquerade === null ? [entry] : [entry, masquerade],
+    );
     const reply = await oppositesOf(kernel, family, forward);
     const { applied, failure } = await kernel.apply([
       deletion(
@@ -60,7 +62,11 @@ export async function deleteFlows(
 }
 
 /** Keys of their opposites that are there, and are theirs: another flow may have that key by now. */
-async function oppositesOf(kernel: NatReads, family: Family, forward: readonly NatEntry[]): Promise<NatKey[]> {
+async function oppositesOf(
+  kernel: NatReads,
+  family: Family,
+  forward: readonly NatEntry[],
+): Promise<NatKey[]> {
   const paired = forward.filter(({ value }) => (value.flags & NatFlag.NAT_PENDING) === 0);
   const found = await lookUpNat(kernel, family, paired.map(oppositeKey));
   return paired.flatMap(({ key }, i) => {

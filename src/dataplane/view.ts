@@ -20,6 +20,7 @@ export {
   backendsView,
 } from "./view/backends.js";
 export { entries } from "./view/entries.js";
+export { findOrphans, type OrphanReason, type OrphanRow } from "./view/flow-orphans.js";
 export { type FlowState, type FlowTimeoutTicks, monotonicTicks, ticksOf } from "./view/flow-state.js";
 export {
   type FlowOptions,
@@ -42,4 +43,5 @@ export {
   type ServiceRow,
   servicesView,
 } from "./view/services.js";
+export type { NatReads } from "./view/nat-entries.js";
 export { readNodePortAddresses, readTables, type SetName, type Tables } from "./view/tables.js";

@@ -3,7 +3,7 @@
 import { Direction, NatFlag, NO_BACKEND } from "../../abi/enums.gen.js";
 import { FAMILIES, type Family, ipFromBytes, type Protocol } from "../../net/ip.js";
 import { type BackendStateName, backendStateName } from "./backends.js";
-import { type FlowTimeoutTicks, type FlowState, monotonicTicks, ageOf } from "./flow-state.js";
+import { ageOf, type FlowState, type FlowTimeoutTicks, monotonicTicks } from "./flow-state.js";
 import { type Peer, protocolName, type ServiceId } from "./names.js";
 import {
   isLeading,
