@@ -35,8 +35,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   cli: {
     modules: ["native", "abi", "image", "model", "config", "dataplane/view", "dataplane/pins"],
     lazily: ["daemon", "source", "dataplane", "diff", "demo"],
-    packages: ["commander", "picocolors", "pino", "pino-pretty", "string-width", "yaml"],
-    lazyPackages: ["tar-stream"],
+    packages: ["commander", "picocolors", "pino", "pino-pretty", "string-width", "tar-stream", "yaml"],
   },
   demo: { modules: ["cli/output"], packages: ["picocolors"] },
   // src/index.ts: the library. A command line is not part of it.

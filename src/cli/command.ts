@@ -32,6 +32,13 @@ export interface CommandText {
   readonly reads?: true;
 }
 
+const examplesByCommand = new WeakMap<Command, readonly Example[]>();
+
+/** The examples that a command was described with. */
+export function examplesOf(command: Command): readonly Example[] {
+  return examplesByCommand.get(command) ?? [];
+}
+
 /** The work of a command. It prints its result and returns its exit status. */
 export type Handler<Options> = (
   options: Options & CommonOptions,
@@ -51,6 +58,7 @@ export function describe(text: CommandText): Command {
     .addOption(new Option("-o, --output <format>", "form of the result").choices(formats).default("table"))
     .option("--bpf-root <dir>", "directory of the pinned maps (default: portolan below the bpffs mount)")
     .addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
+  examplesByCommand.set(command, text.examples);
   if (text.reads === true) {
     const what = "read an archive of `portolan dump` instead of this machine's kernel";
     command.addOption(new Option("--from <file>", what).conflicts("bpfRoot"));

@@ -9,6 +9,7 @@ import { agentCommand, kubeProxyCommand, withDashes } from "./commands/agent/ind
 import { backendsCommand } from "./commands/backends/index.js";
 import { cleanupCommand } from "./commands/cleanup/index.js";
 import { compileCommand } from "./commands/compile/index.js";
+import { commandTreeCommand, completionCommand } from "./commands/completion/index.js";
 import { demoCommand } from "./commands/demo/index.js";
 import { doctorCommand } from "./commands/doctor/index.js";
 import { dumpCommand } from "./commands/dump/index.js";
@@ -65,8 +66,13 @@ export function buildProgram(): Command {
     dumpCommand(),
     cleanupCommand(),
     demoCommand(),
+    completionCommand(() => program),
   ];
   for (const command of commands) program.addCommand(command);
+  program.addCommand(
+    commandTreeCommand(() => program),
+    { hidden: true },
+  );
   inherit(program);
   return program;
 }

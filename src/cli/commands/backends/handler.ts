@@ -25,6 +25,7 @@ const COLUMNS: readonly Column<BackendRow>[] = [
   { header: "WHERE", value: ({ local }) => (local ? "this node" : "elsewhere") },
   { header: "STATE", value: ({ state }) => state },
   { header: "SETS", value: ({ sets }) => sets.join(",") },
+  { header: "INDEX", value: ({ service }) => service.index, align: "right", wide: true },
   { header: "CHOSEN", value: ({ chosen }) => (chosen ? "yes" : "no") },
   { header: "CELL", value: ({ cell }) => cell, align: "right" },
   { header: "GENERATION", value: ({ generation }) => generation, align: "right" },

@@ -16,7 +16,7 @@ session affinity: the endpoints of the node and of the cluster that its traffic 
     examples: [
       { line: "portolan backends", does: "all of them" },
       { line: "portolan backends --service redis", does: "those of one Service" },
-      { line: "portolan backends -n shop -o wide", does: "those of one namespace, with cells and sets" },
+      { line: "portolan backends -n shop -o wide", does: "those of one namespace, with all columns" },
       { line: "portolan backends -o json", does: "for programs" },
     ],
     formats: LIST_FORMATS,
