@@ -24,7 +24,6 @@ const flows = (...args: string[]): Promise<CliResult> => cli(["flows", ...args, 
 
 describe("portolan flows", () => {
   for (const [name, args] of [
-    ["flows", []],
     ["flows-by-backend", ["--count-by", "backend"]],
     ["flows-by-state", ["--count-by", "state", "-s", "shop/web"]],
     ["flows-orphans", ["--orphans", "--limit", "5"]],
