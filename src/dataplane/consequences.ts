@@ -3,7 +3,7 @@
 import type { MapName } from "../abi/maps.gen.js";
 import type { MemoryKernel } from "../native/memory.js";
 import { FAMILIES, type Family } from "../net/ip.js";
-import { findFlows, type FlowOptions, type NatReads, readTables, type Tables } from "./view.js";
+import { type FlowOptions, findFlows, type NatReads, readTables, type Tables } from "./view.js";
 import { readAffinity } from "./view-affinity.js";
 
 /** Flows whose backend is not what it was. "gone": it leaves every slice. "draining": it stays in one, and does not serve. */

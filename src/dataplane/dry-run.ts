@@ -37,7 +37,8 @@ export async function copyMaps(from: KernelReads): Promise<MemoryKernel> {
   for (const map of SERVICE_MAPS) {
     for await (const dump of from.dumpChunks(map, CHUNK)) {
       const { keySize, valueSize } = from.info(map);
-      const count = map.startsWith("backends") || map.startsWith("slots") ? usedCells(dump, valueSize) : dump.count;
+      const count =
+        map.startsWith("backends") || map.startsWith("slots") ? usedCells(dump, valueSize) : dump.count;
       const keys = dump.keys.subarray(0, count * keySize);
       const values = dump.values.subarray(0, count * valueSize);
       await copy.apply([{ map, kind: "update", count, keys, values }]);

@@ -37,11 +37,11 @@ export {
   serviceKey,
   unnamed,
 } from "./view/names.js";
+export type { NatReads } from "./view/nat-entries.js";
 export {
   type ChoiceView,
   type FrontendKindName,
   type ServiceRow,
   servicesView,
 } from "./view/services.js";
-export type { NatReads } from "./view/nat-entries.js";
 export { readNodePortAddresses, readTables, type SetName, type Tables } from "./view/tables.js";

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How two images differ, by service port, in words and figures that people know. Pure. */
+
+import { formatAddressPort } from "../net/port.js";
 import type { DescribedChoice, DescribedFrontend } from "./describe.js";
 import { describeFrontend } from "./describe.js";
-import { formatAddressPort } from "../net/port.js";
 import type { Image, ServicePortImage } from "./types.js";
 
 export type ChangeKind = "added" | "removed" | "changed";

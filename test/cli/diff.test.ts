@@ -5,7 +5,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { contentOf, fixtureKernel, writeArchive } from "../support/archive.js";
+import { Reconciler } from "../../src/dataplane/reconciler.js";
+import { compile } from "../../src/image/compile.js";
+import { MemoryKernel } from "../../src/native/memory.js";
+import { readManifests } from "../../src/source/file/read-manifests.js";
+import { contentOf, fixtureKernel, SMALL_MAPS, writeArchive } from "../support/archive.js";
 import { assertGolden, prettyJson } from "../support/golden.js";
 import { type CliResult, cli, REPOSITORY } from "./run-cli.js";
 
@@ -41,10 +45,21 @@ test("portolan diff of manifests shows service ports, the transaction in its ord
   assertGolden("diff.json", prettyJson(json.stdout.replaceAll(directory, "DIRECTORY")));
 });
 
-test("portolan diff of a state with itself writes nothing, and is status 0", async () => {
-  for (const both of [SHOP, archive]) {
-    const { code, stdout } = await diff(both, both);
-    assert.deepEqual([code, stdout], [0, "nothing would be written\n"], both);
+test("portolan diff of a state with itself, and of manifests with the maps made from them, writes nothing: status 0", async () => {
+  const kernel = new MemoryKernel({ maxEntries: { ...SMALL_MAPS, addresses4: 64 } });
+  const { snapshot } = await readManifests([join(REPOSITORY, SHOP)], { nodeName: "n1" });
+  const { failure } = await new Reconciler({ kernel }).sync(compile(snapshot));
+  assert.equal(failure, null);
+  const made = join(directory, "made.tar.gz");
+  await writeArchive(made, contentOf(kernel));
+  for (const both of [
+    [SHOP, SHOP],
+    [made, made],
+    [made, SHOP],
+    [SHOP, made],
+  ] as const) {
+    const { code, stdout } = await diff(...both);
+    assert.deepEqual([code, stdout], [0, "nothing would be written\n"], both.join(" "));
   }
 });
 

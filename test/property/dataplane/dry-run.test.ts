@@ -14,7 +14,11 @@ import { bigPort, imageOf } from "../../support/big-image.js";
 const SIZES = { backends4: 60, backends6: 60, slots4: 200, slots6: 200 };
 
 const port = fc
-  .record({ index: fc.integer({ min: 0, max: 4 }), backends: fc.integer({ min: 0, max: 5 }), six: fc.boolean() })
+  .record({
+    index: fc.integer({ min: 0, max: 4 }),
+    backends: fc.integer({ min: 0, max: 5 }),
+    six: fc.boolean(),
+  })
   .map(({ index, backends, six }) => bigPort(index, backends, { family: six ? 6 : 4 }));
 const image: fc.Arbitrary<Image> = fc
   .uniqueArray(port, { selector: ({ key }) => key, maxLength: 4 })
@@ -54,7 +58,10 @@ test("the transaction that a dry run shows, applied to the maps, leaves them as 
 
       const { servicePorts } = imageDifference(run.before, run.after);
       const again = await dryRun(await copyMaps(kernel), after);
-      assert.deepEqual([again.transactions, imageDifference(again.before, again.after).servicePorts], [[], []]);
+      assert.deepEqual(
+        [again.transactions, imageDifference(again.before, again.after).servicePorts],
+        [[], []],
+      );
       if (servicePorts.length > 0) assert.ok(run.transactions.length > 0);
     }),
     { numRuns: 60 },

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The comparison of two states in lines for people. */
-import { type ChangeKind, offerText, type PortDifference } from "../../../image/difference.js";
+
 import type { DescribedFrontend } from "../../../image/describe.js";
+import { type ChangeKind, offerText, type PortDifference } from "../../../image/difference.js";
 import { type Colors, type Column, tableLines } from "../../output.js";
 import { plainText } from "../maps/decode.js";
 import type { DiffReport, ReportedStep } from "./report.js";
@@ -35,7 +36,8 @@ function portLines(port: PortDifference, colors: Colors): string[] {
   return [
     colors.bold(`${SIGNS[change]} ${key}`),
     ...frontends.map(
-      ({ frontend, change: how, before, after }) => `    ${SIGNS[how]} ${frontend}: ${frontendText(before, after)}`,
+      ({ frontend, change: how, before, after }) =>
+        `    ${SIGNS[how]} ${frontend}: ${frontendText(before, after)}`,
     ),
     ...backends.map(({ backend, change: how, local, serving }) => {
       const where = local ? "this node" : "elsewhere";
@@ -85,7 +87,8 @@ function consequenceLines({ consequences: { flows, clients, maps } }: DiffReport
 
 /** The whole report. */
 export function reportLines(report: DiffReport, colors: Colors): string[] {
-  const { servicePorts, nodePortAddresses, serviceNetworks, steps, writes, deletes, ffiCalls, refused } = report;
+  const { servicePorts, nodePortAddresses, serviceNetworks, steps, writes, deletes, ffiCalls, refused } =
+    report;
   const lines = [
     ...servicePorts.flatMap((port) => portLines(port, colors)),
     ...listLines("NodePort address", nodePortAddresses),
