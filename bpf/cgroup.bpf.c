@@ -10,6 +10,7 @@
 #include "address.bpf.h"
 #include "choice.bpf.h"
 #include "nat.bpf.h"
+#include "socket_choice.bpf.h"
 #include "socket.bpf.h"
 #undef ADDR
 #undef FAM
@@ -19,6 +20,7 @@
 #include "address.bpf.h"
 #include "choice.bpf.h"
 #include "nat.bpf.h"
+#include "socket_choice.bpf.h"
 #include "socket.bpf.h"
 #undef ADDR
 #undef FAM

@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 const REPOSITORY = dirname(dirname(fileURLToPath(import.meta.url)));
 const BPFFS = "/sys/fs/bpf";
 /** The kernel frees namespaces, links and programs after their last user has gone, not at once. */
-const GRACE_MS = 5_000;
+const GRACE_MS = 60_000;
 
 /** Per kind of thing, what exists: a stable key and the text to show. */
 export type Snapshot = Readonly<Record<string, Readonly<Record<string, string>>>>;

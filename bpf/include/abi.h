@@ -183,6 +183,67 @@ enum ptl_reason { PTL_REASONS(PTL_REASON_ENUM) PTL_REASON_COUNT };
 /* `counters` holds the reasons first and then, from this index on, one cell per service index. */
 enum ptl_counters { PTL_COUNTERS_SERVICE_BASE = 64 };
 
+/* What a twin of the programs notes of a run (`portolan trace`). */
+enum trace_op {
+	PTL_TRACE_LOOK_UP = 1,
+	PTL_TRACE_UPDATE = 2,
+	PTL_TRACE_DELETE = 3,
+	PTL_TRACE_TALLY = 4, /* a cell of `counters` or `backend_stats` that would have been added to */
+};
+
+/* Which map: its name without the family. */
+enum trace_map {
+	PTL_MAP_FRONTENDS = 1,
+	PTL_MAP_SLOTS = 2,
+	PTL_MAP_BACKENDS = 3,
+	PTL_MAP_ADDRESSES = 4,
+	PTL_MAP_NAT = 5,
+	PTL_MAP_FRAGMENTS = 6,
+	PTL_MAP_AFFINITY = 7,
+	PTL_MAP_SOURCE_RANGES = 8,
+	PTL_MAP_SERVICE_NETS = 9,
+	PTL_MAP_INTERFACES = 10,
+	PTL_MAP_COUNTERS = 11,
+	PTL_MAP_BACKEND_STATS = 12,
+};
+
+/* Room for the longest key and value; how many records fit (a power of two). */
+enum trace_size { PTL_TRACE_KEY_SIZE = 40, PTL_TRACE_VALUE_SIZE = 48, PTL_TRACE_RECORDS = 256 };
+
+struct trace_record {
+	__u8 op;    /* enum trace_op */
+	__u8 map;   /* enum trace_map */
+	__u8 found; /* a look-up found the key, a write succeeded */
+	__u8 pad[5];
+	__u8 key[40];
+	__u8 value[48];
+};
+
+/*
+ * What a twin is asked. Of a packet: `pod` alone. Of a socket that connects: the rest; IPv4 addresses are the first four bytes.
+ */
+struct trace_request {
+	__u8 wanted[16];
+	__u8 bound[16]; /* all zero: it is bound to none */
+	__be16 port;
+	__be16 bound_port;
+	__u8 protocol;
+	__u8 host; /* a socket of the node's own processes; 0: of a pod */
+	__u8 pod;  /* the interface is the host side of a pod's veth; 0: it leads to other nodes */
+	__u8 pad;
+};
+
+/* What the socket hook would do. */
+struct trace_answer {
+	__u8 addr[16]; /* TRANSLATED: where to */
+	__be16 port;
+	__u8 verdict; /* enum trace_verdict */
+	__u8 pad;
+	__s32 result; /* of choose(): -1 chosen, -2 no frontend, or an enum ptl_reason */
+};
+
+enum trace_verdict { PTL_TRACE_REFUSED = 0, PTL_TRACE_AS_IT_IS = 1, PTL_TRACE_TRANSLATED = 2 };
+
 /* Who counts as a pod of this node (8.3), per family. */
 enum ptl_detector {
 	PTL_DETECT_NONE = 0,

@@ -18,7 +18,7 @@
 static __always_inline bool FAM(affinity_recall)(const struct FAM(affinity_key) *key, const struct FAM(choice) *choice,
 						 __u32 set, __u64 now, struct FAM(target) *t, __u32 *salt)
 {
-	struct affinity *a = bpf_map_lookup_elem(&FAM(affinity), key);
+	struct affinity *a = ptl_look_up(FAM(affinity), key);
 	struct affinity seen;
 
 	*salt = now >> PTL_AFFINITY_MOMENT;
@@ -54,6 +54,6 @@ static __always_inline bool FAM(affine_pick)(const struct FAM(choice) *choice, c
 		return false;
 	fresh.backend = t->backend;
 	fresh.generation = t->generation;
-	bpf_map_update_elem(&FAM(affinity), &key, &fresh, BPF_ANY);
+	ptl_update(FAM(affinity), &key, &fresh, BPF_ANY);
 	return true;
 }

@@ -37,7 +37,7 @@ struct FAM(choice) {
  */
 static __always_inline int FAM(choice_read)(const struct FAM(addr_port) *key, bool external, struct FAM(choice) *choice)
 {
-	volatile struct frontend *f = bpf_map_lookup_elem(&FAM(frontends), key);
+	volatile struct frontend *f = ptl_look_up(FAM(frontends), key);
 	__u64 word;
 
 	if (!f)
@@ -79,7 +79,7 @@ struct FAM(sender) {
  */
 static __always_inline bool FAM(take_cell)(__u32 cell, __u32 service, __u32 flags, struct FAM(target) *t)
 {
-	struct FAM(backend) *b = bpf_map_lookup_elem(&FAM(backends), &cell);
+	struct FAM(backend) *b = ptl_look_up(FAM(backends), &cell);
 
 	if (!b || b->state != PTL_BACKEND_LIVE || b->service != service || (b->flags & flags) != flags)
 		return false;
@@ -94,7 +94,7 @@ static __always_inline bool FAM(take_cell)(__u32 cell, __u32 service, __u32 flag
 static __always_inline bool FAM(pick)(const struct FAM(choice) *choice, __u32 number, struct FAM(target) *t)
 {
 	__u32 index = PTL_CHOICE_BASE(choice->word) + ptl_scale(number, PTL_CHOICE_COUNT(choice->word));
-	__u32 *slot = bpf_map_lookup_elem(&FAM(slots), &index);
+	__u32 *slot = ptl_look_up(FAM(slots), &index);
 
 	return slot && FAM(take_cell)(*slot, choice->service, 0, t);
 }
@@ -106,7 +106,7 @@ static __always_inline bool FAM(source_allowed)(const ADDR *sender, __u32 servic
 {
 	struct FAM(source_range) key = { .prefix_length = 32 + 8 * sizeof(ADDR), .service = service, .addr = *sender };
 
-	return bpf_map_lookup_elem(&FAM(source_ranges), &key) != NULL;
+	return ptl_look_up(FAM(source_ranges), &key) != NULL;
 }
 
 /*
@@ -148,7 +148,7 @@ static __always_inline bool FAM(backend_current)(__u32 index, __u32 generation)
 
 	if (index == PTL_NO_BACKEND)
 		return true;
-	b = bpf_map_lookup_elem(&FAM(backends), &index);
+	b = ptl_look_up(FAM(backends), &index);
 	return b && b->state == PTL_BACKEND_LIVE && b->generation == generation;
 }
 
@@ -159,7 +159,7 @@ static __always_inline bool FAM(backend_removed)(__u32 index, __u32 generation)
 
 	if (index == PTL_NO_BACKEND)
 		return false;
-	b = bpf_map_lookup_elem(&FAM(backends), &index);
+	b = ptl_look_up(FAM(backends), &index);
 	return b && (b->state == PTL_BACKEND_FREE || b->generation != generation);
 }
 
@@ -174,6 +174,6 @@ static __always_inline void FAM(frontend_key)(const ADDR *addr, __be16 port, __u
 	key->port = port;
 	key->protocol = protocol;
 	key->pad = 0;
-	if (class & PTL_CLASS_NODE && !(class & PTL_CLASS_VIP && bpf_map_lookup_elem(&FAM(frontends), key)))
+	if (class & PTL_CLASS_NODE && !(class & PTL_CLASS_VIP && ptl_look_up(FAM(frontends), key)))
 		key->addr = (ADDR){};
 }

@@ -130,7 +130,7 @@ static __noinline int FAM(guard)(const struct FAM(packet) *p)
 		return FAM(unallocated)(&p->key.dst) ? PTL_REASON_DROP_UNALLOCATED : PTL_NO_FRONTEND;
 	if (!(class & PTL_CLASS_VIP))
 		return PTL_NO_FRONTEND;
-	f = bpf_map_lookup_elem(&FAM(frontends), &key);
+	f = ptl_look_up(FAM(frontends), &key);
 	if (!f)
 		return class & PTL_CLASS_CLUSTER_IP ? PTL_REASON_REJECT_UNTRANSLATED : PTL_NO_FRONTEND;
 	word = f->internal;

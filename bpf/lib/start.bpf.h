@@ -23,7 +23,7 @@ static __always_inline int FAM(direct)(const struct FAM(packet) *p, bool pod, st
 	key.dport = p->key.sport;
 	if (!FAM(nat_find_live)(&key, &reply)) {
 		if (!pod) {
-			bpf_map_delete_elem(&FAM(nat), &key);
+			ptl_delete(FAM(nat), &key);
 			return PTL_NO_FRONTEND;
 		}
 	}
@@ -43,7 +43,7 @@ static __always_inline bool FAM(local_pod)(const ADDR *src, __u32 ifindex)
 	__u32 outside = 0;
 
 	if (config.FAM(detector) == PTL_DETECT_INTERFACE) {
-		struct interface *iface = bpf_map_lookup_elem(&interfaces, &ifindex);
+		struct interface *iface = ptl_look_up(interfaces, &ifindex);
 
 		return iface && iface->flags & PTL_INTERFACE_LOCAL_PODS;
 	}
@@ -110,7 +110,7 @@ static __always_inline struct FAM(start) *FAM(start_cell)(void)
 {
 	__u32 only = 0;
 
-	return bpf_map_lookup_elem(&FAM(starts), &only);
+	return ptl_own(FAM(starts), &only);
 }
 
 /* The two steps below take the packet from the cell. `pod`: as in hooks.bpf.h. Result and *target as of resolve(). */
@@ -127,6 +127,7 @@ __noinline int FAM(ptl_open)(struct __sk_buff *skb)
 	struct FAM(start) *start = FAM(start_cell)();
 	int r;
 
+	ptl_uses(skb);
 	if (!start)
 		return PTL_REASON_DROP_MAP_FULL;
 	r = FAM(flow_open)(&start->packet, &start->target, &start->value);

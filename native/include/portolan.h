@@ -244,6 +244,26 @@ struct ptl_links_header {
 	uint32_t addresses;
 };
 
+/* Where the kernel would send a packet. */
+struct ptl_route_request {
+	uint8_t family; /* 4 or 6 */
+	uint8_t protocol;
+	uint8_t pad[2];
+	uint32_t iif;  /* the interface it came in by; 0: it is the node's own */
+	uint32_t mark;
+	__be16 sport;
+	__be16 dport;
+	uint8_t src[16]; /* v4: the first 4 bytes, here and below; all zero: not known yet */
+	uint8_t dst[16];
+};
+
+struct ptl_route {
+	uint32_t type; /* RTN_UNICAST, RTN_LOCAL … */
+	uint32_t oif;
+	uint8_t gateway[16]; /* all zero: none */
+	uint8_t source[16];  /* the preferred source address; all zero: none */
+};
+
 /* PTL_LAYOUT_VERSION of the headers the library was built from. */
 int ptl_abi_version(void);
 /* The layout hash of the same; writes 8 bytes. */
@@ -308,6 +328,27 @@ int ptl_look_up(int handle, uint32_t map, const void *keys, uint32_t count, void
 int ptl_test_run(int handle, const char *program, const void *data_in, uint32_t data_in_size, void *data_out,
 		 uint32_t data_out_size, void *ctx, uint32_t ctx_size, uint32_t repeat, uint32_t flags, void *result,
 		 char *err, uint32_t err_size);
+
+/* The .rodata variable `config` of a loaded program, by its id: as it was loaded. -ENOENT with PTL_E_OBJECT: it has none of this size. */
+int ptl_program_config(uint32_t program_id, void *config, uint32_t size, char *err, uint32_t err_size);
+/*
+ * Loads the twin of the programs: maps that the agent writes are those pinned in `pins`, what programs write goes to private
+ * copies, what they count in is not there at all (bpf/lib/overlay.bpf.h). Only the programs of one `family` (4 or 6) are loaded:
+ * twin_in4, twin_out4, twin_socket4. Returns a handle for the two functions below and ptl_close. PTL_E_PINS: a map is not
+ * pinned; PTL_E_MAP_SPEC: it has another layout.
+ */
+int ptl_trace_open(const char *object, const char *pins, uint32_t family, const void *config, uint32_t config_size, char *err,
+		   uint32_t err_size);
+/* As ptl_test_run, once, with a struct trace_request. Fills `answer` (a struct trace_answer)
+ * and up to `capacity` records (struct trace_record). Returns how many accesses were noted. */
+int ptl_trace_run(int handle, const char *program, const void *data_in, uint32_t data_in_size, void *data_out,
+		  uint32_t data_out_size, void *ctx, uint32_t ctx_size, const void *request, uint32_t request_size,
+		  void *result, void *answer, void *records, uint32_t capacity, char *err, uint32_t err_size);
+/* Forgets what earlier runs of a twin have written. */
+int ptl_trace_reset(int handle, char *err, uint32_t err_size);
+/* Where the kernel sends a packet, in the calling thread's network namespace: fills a struct ptl_route from a ptl_route_request.
+ * -ENETUNREACH, -EHOSTUNREACH, -EACCES …: the routing table's own answers; -EXDEV, -EINVAL: it is refused by that interface. */
+int ptl_route_get(const void *request, void *route, char *err, uint32_t err_size);
 
 /* Attaches both directions of each interface, replacing what this object's earlier life left there, without a gap. A failed
  * interface does not stop the others; what was at work there before stays, and it is not left with one direction alone:

@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define PTL_ABI_HASH 7832402815839590539ull
+#define PTL_ABI_HASH 3540606972855642825ull
 
 _Static_assert(sizeof(struct addr_port4) == 8, "run make abi");
 _Static_assert(offsetof(struct addr_port4, addr) == 0, "run make abi");
@@ -173,6 +173,28 @@ _Static_assert(sizeof(struct source_range6) == 24, "run make abi");
 _Static_assert(offsetof(struct source_range6, prefix_length) == 0, "run make abi");
 _Static_assert(offsetof(struct source_range6, service) == 4, "run make abi");
 _Static_assert(offsetof(struct source_range6, addr) == 8, "run make abi");
+_Static_assert(sizeof(struct trace_answer) == 24, "run make abi");
+_Static_assert(offsetof(struct trace_answer, addr) == 0, "run make abi");
+_Static_assert(offsetof(struct trace_answer, port) == 16, "run make abi");
+_Static_assert(offsetof(struct trace_answer, verdict) == 18, "run make abi");
+_Static_assert(offsetof(struct trace_answer, pad) == 19, "run make abi");
+_Static_assert(offsetof(struct trace_answer, result) == 20, "run make abi");
+_Static_assert(sizeof(struct trace_record) == 96, "run make abi");
+_Static_assert(offsetof(struct trace_record, op) == 0, "run make abi");
+_Static_assert(offsetof(struct trace_record, map) == 1, "run make abi");
+_Static_assert(offsetof(struct trace_record, found) == 2, "run make abi");
+_Static_assert(offsetof(struct trace_record, pad) == 3, "run make abi");
+_Static_assert(offsetof(struct trace_record, key) == 8, "run make abi");
+_Static_assert(offsetof(struct trace_record, value) == 48, "run make abi");
+_Static_assert(sizeof(struct trace_request) == 40, "run make abi");
+_Static_assert(offsetof(struct trace_request, wanted) == 0, "run make abi");
+_Static_assert(offsetof(struct trace_request, bound) == 16, "run make abi");
+_Static_assert(offsetof(struct trace_request, port) == 32, "run make abi");
+_Static_assert(offsetof(struct trace_request, bound_port) == 34, "run make abi");
+_Static_assert(offsetof(struct trace_request, protocol) == 36, "run make abi");
+_Static_assert(offsetof(struct trace_request, host) == 37, "run make abi");
+_Static_assert(offsetof(struct trace_request, pod) == 38, "run make abi");
+_Static_assert(offsetof(struct trace_request, pad) == 39, "run make abi");
 _Static_assert(sizeof(struct traffic) == 24, "run make abi");
 _Static_assert(offsetof(struct traffic, flows) == 0, "run make abi");
 _Static_assert(offsetof(struct traffic, packets) == 8, "run make abi");

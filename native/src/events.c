@@ -54,16 +54,16 @@ static void read_link(const struct nlmsghdr *message, struct ptl_event *event)
 	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*info));
 
 	/* A bridge tells about its ports in messages of its own family: RTM_DELLINK there is no end of the interface. */
-	if (info->ifi_family != AF_UNSPEC)
+	if (!netlink_has(message, sizeof(*info)) || info->ifi_family != AF_UNSPEC)
 		return;
 	event->kind = message->nlmsg_type == RTM_NEWLINK ? PTL_EVENT_LINK : PTL_EVENT_LINK_GONE;
 	event->ifindex = (uint32_t)info->ifi_index;
 	event->flags = info->ifi_flags;
 	for (const struct rtattr *a = IFLA_RTA(info); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (a->rta_type == IFLA_IFNAME)
-			snprintf(event->name, sizeof(event->name), "%.*s", (int)RTA_PAYLOAD(a), (const char *)RTA_DATA(a));
+			netlink_text(event->name, sizeof(event->name), a);
 		if (a->rta_type == IFLA_MASTER)
-			memcpy(&event->master, RTA_DATA(a), 4);
+			netlink_number(&event->master, a);
 	}
 }
 
@@ -71,8 +71,11 @@ static void read_address(const struct nlmsghdr *message, struct ptl_event *event
 {
 	const struct ifaddrmsg *info = NLMSG_DATA(message);
 	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*info));
-	size_t size = info->ifa_family == AF_INET ? 4 : 16;
 	bool local = false;
+
+	if (!netlink_has(message, sizeof(*info)))
+		return;
+	size_t size = info->ifa_family == AF_INET ? 4 : 16;
 
 	event->kind = message->nlmsg_type == RTM_NEWADDR ? PTL_EVENT_ADDRESS : PTL_EVENT_ADDRESS_GONE;
 	event->ifindex = info->ifa_index;
@@ -102,18 +105,19 @@ static bool handle_message(struct watcher *watcher, const struct nlmsghdr *messa
 
 static bool receive(struct watcher *watcher, uint8_t *buffer, size_t size)
 {
-	ssize_t length = recv(watcher->netlink, buffer, size, MSG_DONTWAIT);
+	ssize_t length = recv(watcher->netlink, buffer, size, MSG_DONTWAIT | MSG_TRUNC);
 
-	if (length < 0 && errno == ENOBUFS) {
+	/* What had no room is lost, in the socket or here. */
+	if ((length < 0 && errno == ENOBUFS) || length > (ssize_t)size) {
 		struct ptl_event event = { .kind = PTL_EVENT_RESYNC };
 
 		return emit(watcher, &event);
 	}
 	if (length < 0)
 		return errno == EAGAIN || errno == EINTR;
-	size_t left = (size_t)length;
+	int left = (int)length; /* signed: behind a last message without padding it is below 0 */
 
-	for (struct nlmsghdr *message = (void *)buffer; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left))
+	for (struct nlmsghdr *message = (void *)buffer; netlink_ok(message, left); message = NLMSG_NEXT(message, left))
 		if (!handle_message(watcher, message))
 			return false;
 	return true;

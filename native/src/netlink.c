@@ -39,14 +39,25 @@ static int send_request(int fd, const void *request, uint32_t size)
 	return sendto(fd, request, size, 0, (struct sockaddr *)&kernel, sizeof(kernel)) < 0 ? -errno : 0;
 }
 
+/* What an error message says: 0, or -errno. */
+static int error_of(const struct nlmsghdr *message)
+{
+	int number;
+
+	if (message->nlmsg_len < NLMSG_LENGTH(sizeof(number)))
+		return -EBADMSG;
+	memcpy(&number, NLMSG_DATA(message), sizeof(number));
+	return number > 0 ? -EBADMSG : number;
+}
+
 /* 1: go on receiving, 0: done, < 0: -errno */
 static int visit_all(uint8_t *buffer, ssize_t length, netlink_visit visit, void *context)
 {
-	size_t left = (size_t)length;
+	int left = (int)length; /* signed: behind a last message without padding it is below 0 */
 
-	for (struct nlmsghdr *message = (void *)buffer; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
+	for (struct nlmsghdr *message = (void *)buffer; netlink_ok(message, left); message = NLMSG_NEXT(message, left)) {
 		if (message->nlmsg_type == NLMSG_ERROR)
-			return ((struct nlmsgerr *)NLMSG_DATA(message))->error;
+			return error_of(message);
 		if (message->nlmsg_flags & NLM_F_DUMP_INTR) /* the last message may be the only one to say so */
 			return -EINTR;
 		int result = visit ? visit(message, context) : 0;
@@ -68,11 +79,15 @@ static int exchange(int protocol, const void *request, uint32_t size, netlink_vi
 	if (result == 0)
 		result = 1;
 	while (result > 0) {
-		ssize_t length = recv(fd, buffer, BUFFER_SIZE, 0);
+		/* MSG_TRUNC: the real length, also of what has no room. Its rest is lost, and the end of the dump may be in it. */
+		ssize_t length = recv(fd, buffer, BUFFER_SIZE, MSG_TRUNC);
 
 		if (length < 0 && errno == EINTR)
 			continue;
-		result = length < 0 ? -errno : visit_all(buffer, length, visit, context);
+		if (length > BUFFER_SIZE)
+			result = -EMSGSIZE;
+		else
+			result = length < 0 ? -errno : visit_all(buffer, length, visit, context);
 	}
 	free(buffer);
 	if (fd >= 0)
@@ -96,14 +111,36 @@ int netlink_dump(const void *request, uint32_t size, netlink_visit visit, void *
 	return netlink_dump_of(NETLINK_ROUTE, request, size, visit, context);
 }
 
+int netlink_ask(void *request, uint32_t size, netlink_visit visit, void *context)
+{
+	((struct nlmsghdr *)request)->nlmsg_flags |= NLM_F_ACK;
+	return exchange(NETLINK_ROUTE, request, size, visit, context);
+}
+
 int netlink_request(void *request, uint32_t size)
 {
 	return netlink_request_to(NETLINK_ROUTE, request, size);
 }
 
-static void copy_text(char *out, size_t size, const struct rtattr *attribute)
+void netlink_text(char *out, size_t size, const struct rtattr *attribute)
 {
 	snprintf(out, size, "%.*s", (int)RTA_PAYLOAD(attribute), (const char *)RTA_DATA(attribute));
+}
+
+void netlink_number(void *out, const struct rtattr *attribute)
+{
+	if (RTA_PAYLOAD(attribute) >= sizeof(uint32_t))
+		memcpy(out, RTA_DATA(attribute), sizeof(uint32_t));
+}
+
+bool netlink_ok(const struct nlmsghdr *message, int left)
+{
+	return left >= (int)sizeof(*message) && message->nlmsg_len >= sizeof(*message) && message->nlmsg_len <= (uint32_t)left;
+}
+
+bool netlink_has(const struct nlmsghdr *message, size_t size)
+{
+	return message->nlmsg_len >= NLMSG_LENGTH(size);
 }
 
 /* ---- qdiscs and filters ---- */
@@ -133,11 +170,13 @@ static int visit_qdisc(const void *data, void *context)
 	struct qdisc_search *search = context;
 	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*tc));
 
-	if (message->nlmsg_type != RTM_NEWQDISC || (uint32_t)tc->tcm_ifindex != search->ifindex || tc->tcm_parent != TC_H_INGRESS)
+	if (message->nlmsg_type != RTM_NEWQDISC || !netlink_has(message, sizeof(*tc)))
+		return 0;
+	if ((uint32_t)tc->tcm_ifindex != search->ifindex || tc->tcm_parent != TC_H_INGRESS)
 		return 0;
 	for (const struct rtattr *a = (const void *)(tc + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
 		if (a->rta_type == TCA_KIND)
-			copy_text(search->kind, 16, a);
+			netlink_text(search->kind, 16, a);
 	return 0;
 }
 
@@ -179,21 +218,23 @@ static int visit_filter(const void *data, void *context)
 	const struct nlmsghdr *message = data;
 	const struct tcmsg *tc = NLMSG_DATA(message);
 	struct filter_list *out = context;
-	struct filter filter = { .priority = tc->tcm_info >> 16, .handle = tc->tcm_handle };
+	struct filter filter = {};
 	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*tc));
 
-	if (message->nlmsg_type != RTM_NEWTFILTER)
+	if (message->nlmsg_type != RTM_NEWTFILTER || !netlink_has(message, sizeof(*tc)))
 		return 0;
+	filter.priority = tc->tcm_info >> 16;
+	filter.handle = tc->tcm_handle;
 	for (const struct rtattr *a = (const void *)(tc + 1); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (a->rta_type == TCA_KIND)
-			copy_text(filter.kind, sizeof(filter.kind), a);
+			netlink_text(filter.kind, sizeof(filter.kind), a);
 		if ((a->rta_type & NLA_TYPE_MASK) != TCA_OPTIONS)
 			continue;
 		int inner_left = (int)RTA_PAYLOAD(a);
 
 		for (const struct rtattr *b = RTA_DATA(a); RTA_OK(b, inner_left); b = RTA_NEXT(b, inner_left))
 			if (b->rta_type == TCA_BPF_ID && !strcmp(filter.kind, "bpf"))
-				memcpy(&filter.program_id, RTA_DATA(b), 4);
+				netlink_number(&filter.program_id, b);
 	}
 	/* A filter's head comes without a handle before its elements. */
 	if (filter.handle == 0)
@@ -244,7 +285,7 @@ static void read_vxlan_data(struct ptl_link *link, const struct rtattr *data)
 
 	for (const struct rtattr *a = RTA_DATA(data); RTA_OK(a, left); a = RTA_NEXT(a, left))
 		if (a->rta_type == IFLA_VXLAN_LINK)
-			memcpy(&link->peer, RTA_DATA(a), 4);
+			netlink_number(&link->peer, a);
 }
 
 static void read_link_info(struct ptl_link *link, const struct rtattr *info)
@@ -253,12 +294,12 @@ static void read_link_info(struct ptl_link *link, const struct rtattr *info)
 
 	for (const struct rtattr *a = RTA_DATA(info); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (a->rta_type == IFLA_INFO_KIND)
-			copy_text(link->kind, sizeof(link->kind), a);
+			netlink_text(link->kind, sizeof(link->kind), a);
 		/* A vxlan names the device below it in data of its own. The kind comes first. */
 		if (a->rta_type == IFLA_INFO_DATA && !strcmp(link->kind, "vxlan"))
 			read_vxlan_data(link, a);
 		if (a->rta_type == IFLA_INFO_SLAVE_KIND)
-			copy_text(link->master_kind, sizeof(link->master_kind), a);
+			netlink_text(link->master_kind, sizeof(link->master_kind), a);
 	}
 }
 
@@ -267,18 +308,21 @@ static int visit_link(const void *data, void *context)
 	const struct nlmsghdr *message = data;
 	const struct ifinfomsg *info = NLMSG_DATA(message);
 	struct links *out = context;
-	struct ptl_link link = { .ifindex = (uint32_t)info->ifi_index, .flags = info->ifi_flags, .arp_type = info->ifi_type, .peer_netns = -1 };
+	struct ptl_link link = { .peer_netns = -1 };
 	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*info));
 
-	if (message->nlmsg_type != RTM_NEWLINK)
+	if (message->nlmsg_type != RTM_NEWLINK || !netlink_has(message, sizeof(*info)))
 		return 0;
+	link.ifindex = (uint32_t)info->ifi_index;
+	link.flags = info->ifi_flags;
+	link.arp_type = info->ifi_type;
 	for (const struct rtattr *a = IFLA_RTA(info); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		switch (a->rta_type & NLA_TYPE_MASK) {
-		case IFLA_IFNAME: copy_text(link.name, sizeof(link.name), a); break;
-		case IFLA_MTU: memcpy(&link.mtu, RTA_DATA(a), 4); break;
-		case IFLA_MASTER: memcpy(&link.master, RTA_DATA(a), 4); break;
-		case IFLA_LINK: memcpy(&link.peer, RTA_DATA(a), 4); break;
-		case IFLA_LINK_NETNSID: memcpy(&link.peer_netns, RTA_DATA(a), 4); break;
+		case IFLA_IFNAME: netlink_text(link.name, sizeof(link.name), a); break;
+		case IFLA_MTU: netlink_number(&link.mtu, a); break;
+		case IFLA_MASTER: netlink_number(&link.master, a); break;
+		case IFLA_LINK: netlink_number(&link.peer, a); break;
+		case IFLA_LINK_NETNSID: netlink_number(&link.peer_netns, a); break;
 		case IFLA_LINKINFO: read_link_info(&link, a); break;
 		}
 	}
@@ -296,12 +340,18 @@ static int visit_address(const void *data, void *context)
 	const struct nlmsghdr *message = data;
 	const struct ifaddrmsg *info = NLMSG_DATA(message);
 	struct links *out = context;
-	struct ptl_address address = { .ifindex = info->ifa_index, .flags = info->ifa_flags, .prefix = info->ifa_prefixlen, .scope = info->ifa_scope };
+	struct ptl_address address = {};
 	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*info));
 	bool local = false;
 
-	if (message->nlmsg_type != RTM_NEWADDR || (info->ifa_family != AF_INET && info->ifa_family != AF_INET6))
+	if (message->nlmsg_type != RTM_NEWADDR || !netlink_has(message, sizeof(*info)))
 		return 0;
+	if (info->ifa_family != AF_INET && info->ifa_family != AF_INET6)
+		return 0;
+	address.ifindex = info->ifa_index;
+	address.flags = info->ifa_flags;
+	address.prefix = info->ifa_prefixlen;
+	address.scope = info->ifa_scope;
 	address.family = info->ifa_family == AF_INET ? 4 : 6;
 	for (const struct rtattr *a = IFA_RTA(info); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		size_t size = address.family == 4 ? 4 : 16;
@@ -312,7 +362,7 @@ static int visit_address(const void *data, void *context)
 		if (a->rta_type == IFA_LOCAL)
 			local = true;
 		if (a->rta_type == IFA_FLAGS)
-			memcpy(&address.flags, RTA_DATA(a), 4);
+			netlink_number(&address.flags, a);
 	}
 	struct ptl_address *list = grow(out->addresses, &out->address_capacity, out->address_count, sizeof(address));
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "abi.h"
+#include "netlink.h"
 #include "portolan.h"
 
 /* MAPS, how many there are, comes from the compiler's command line: the test knows them. */
@@ -246,6 +247,9 @@ int main(int count, char **arguments)
 	try_hooks(handle, pins);
 	try_sockets(handle, pins, arguments[3]);
 	try_interfaces();
+	expect("damaged netlink messages", try_netlink() > 1500, 1);
+	expect("netlink messages that are taken though they are no good", try_oversized(), 0);
+	try_events(40);
 	expect("close", ptl_close(reader), 0);
 	expect("close", ptl_close(handle), 0);
 	expect("close twice", ptl_close(handle), -9);

@@ -25,6 +25,8 @@ KEEP_STRUCT(ptl_event)
 KEEP_STRUCT(ptl_link)
 KEEP_STRUCT(ptl_address)
 KEEP_STRUCT(ptl_links_header)
+KEEP_STRUCT(ptl_route_request)
+KEEP_STRUCT(ptl_route)
 
 KEEP_ENUM(ptl_open_flag)
 KEEP_ENUM(ptl_run_kind)

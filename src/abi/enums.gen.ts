@@ -169,6 +169,48 @@ export const Role = {
 } as const;
 export type Role = (typeof Role)[keyof typeof Role];
 
+/** enum trace_map */
+export const TraceMap = {
+  MAP_FRONTENDS: 1,
+  MAP_SLOTS: 2,
+  MAP_BACKENDS: 3,
+  MAP_ADDRESSES: 4,
+  MAP_NAT: 5,
+  MAP_FRAGMENTS: 6,
+  MAP_AFFINITY: 7,
+  MAP_SOURCE_RANGES: 8,
+  MAP_SERVICE_NETS: 9,
+  MAP_INTERFACES: 10,
+  MAP_COUNTERS: 11,
+  MAP_BACKEND_STATS: 12,
+} as const;
+export type TraceMap = (typeof TraceMap)[keyof typeof TraceMap];
+
+/** enum trace_op */
+export const TraceOp = {
+  TRACE_LOOK_UP: 1,
+  TRACE_UPDATE: 2,
+  TRACE_DELETE: 3,
+  TRACE_TALLY: 4,
+} as const;
+export type TraceOp = (typeof TraceOp)[keyof typeof TraceOp];
+
+/** enum trace_size */
+export const TraceSize = {
+  TRACE_KEY_SIZE: 40,
+  TRACE_VALUE_SIZE: 48,
+  TRACE_RECORDS: 256,
+} as const;
+export type TraceSize = (typeof TraceSize)[keyof typeof TraceSize];
+
+/** enum trace_verdict */
+export const TraceVerdict = {
+  TRACE_REFUSED: 0,
+  TRACE_AS_IT_IS: 1,
+  TRACE_TRANSLATED: 2,
+} as const;
+export type TraceVerdict = (typeof TraceVerdict)[keyof typeof TraceVerdict];
+
 export const NAT_LOCK = 1;
 export const NO_BACKEND = 4294967295;
 export const NO_SERVICE = 4294967295;

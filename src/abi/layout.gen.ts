@@ -755,6 +755,96 @@ export const sourceRange6Codec: Codec<SourceRange6> = codec<SourceRange6>({
   }),
 });
 
+/** struct trace_answer, 24 bytes. */
+export interface TraceAnswer {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly verdict: number;
+  readonly result: number;
+}
+
+export const traceAnswerCodec: Codec<TraceAnswer> = codec<TraceAnswer>({
+  name: "trace_answer",
+  size: 24,
+  offsets: { addr: 0, port: 16, verdict: 18, pad: 19, result: 20 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.addr, "trace_answer.addr");
+    view.setUint16(offset + 16, fields.port, false);
+    view.setUint8(offset + 18, fields.verdict);
+    view.setInt32(offset + 20, fields.result, true);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 16),
+    port: view.getUint16(offset + 16, false),
+    verdict: view.getUint8(offset + 18),
+    result: view.getInt32(offset + 20, true),
+  }),
+});
+
+/** struct trace_record, 96 bytes. */
+export interface TraceRecord {
+  readonly op: number;
+  readonly map: number;
+  readonly found: number;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+export const traceRecordCodec: Codec<TraceRecord> = codec<TraceRecord>({
+  name: "trace_record",
+  size: 96,
+  offsets: { op: 0, map: 1, found: 2, pad: 3, key: 8, value: 48 },
+  encodeInto(view, offset, fields) {
+    view.setUint8(offset, fields.op);
+    view.setUint8(offset + 1, fields.map);
+    view.setUint8(offset + 2, fields.found);
+    putBytes(view, offset + 8, 40, fields.key, "trace_record.key");
+    putBytes(view, offset + 48, 48, fields.value, "trace_record.value");
+  },
+  decodeFrom: (view, offset) => ({
+    op: view.getUint8(offset),
+    map: view.getUint8(offset + 1),
+    found: view.getUint8(offset + 2),
+    key: getBytes(view, offset + 8, 40),
+    value: getBytes(view, offset + 48, 48),
+  }),
+});
+
+/** struct trace_request, 40 bytes. */
+export interface TraceRequest {
+  readonly wanted: Uint8Array;
+  readonly bound: Uint8Array;
+  readonly port: number;
+  readonly boundPort: number;
+  readonly protocol: number;
+  readonly host: number;
+  readonly pod: number;
+}
+
+export const traceRequestCodec: Codec<TraceRequest> = codec<TraceRequest>({
+  name: "trace_request",
+  size: 40,
+  offsets: { wanted: 0, bound: 16, port: 32, boundPort: 34, protocol: 36, host: 37, pod: 38, pad: 39 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.wanted, "trace_request.wanted");
+    putBytes(view, offset + 16, 16, fields.bound, "trace_request.bound");
+    view.setUint16(offset + 32, fields.port, false);
+    view.setUint16(offset + 34, fields.boundPort, false);
+    view.setUint8(offset + 36, fields.protocol);
+    view.setUint8(offset + 37, fields.host);
+    view.setUint8(offset + 38, fields.pod);
+  },
+  decodeFrom: (view, offset) => ({
+    wanted: getBytes(view, offset, 16),
+    bound: getBytes(view, offset + 16, 16),
+    port: view.getUint16(offset + 32, false),
+    boundPort: view.getUint16(offset + 34, false),
+    protocol: view.getUint8(offset + 36),
+    host: view.getUint8(offset + 37),
+    pod: view.getUint8(offset + 38),
+  }),
+});
+
 /** struct traffic, 24 bytes. */
 export interface Traffic {
   readonly flows: bigint;
@@ -832,5 +922,8 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "socket_value6", size: 28, fields: [["addr", 0, 16], ["port", 16, 2], ["pad", 18, 2], ["backend", 20, 4], ["generation", 24, 4]] },
   { name: "source_range4", size: 12, fields: [["prefix_length", 0, 4], ["service", 4, 4], ["addr", 8, 4]] },
   { name: "source_range6", size: 24, fields: [["prefix_length", 0, 4], ["service", 4, 4], ["addr", 8, 16]] },
+  { name: "trace_answer", size: 24, fields: [["addr", 0, 16], ["port", 16, 2], ["verdict", 18, 1], ["pad", 19, 1], ["result", 20, 4]] },
+  { name: "trace_record", size: 96, fields: [["op", 0, 1], ["map", 1, 1], ["found", 2, 1], ["pad", 3, 5], ["key", 8, 40], ["value", 48, 48]] },
+  { name: "trace_request", size: 40, fields: [["wanted", 0, 16], ["bound", 16, 16], ["port", 32, 2], ["bound_port", 34, 2], ["protocol", 36, 1], ["host", 37, 1], ["pod", 38, 1], ["pad", 39, 1]] },
   { name: "traffic", size: 24, fields: [["flows", 0, 8], ["packets", 8, 8], ["bytes", 16, 8]] },
 ];

@@ -19,6 +19,7 @@ import { flowsCommand } from "./commands/flows/index.js";
 import { interfacesCommand } from "./commands/interfaces/index.js";
 import { mapsCommand } from "./commands/maps/index.js";
 import { servicesCommand } from "./commands/services/index.js";
+import { traceCommand } from "./commands/trace/index.js";
 import { endWhenClosed } from "./output.js";
 
 const DESCRIPTION =
@@ -64,6 +65,7 @@ export function buildProgram(): Command {
     affinityCommand(),
     interfacesCommand(),
     mapsCommand(),
+    traceCommand(),
     doctorCommand(),
     dumpCommand(),
     cleanupCommand(),

@@ -104,8 +104,10 @@ export interface PortolanConfiguration {
   readonly snatPorts: string;
   readonly forwardMarkBit: number;
   readonly forwardRules: boolean;
-  /** Milliseconds. */
+  /** Milliseconds; 0: the mode's syncPeriod. */
   readonly auditInterval: number;
+  /** How many service ports have traffic series of their own in /metrics. */
+  readonly topServices: number;
   /** "": as logging.verbosity says. */
   readonly logLevel: "" | "debug" | "info" | "warn" | "error";
   /** Entries; 0: as built. */

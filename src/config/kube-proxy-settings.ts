@@ -153,7 +153,7 @@ const FIELDS: readonly Setting[] = [
     placeholder: "<duration>",
     kind: "duration",
     fallback: 30 * SECOND,
-    does: "a failed write is tried again after this time; with a change that is not written after twice this, the node is unhealthy. The flag holds for nftables, too",
+    does: "what others have changed of our maps, hooks and rules is found and repaired within this time (auditInterval may say another); a failed write is tried again after it at the latest; with a change that is not written after twice this, the node is unhealthy. The flag holds for nftables, too",
   },
   {
     field: "iptables.minSyncPeriod",
@@ -524,7 +524,7 @@ const FLAGS_ONLY: readonly Setting[] = [
     flag: "init-only",
     kind: "bool",
     fallback: false,
-    does: "make the settings of the kernel that need all privileges, and exit",
+    does: "mount a bpf file system where there is none, make the settings of the kernel that need all privileges, and exit",
   },
   {
     field: null,

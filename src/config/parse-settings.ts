@@ -2,11 +2,12 @@
 /** From texts to settings. Pure: the host's name and the file's text come in as values. */
 import { parseCidr } from "../net/cidr.js";
 import { parseIp } from "../net/ip.js";
+import { SERVICE_CIDR_GATE } from "./feature-gates.js";
 import { flagName, type GivenFlags, readFlags } from "./flag-values.js";
 import { parseHostPort, withPort } from "./host-port.js";
 import type { KubeProxyConfiguration, PortolanConfiguration } from "./kube-proxy-configuration.js";
 import { KUBE_PROXY_FIELDS, KUBE_PROXY_FLAGS } from "./kube-proxy-settings.js";
-import { PORTOLAN_SETTINGS } from "./portolan-settings.js";
+import { LEAST_AUDIT, MOST_AUDIT, PORTOLAN_SETTINGS } from "./portolan-settings.js";
 import type { SettingProblem } from "./problem.js";
 import { type ProxyOptions, parseProxyOptions } from "./proxy-options.js";
 import type { Action, ProxySettings } from "./proxy-settings.js";
@@ -39,7 +40,6 @@ const METRICS_PORT = 10_249;
 const DEBUG_VERBOSITY = 4;
 const IPVS_REPLACED =
   "ipvs: the eBPF programs are used instead of IPVS, as in every mode; each backend is chosen with the same chance";
-const SERVICE_CIDR_GATE = "MultiCIDRServiceAllocator";
 
 /** Never throws: what is wrong is in `problems`, each with the field or flag that it is about. */
 export function parseSettings(input: SettingsInput): ParsedSettings {
@@ -206,6 +206,7 @@ class SettingsParser {
   #settings(kubeProxy: KubeProxyConfiguration, portolan: PortolanConfiguration): ProxySettings {
     const text = (flag: string): string | null => String(this.#flags.get(flag) ?? "") || null;
     const address = parseIp(kubeProxy.bindAddress);
+    const { syncPeriod } = kubeProxy[kubeProxy.mode];
     const wildcard = address === null || address.bytes.every((byte) => byte === 0);
     const verbose = kubeProxy.logging.verbosity >= DEBUG_VERBOSITY;
     return Object.freeze({
@@ -214,7 +215,8 @@ class SettingsParser {
       writeConfigTo: text("write-config-to"),
       nodeName: kubeProxy.hostnameOverride || this.#input.hostname.trim().toLowerCase(),
       mode: kubeProxy.mode,
-      syncPeriod: kubeProxy[kubeProxy.mode].syncPeriod,
+      syncPeriod,
+      auditPeriod: portolan.auditInterval || Math.min(Math.max(syncPeriod, LEAST_AUDIT), MOST_AUDIT),
       healthz: parseHostPort(kubeProxy.healthzBindAddress),
       metrics: parseHostPort(kubeProxy.metricsBindAddress),
       nodeIp: wildcard ? null : address,

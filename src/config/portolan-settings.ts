@@ -2,6 +2,10 @@
 /** Our own settings: a PortolanConfiguration, the second document of kube-proxy's file, and flags that win over it. */
 import type { Setting } from "./setting.js";
 
+/** Of auditInterval. Milliseconds. */
+export const LEAST_AUDIT = 1000;
+export const MOST_AUDIT = 86_400_000;
+
 const LARGEST_MAP = 1 << 24;
 
 const size = (name: string, what: string): Setting => ({
@@ -112,9 +116,19 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
     flag: "audit-interval",
     placeholder: "<seconds>",
     kind: "duration",
-    fallback: 60_000,
+    fallback: 0,
+    fallbackText: "syncPeriod of the mode, 30s",
     does: "how often maps, hooks, sockets, firewall rules and listening programs are looked at anew: whole seconds, as a flag without a unit, too",
-    range: [1000, 86_400_000],
+    range: [LEAST_AUDIT, MOST_AUDIT],
+  },
+  {
+    field: "topServices",
+    flag: "top-services",
+    placeholder: "<n>",
+    kind: "int",
+    fallback: 50,
+    does: "how many service ports, the busiest, have traffic series of their own in /metrics; the others share one",
+    range: [1, 1000],
   },
   {
     field: "logLevel",

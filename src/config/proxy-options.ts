@@ -9,6 +9,7 @@ import { cidrOf, overlapping, parseCidr } from "../net/cidr.js";
 import type { Family } from "../net/ip.js";
 import { ipFromBytes } from "../net/ip.js";
 import { UserError } from "../util/errors.js";
+import { DETECT_LOCAL_MODES, interfaceTextProblem } from "./detect-local.js";
 
 /** As given on the command line; absent and "" are the same, as in kube-proxy. */
 export interface ProxyOptionTexts {
@@ -59,7 +60,6 @@ export interface ProxyOptions {
 /** Who is a local pod in one family: nobody, whoever comes in by a certain interface, or the senders in a range. */
 export type LocalDetector = "none" | "interface" | Cidr;
 
-const DETECT_LOCAL_MODES = ["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"] as const;
 const PROXY_MODES = ["iptables", "nftables"] as const;
 
 /** @throws UserError that names the flag and what is wrong with it */
@@ -141,15 +141,11 @@ function warnAboutSpareRanges(list: readonly Cidr[], warnings: string[]): void {
   }
 }
 
-/** IFNAMSIZ without its zero byte. */
-const LONGEST_INTERFACE_NAME = 15;
-
 function interfaceText(mode: string, name: string, given: string | undefined): string {
   const text = (given ?? "").trim();
   if (text === "") throw new UserError(`--detect-local-mode ${mode} needs ${name}`);
-  if (Buffer.byteLength(text) > LONGEST_INTERFACE_NAME || /[\s/]/.test(text)) {
-    throw new UserError(`${name}: ${JSON.stringify(text)} cannot be (the start of) an interface's name`);
-  }
+  const problem = interfaceTextProblem(text);
+  if (problem !== null) throw new UserError(`${name}: ${problem}`);
   return text;
 }
 

@@ -27,6 +27,8 @@ export interface ProxySettings {
   readonly mode: ProxyMode;
   /** Of the mode. A failed write is tried again after it (1.11); twice this is what makes unhealthy (10.2). */
   readonly syncPeriod: number;
+  /** How often what others may have changed is looked at and repaired: auditInterval, or else syncPeriod (1.18); 1 s to a day. */
+  readonly auditPeriod: number;
   /** Null: off. */
   readonly healthz: HostPort | null;
   /** Null: off. */

@@ -2,6 +2,7 @@
 /** What kube-proxy refuses to start with (12.9, 12.10), and what it only warns of (12.11). */
 import { type Cidr, parseCidr } from "../net/cidr.js";
 import { parseIp } from "../net/ip.js";
+import { DETECT_LOCAL_MODES, interfaceTextProblem } from "./detect-local.js";
 import { formatDuration } from "./duration.js";
 import { parseHostPort } from "./host-port.js";
 import type { KubeProxyConfiguration, ProxyMode } from "./kube-proxy-configuration.js";
@@ -10,16 +11,8 @@ import type { KubeProxyConfiguration, ProxyMode } from "./kube-proxy-configurati
 export type Complain = (field: string, message: string) => void;
 
 export const PROXY_MODES: readonly ProxyMode[] = ["iptables", "ipvs", "nftables"];
-export const DETECT_LOCAL_MODES = [
-  "ClusterCIDR",
-  "NodeCIDR",
-  "BridgeInterface",
-  "InterfaceNamePrefix",
-] as const;
 /** "": rr. */
 const SCHEDULERS = ["", "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq"];
-/** IFNAMSIZ without its zero byte. */
-const LONGEST_INTERFACE_NAME = 15;
 
 const quoted = (text: string): string => JSON.stringify(text);
 
@@ -111,10 +104,8 @@ function detectLocal(
         : null;
   if (field === null) return;
   const text = by[field].trim();
-  if (text === "") complain(`detectLocal.${field}`, `must be set for detectLocalMode ${mode}`);
-  else if (Buffer.byteLength(text) > LONGEST_INTERFACE_NAME || /[\s/]/.test(text)) {
-    complain(`detectLocal.${field}`, `${quoted(text)} cannot be (the start of) an interface's name`);
-  }
+  const problem = text === "" ? `must be set for detectLocalMode ${mode}` : interfaceTextProblem(text);
+  if (problem !== null) complain(`detectLocal.${field}`, problem);
 }
 
 function clusterCIDR(text: string, complain: Complain): void {

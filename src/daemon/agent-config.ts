@@ -18,6 +18,8 @@ export interface AgentConfig extends KernelChoices {
   readonly settings?: ProxySettings;
   /** The text of `settings.configFile` as it was parsed: its watch compares (12.3). */
   readonly configFileText?: string | null;
+  /** For /flagz: what was given on the command line, by name with dashes. */
+  readonly flags?: Readonly<Record<string, string>>;
   readonly nodeName: string;
   readonly bpfRoot: string;
   readonly interfaces: InterfaceOptions;

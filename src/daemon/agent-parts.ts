@@ -71,10 +71,17 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     },
   });
   const stale = new StaleSockets({ maps: object, destroy: udpDestroyer(library), log });
-  const takeover = new Takeover({ maps: object, tracker: library, log });
+  const takeover = new Takeover({
+    maps: object,
+    tracker: library,
+    log,
+    onDeleted: (family, entries, ms) => context.metrics.takeover.conntrackDeleted(family, entries, ms),
+  });
   const committed = new Committed({ config, context, keeper });
+  const reconciler = new Reconciler({ kernel: object, logger: log });
+  context.metrics.dataplane.setSlots((family) => reconciler.slotsTaken(family));
   const services = new ServiceSync({
-    reconciler: new Reconciler({ kernel: object, logger: log }),
+    reconciler,
     log,
     proxy,
     host,

@@ -19,6 +19,8 @@ export type ServerErrorCode = "E_SERVER_BIND";
 
 export interface AgentServersOptions {
   readonly settings: ProxySettings;
+  /** For /flagz. */
+  readonly flags: Readonly<Record<string, string>>;
   readonly health: HealthState;
   readonly metrics: AgentMetrics;
   readonly events: EventRecorder;
@@ -33,7 +35,16 @@ export interface AgentServersOptions {
 export class AgentServers {
   readonly #servers: readonly (HealthServer | MetricsServer)[];
 
-  constructor({ settings, health, metrics, events, log, setVerbosity, onHardFail }: AgentServersOptions) {
+  constructor({
+    settings,
+    flags,
+    health,
+    metrics,
+    events,
+    log,
+    setVerbosity,
+    onHardFail,
+  }: AgentServersOptions) {
     const { healthz, metrics: metricsAddress, kubeProxy, nodeName, mode } = settings;
     const hardFail = (reason: string): ((failure: BindFailure) => void) | null =>
       kubeProxy.bindAddressHardFail
@@ -74,7 +85,7 @@ export class AgentServers {
               slis: metrics.slis,
               proxyMode: mode,
               config: () => kubeProxyDocument(kubeProxy),
-              flags: {},
+              flags,
               version: productVersion(),
               profiling: kubeProxy.enableProfiling,
               setVerbosity,

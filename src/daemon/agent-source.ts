@@ -79,6 +79,10 @@ export async function makeSource(
       observer,
       latency: metrics.latency,
       onObjectChange: (resource) => metrics.sync.objectChanged(resource),
+      onSnapshot: () => {
+        metrics.latency.published();
+        metrics.sync.published();
+      },
     },
   );
   metrics.source.setStats(() => source.stats());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The health check ports beside the maps: what is published in the kernel is what they answer (6.20 to 6.27). */
-import { healthChecks } from "../image/health-checks.js";
+import { type HealthCheck, HealthCheckList } from "../image/health-checks.js";
 import type { Image } from "../image/types.js";
 import type { ProxyConfig, Snapshot } from "../model/types.js";
 import type { Logger } from "../util/log.js";
@@ -23,9 +23,10 @@ export class HealthChecks {
   readonly #nodePortAddresses: ProxyConfig["nodePortAddresses"];
   readonly #rules: HealthChecksOptions["rules"];
   readonly #servers: HealthCheckServers;
+  readonly #list = new HealthCheckList();
+  /** That the ports were last asked of. */
+  #checks: readonly HealthCheck[] | null = null;
   #ports: string | null = null;
-  /** Of the last state, when no Service in it has such a port; null otherwise. */
-  #without: Snapshot["services"] | null = null;
 
   constructor({ nodePortAddresses, healthy, rules, onProblem: tell, log }: HealthChecksOptions) {
     this.#nodePortAddresses = nodePortAddresses;
@@ -46,10 +47,10 @@ export class HealthChecks {
 
   /** The kernel holds `image`, which was compiled from `snapshot`. Never rejects. */
   async committed(image: Image, snapshot: Snapshot): Promise<void> {
-    // Few Services have one, and other endpoints come a hundred times a second.
-    if (this.#without === snapshot.services) return;
-    const checks = healthChecks(snapshot);
-    this.#without = checks.length === 0 ? snapshot.services : null;
+    const checks = this.#list.of(snapshot);
+    // Few nodes' Services have one, and other endpoints come a hundred times a second.
+    if (this.#checks === checks && checks.length === 0) return;
+    this.#checks = checks;
     const ports = checks.map(({ port }) => port).sort((a, b) => a - b);
     const text = ports.join();
     if (this.#rules !== null && this.#ports !== text) {

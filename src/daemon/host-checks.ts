@@ -108,7 +108,11 @@ function checkNative({ nativeError }: HostFacts): Check {
 
 function checkBpffs({ bpffs }: HostFacts): Check {
   if (bpffs !== null) return ok("bpffs", `mounted at ${bpffs}`);
-  return warn("bpffs", "not mounted; the agent mounts it", "mount -t bpf bpf /sys/fs/bpf");
+  return fail(
+    "bpffs",
+    "not mounted: the agent does not start without it",
+    "mount -t bpf bpf /sys/fs/bpf, or portolan agent --init-only",
+  );
 }
 
 function checkBtf({ kernelBtf }: HostFacts): Check {

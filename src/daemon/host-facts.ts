@@ -24,7 +24,8 @@ export interface FactSources {
   readonly agentPinned: boolean;
 }
 
-const TOOL_TIMEOUT_MS = 3_000;
+/** A tool that hangs must not hold up the start for ever; one that a busy machine lets wait for seconds does its work. */
+const TOOL_TIMEOUT_MS = 15_000;
 
 /** A tool's output; null when it is not installed or fails. */
 function output(program: string, args: readonly string[]): Promise<string | null> {

@@ -6,6 +6,7 @@
 import type { ProxySettings } from "../config/proxy-settings.js";
 import type { NativeLibrary } from "../native/lib.js";
 import type { Logger } from "../util/log.js";
+import { ensureBpffs } from "./bpffs.js";
 import { kernelAbilities } from "./native-sockets.js";
 import { setConntrack } from "./sysctls.js";
 
@@ -19,12 +20,18 @@ export function setUpHost(
 }
 
 /**
- * --init-only: the privileged part, and a look at what the kernel can do. The agent that runs after it writes no setting that
+ * --init-only: the privileged part, a bpf file system among it, and a look at what the kernel can do. The agent that runs after it writes no setting that
  * is as it should be.
  *
- * @throws AppError E_SYSCTL
+ * @throws AppError E_SYSCTL, E_BPFFS_TAKEN, E_NO_BPFFS
  */
-export function initOnly(settings: ProxySettings, library: NativeLibrary, log: Logger): void {
+export function initOnly(
+  settings: ProxySettings,
+  bpfRoot: string,
+  library: NativeLibrary,
+  log: Logger,
+): void {
+  ensureBpffs(bpfRoot, library, log);
   setUpHost(settings, log, () => {});
   const { socketHooks, setRetval } = kernelAbilities(library);
   log.info({ socketHooks, setRetval }, "host set up");

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The programs and maps, loaded or found pinned, as this node and these settings want them. */
-import { DEFAULT_BPFFS, refuseOtherLayouts } from "../dataplane/pins.js";
+import { refuseOtherLayouts } from "../dataplane/pins.js";
 import type { NodeInfo } from "../model/types.js";
 import type { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
 import type { Logger } from "../util/log.js";
 import type { AgentConfig } from "./agent-config.js";
+import { requireBpffs } from "./bpffs.js";
 import { localPortRange } from "./host-facts.js";
 import { DEFAULT_TIMEOUTS, kernelConfig } from "./kernel-config.js";
 import { kernelOptions } from "./kernel-options.js";
@@ -24,7 +25,7 @@ function snatRanges(config: AgentConfig, log: Logger): readonly PortRange[] {
 
 /**
  * @param node null: it is not known. Only detector NodeCIDR needs it.
- * @throws AppError when other layouts or sizes are pinned, or the kernel refuses the programs
+ * @throws AppError when there is no bpf file system, other layouts or sizes are pinned, or the kernel refuses the programs
  */
 export async function openObject(
   library: NativeLibrary,
@@ -35,9 +36,7 @@ export async function openObject(
 ): Promise<LoadedObject> {
   const abilities = kernelAbilities(library);
   const options = kernelOptions(config, node, abilities);
-  if (config.bpfRoot.startsWith(`${DEFAULT_BPFFS}/`) && library.mountBpffs(DEFAULT_BPFFS)) {
-    log.info({ path: DEFAULT_BPFFS }, "bpf file system mounted");
-  }
+  requireBpffs(config.bpfRoot, log);
   refuseOtherLayouts(
     config.bpfRoot,
     "An upgrade between these layouts is not possible yet: portolan cleanup first.",

@@ -2,6 +2,7 @@
 /** The node agent: everything is built and wired here, and ends with one AbortSignal. */
 import { type Stats, statSync } from "node:fs";
 import { familyProblems } from "../config/families.js";
+import { featureGates } from "../config/feature-gates.js";
 import { layoutDirectory } from "../dataplane/pins.js";
 import type { NodeInfo, Snapshot } from "../model/types.js";
 import { NativeLibrary } from "../native/lib.js";
@@ -78,7 +79,7 @@ export async function runAgent(
 ): Promise<AgentEnd> {
   const { settings } = config;
   if (settings?.action === "init-only") {
-    initOnly(settings, new NativeLibrary(), log);
+    initOnly(settings, config.bpfRoot, new NativeLibrary(), log);
     return "stopped";
   }
   requireSource(config);
@@ -135,7 +136,14 @@ class Agent {
     const families = hostFamilies();
     const timeout = settings === undefined ? {} : { timeoutMs: 2 * settings.syncPeriod };
     this.#health = new HealthState({ families, ...timeout });
-    this.#metrics = new AgentMetrics({ health: this.#health, log, families, version: productVersion() });
+    this.#metrics = new AgentMetrics({
+      health: this.#health,
+      log,
+      families,
+      version: productVersion(),
+      ...(settings === undefined ? {} : { topServices: settings.portolan.topServices }),
+    });
+    this.#metrics.build.setFeatures(featureGates(settings?.kubeProxy.featureGates ?? {}));
     this.#node = new CompiledNode(settings?.nodeIp ?? null);
   }
 
@@ -187,21 +195,14 @@ class Agent {
     const { settings, configFileText } = this.#config;
     const path = settings?.configFile ?? null;
     if (path === null || configFileText === undefined || configFileText === null) return;
-    const stop = watchConfigFile(path, configFileText, (change) => {
-      if (change === "swapped") {
-        this.#log.warn(
-          { code: "config_swapped", path },
-          "configuration has changed, it counts from the next start on",
-        );
-        return;
-      }
+    const stop = watchConfigFile(path, configFileText, () =>
       this.#end(
         new AppError<ConfigErrorCode>("E_CONFIG_CHANGED", `${path} was rewritten`, {
           fields: { path },
           hint: "The next start reads it.",
         }),
-      );
-    });
+      ),
+    );
     this.#closers.push(stop);
   }
 
@@ -218,6 +219,7 @@ class Agent {
     }
     const servers = new AgentServers({
       settings,
+      flags: this.#config.flags ?? {},
       health: this.#health,
       metrics: this.#metrics,
       events,
@@ -299,13 +301,14 @@ class Agent {
     await aborted(signal);
   }
 
-  #audit({ follower, sockets, rules, stale, checks, services }: AgentParts, address: ApiAddress): void {
+  #audit(parts: AgentParts, address: ApiAddress): void {
+    const { follower, sockets, rules, stale, checks, services } = parts;
     void follower.look(true);
     void sockets.ensure();
     void rules?.ensure();
     void stale.sweep();
     void checks.retry();
-    void address.refresh();
+    this.#refresh(address, parts);
     services.audit().catch((error: unknown) => this.#log.error({ err: error }, "audit failed"));
   }
 

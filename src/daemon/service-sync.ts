@@ -2,6 +2,7 @@
 /** From a snapshot to the kernel's maps: compile, reconcile, and say what happened. Single flight, and coalescing. */
 import { HoldBack } from "../dataplane/hold-back.js";
 import type { Reconciler, SyncResult } from "../dataplane/reconciler.js";
+import { BackendCount } from "../image/backend-count.js";
 import { type Compiler, createCompiler } from "../image/compile.js";
 import type { Image } from "../image/types.js";
 import type { Problem, ProxyConfig, Snapshot } from "../model/types.js";
@@ -60,6 +61,7 @@ export class ServiceSync {
   readonly #watcher: SyncWatcher;
   readonly #lastRetryMs: number;
   readonly #compiler: Compiler;
+  readonly #backends = new BackendCount();
   readonly #lane = new Lane(() => this.#run());
   readonly #audits = new Lane(() => this.#audit());
   /** What the source last said; null until its first complete read: nothing is written before. */
@@ -76,8 +78,11 @@ export class ServiceSync {
   #compiled: Snapshot | null = null;
   /** Null: nothing has been compiled yet. */
   #logged: ReadonlySet<string> | null = null;
+  #problems: readonly Problem[] | null = null;
   /** The next sync compares all there is: nothing is known of the kernel, or not all that was meant is there (1.12). */
   #full = true;
+  /** The facts of the host are older than what is known to have changed. */
+  #hostStale = false;
   #ready = false;
   #stopped = false;
   #retryMs = FIRST_RETRY_MS;
@@ -109,8 +114,9 @@ export class ServiceSync {
     this.#request();
   }
 
-  /** What is known of the host has changed: compiles again, from the snapshot that there is. */
+  /** Something of the host has changed: looks at it anew, and compiles again from the snapshot that there is. */
   hostChanged(): void {
+    this.#hostStale = true;
     if (this.#snapshot === null) return;
     this.#watcher.queued();
     this.#request();
@@ -159,7 +165,10 @@ export class ServiceSync {
     const start = this.#clock.now();
     this.#watcher.started();
     // Other endpoints take nobody's address: who listens is looked at for new frontends, and by each audit.
-    if (snapshot.services !== this.#compiled?.services) await this.#host.refresh();
+    if (this.#hostStale || snapshot.services !== this.#compiled?.services) {
+      this.#hostStale = false; // before it is read: what changes meanwhile is looked at again
+      await this.#host.refresh();
+    }
     const { facts } = this.#host;
     if (facts === null) return; // hostChanged() comes with the addresses
     const compiled = await inSlices(this.#compiler.compileSliced(snapshot, facts));
@@ -206,14 +215,12 @@ export class ServiceSync {
     this.#full = false;
     this.#retryMs = FIRST_RETRY_MS;
     if (result.retryAfterMs !== null) this.#retryIn(result.retryAfterMs);
-    let backends = 0;
-    for (const port of image.servicePorts.values()) backends += port.backends.length;
     this.#log.info(
       {
         writes: result.writes,
         ffiCalls: result.ffiCalls,
         services: image.servicePorts.size,
-        backends,
+        backends: this.#backends.of(image.servicePorts),
         refused: result.refused.length,
         durationMs: Math.round(milliseconds * 1000) / 1000,
       },
@@ -244,6 +251,8 @@ export class ServiceSync {
   }
 
   #logProblems(problems: readonly Problem[]): void {
+    if (this.#problems === problems) return;
+    this.#problems = problems;
     const texts = new Set(problems.map(problemText));
     const before = this.#logged;
     for (const problem of problems) {

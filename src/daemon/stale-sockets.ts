@@ -16,6 +16,7 @@ import { AppError, errorMessage } from "../util/errors.js";
 import { Lane } from "../util/lane.js";
 import type { Logger } from "../util/log.js";
 import { inSlices, type Sliced } from "../util/slices.js";
+import { VersionedMap } from "../util/versioned-map.js";
 
 /** A UDP socket that is connected to a backend. */
 export interface UdpTarget {
@@ -203,8 +204,10 @@ function* staleEntries(
 
 /** Whether some backend of a UDP service port served before, and does not now. */
 function lostUdpBackend(before: Image, now: Image): boolean {
-  for (const [key, port] of before.servicePorts) {
-    if (port.protocol !== "UDP") continue;
+  const changed = VersionedMap.changedKeys(before.servicePorts, now.servicePorts);
+  for (const key of changed ?? before.servicePorts.keys()) {
+    const port = before.servicePorts.get(key);
+    if (port?.protocol !== "UDP") continue;
     const after = now.servicePorts.get(key);
     if (after === port) continue;
     const serving = new Set(after === undefined ? [] : servingTexts(after));

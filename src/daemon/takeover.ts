@@ -43,6 +43,8 @@ export interface TakeoverDependencies {
   readonly maps: KernelMaps & KernelLookups;
   readonly tracker: Tracker;
   readonly log: Logger;
+  /** Conntrack entries of one family have been deleted, or it was tried: for metrics. Must not throw. */
+  readonly onDeleted?: (family: Family, entries: number, milliseconds: number) => void;
   readonly timers?: Timers;
   /** Nanoseconds of CLOCK_MONOTONIC, by which entries are dated. */
   readonly nowNs?: () => bigint;
@@ -77,6 +79,7 @@ export class Takeover {
   readonly #maps: KernelMaps & KernelLookups;
   readonly #tracker: Tracker;
   readonly #log: Logger;
+  readonly #onDeleted: (family: Family, entries: number, milliseconds: number) => void;
   readonly #timers: Timers;
   readonly #nowNs: () => bigint;
   readonly #kept = new Map<string, Kept>();
@@ -88,10 +91,11 @@ export class Takeover {
   #cancelTimer: (() => void) | null = null;
   #stopped = false;
 
-  constructor({ maps, tracker, log, timers, nowNs }: TakeoverDependencies) {
+  constructor({ maps, tracker, log, onDeleted, timers, nowNs }: TakeoverDependencies) {
     this.#maps = maps;
     this.#tracker = tracker;
     this.#log = log;
+    this.#onDeleted = onDeleted ?? (() => {});
     this.#timers = timers ?? systemTimers;
     this.#nowNs = nowNs ?? process.hrtime.bigint;
   }
@@ -216,9 +220,20 @@ export class Takeover {
     if (moved.length === 0) return;
     await this.#release(moved);
     // Its replies' tuple may be wanted for a new flow from the same port.
-    const { failed, errno } = await this.#tracker.deleteTracked(moved);
-    if (failed > 0) this.#log.warn({ flows: failed, errno }, "conntrack keeps flows of removed backends");
+    for (const family of FAMILIES)
+      await this.#deleteTracked(
+        family,
+        moved.filter((flow) => flow.family === family),
+      );
     this.#log.info({ flows: moved.length }, "UDP flows of kube-proxy leave removed backends");
+  }
+
+  async #deleteTracked(family: Family, flows: readonly TrackedFlow[]): Promise<void> {
+    if (flows.length === 0) return;
+    const begin = this.#timers.now();
+    const { done, failed, errno } = await this.#tracker.deleteTracked(flows);
+    this.#onDeleted(family, done, this.#timers.now() - begin);
+    if (failed > 0) this.#log.warn({ flows: failed, errno }, "conntrack keeps flows of removed backends");
   }
 
   /** Takes away the entries that let a flow pass, unless it has chosen a backend of ours meanwhile. */

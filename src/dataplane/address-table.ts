@@ -25,7 +25,10 @@ const NODE = EXTERNAL * 2;
 export class AddressTable {
   readonly #entries: ShardedMap<number>;
   readonly #protocolAt: number;
-  readonly #wrong: ShardedMap<true>;
+  /** Every key that is wrong, and others that have been: a list is cheaper by far than a set of a hundred thousand texts. */
+  #suspects: string[] = [];
+  /** Keys that are wrong, exactly. */
+  #wrongKeys = 0;
   /** Frontends of externalIPs and load balancers, by the key of their address. */
   readonly #externals: Map<string, number> = new Map();
   #present = 0;
@@ -34,7 +37,6 @@ export class AddressTable {
   constructor(family: Family) {
     this.#protocolAt = LAYOUTS[family].protocol;
     this.#entries = new ShardedMap(LAYOUTS[family].address - 1);
-    this.#wrong = new ShardedMap(LAYOUTS[family].address - 1);
   }
 
   /** Keys that the kernel holds. */
@@ -47,9 +49,18 @@ export class AddressTable {
     return this.#missing;
   }
 
-  /** Keys whose classes in the kernel are not those they should have. */
+  /** Keys whose classes in the kernel are not those they should have, each once. The table must not be changed meanwhile. */
   *wrong(): IterableIterator<string> {
-    for (const [key] of this.#wrong) yield key;
+    if (this.#wrongKeys < this.#suspects.length) {
+      const wrong = this.#suspects.filter((key) => this.#isWrong(key));
+      this.#suspects = wrong.length === this.#wrongKeys ? wrong : [...new Set(wrong)];
+    }
+    yield* this.#suspects;
+  }
+
+  #isWrong(key: string): boolean {
+    const packed = this.#entries.get(key) ?? 0;
+    return packed % CLASSES !== this.#wantedOf(key, packed);
   }
 
   /** Every key that the kernel holds, with its classes, in the form of rawClasses(). */
@@ -147,13 +158,18 @@ export class AddressTable {
   #put(key: string, before: number, after: number): void {
     const had = before % CLASSES;
     const has = after % CLASSES;
+    const wantedBefore = this.#wantedOf(key, before);
     const wanted = this.#wantedOf(key, after);
     this.#present += Number(has !== 0) - Number(had !== 0);
-    this.#missing +=
-      Number(has === 0 && wanted !== 0) - Number(had === 0 && this.#wantedOf(key, before) !== 0);
+    this.#missing += Number(has === 0 && wanted !== 0) - Number(had === 0 && wantedBefore !== 0);
     if (after === 0) this.#entries.delete(key);
     else this.#entries.set(key, after);
-    if (has === wanted) this.#wrong.delete(key);
-    else this.#wrong.set(key, true);
+    if (had === wantedBefore && has !== wanted) {
+      this.#wrongKeys += 1;
+      this.#suspects.push(key);
+    } else if (had !== wantedBefore && has === wanted) {
+      this.#wrongKeys -= 1;
+      if (this.#wrongKeys === 0) this.#suspects = [];
+    }
   }
 }

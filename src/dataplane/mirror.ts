@@ -151,16 +151,36 @@ function* applyRun(mirror: Mirror, write: MapWrite, count: number): Sliced<void>
   const keySize = write.keys.length / write.count;
   const valueSize = write.values.length / write.count;
   const put = writerOf(mirror, write);
-  const some = { count, keys: write.keys, values: write.values };
-  if (put) yield* eachEntry(some, keySize, valueSize, put);
+  if (put === null) return;
+  const keys = Buffer.from(write.keys.buffer, write.keys.byteOffset, write.keys.byteLength);
+  const values = Buffer.from(write.values.buffer, write.values.byteOffset, write.values.byteLength);
+  for (let i = 0; i < count; i += 1) {
+    put(
+      { bytes: keys, at: i * keySize, size: keySize },
+      { bytes: values, at: i * valueSize, size: valueSize },
+    );
+    if (i % STRIDE === STRIDE - 1) yield;
+  }
 }
 
+/** A key or a value where it lies among others: most of them need no text of their own. */
+interface Packed {
+  readonly bytes: Buffer;
+  readonly at: number;
+  /** Bytes; 0 for the value of a delete. */
+  readonly size: number;
+}
+
+type Writer = (key: Packed, value: Packed) => void;
+
+const textOf = ({ bytes, at, size }: Packed): string => bytes.toString("latin1", at, at + size);
+const numberOf = ({ bytes, at }: Packed): number => bytes.readUInt32LE(at);
+
 /** Null for maps that are not mirrored: the counters. */
-function writerOf(mirror: Mirror, { map, kind }: MapWrite): ((key: string, value: string) => void) | null {
+function writerOf(mirror: Mirror, { map, kind }: MapWrite): Writer | null {
   if (map === "services") {
-    const at = (key: string): number => Buffer.from(key, "latin1").readUInt32LE(0);
-    if (kind === "delete") return (key) => mirror.names.delete(at(key));
-    return (key, value) => mirror.names.set(at(key), value);
+    if (kind === "delete") return (key) => mirror.names.delete(numberOf(key));
+    return (key, value) => mirror.names.set(numberOf(key), textOf(value));
   }
   const family = mirror.families[map.endsWith("4") ? 4 : 6];
   const { cells, slots, frontends, addresses, sourceRanges, serviceNets } = family;
@@ -176,24 +196,24 @@ function writerOf(mirror: Mirror, { map, kind }: MapWrite): ((key: string, value
       return writerTo(serviceNets, kind);
     case "addresses4":
     case "addresses6":
-      if (kind === "delete") return (key) => addresses.setAbsent(key);
-      return (key, value) => addresses.setClasses(key, u32(value));
+      if (kind === "delete") return (key) => addresses.setAbsent(textOf(key));
+      return (key, value) => addresses.setClasses(textOf(key), numberOf(value));
     case "backends4":
     case "backends6":
-      return (key, value) => cells.write(value, u32(key) * LAYOUTS[family.family].cell, "latin1");
+      return (key, { bytes, at, size }) => bytes.copy(cells, numberOf(key) * size, at, at + size);
     case "slots4":
     case "slots6":
       return (key, value) => {
-        slots[u32(key)] = u32(value);
+        slots[numberOf(key)] = numberOf(value);
       };
     default:
       return null;
   }
 }
 
-function writerTo(entries: Map<string, string>, kind: OpKind): (key: string, value: string) => void {
-  if (kind === "delete") return (key) => entries.delete(key);
-  return (key, value) => entries.set(key, value);
+function writerTo(entries: Map<string, string>, kind: OpKind): Writer {
+  if (kind === "delete") return (key) => entries.delete(textOf(key));
+  return (key, value) => entries.set(textOf(key), textOf(value));
 }
 
 function u32(text: string): number {

@@ -4,11 +4,11 @@
  * the writes (emit.ts). Making it changes the state as if it had been applied; whoever fails to apply it restores the state
  * from the mirror, which is changed by what has been applied only.
  */
-import { changedKeys } from "../image/changes.js";
 import type { Image, ServicePortImage } from "../image/types.js";
 import { FAMILIES, type Family } from "../net/ip.js";
 import { protocolNumber } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
+import { VersionedMap } from "../util/versioned-map.js";
 import { Emission, type Plan } from "./emit.js";
 import { addrPortName, addrPortText, nameText } from "./keys.js";
 import { planNodeWide } from "./node-wide.js";
@@ -37,7 +37,7 @@ const STRIDE = 4096;
 /** `sync` is a number that no earlier plan for this state had; `now` milliseconds of the clock. */
 export function* makePlan(state: State, image: Image, sync: number, now: number): Sliced<Plan> {
   settle(state, now);
-  const hint = state.synced && changedKeys(state.synced, image.servicePorts);
+  const hint = state.synced && VersionedMap.changedKeys(state.synced, image.servicePorts);
   state.synced = null;
   const nodeWide = planNodeWide(state, image);
   const { changes, removed } = hint
@@ -99,15 +99,17 @@ function* findChanges(state: State, image: Image, sync: number): Sliced<Changes>
 }
 
 /** Looks at the ports with these keys: the state is that of an image which differs in no others. */
-function* changesOf(state: State, image: Image, keys: readonly string[]): Sliced<Changes> {
+function* changesOf(state: State, image: Image, keys: ReadonlySet<string>): Sliced<Changes> {
   const changes: Change[] = [];
   const removed: PortState[] = [];
-  for (const [i, key] of keys.entries()) {
+  let seen = 0;
+  for (const key of keys) {
     const known = state.byKey.get(key);
     const wanted = image.servicePorts.get(key);
     if (wanted) changes.push(changeOf(state, wanted, known));
     else if (known) removed.push(known);
-    if (i % 64 === 63) yield;
+    seen += 1;
+    if (seen % 64 === 0) yield;
   }
   // A name that the map cannot hold whole may be found again under another key.
   const kept = new Set(changes.map(({ port }) => port));

@@ -8,7 +8,7 @@ import { getSystemErrorName } from "node:util";
 import type { MapName } from "../abi/maps.gen.js";
 import type { Image } from "../image/types.js";
 import type { ApplyResult, KernelMaps } from "../native/kernel.js";
-import { FAMILIES } from "../net/ip.js";
+import { FAMILIES, type Family } from "../net/ip.js";
 import { type Clock, systemClock } from "../util/clock.js";
 import { errorMessage } from "../util/errors.js";
 import { type Logger, silentLogger } from "../util/log.js";
@@ -85,6 +85,8 @@ export class Reconciler {
   /** What was believed when the state was given up; null at start. */
   #believed: Mirror | null = null;
   #image: Image | null = null;
+  /** The audit that reads the kernel beside the syncs. */
+  #reading: Reading | null = null;
   #syncs = 0;
   #tail: Promise<unknown> = Promise.resolve();
   #refusals: ReadonlyMap<string, string> = new Map();
@@ -121,9 +123,31 @@ export class Reconciler {
     );
   }
 
-  /** Reads the kernel again (13 FFI calls), compares it with what is believed, and repairs what differs by a sync. */
-  audit(): Promise<AuditResult> {
-    return this.#serially(() => this.#audit());
+  /**
+   * Reads the kernel again (13 FFI calls), compares it with what is believed, and repairs what differs by a sync. Syncs go
+   * on while it is read; when something differs then that may be why, and it is read once more with nobody writing. An entry
+   * that a sync has written meanwhile is taken for what was written: who else changed it then is found by the next audit.
+   */
+  async audit(): Promise<AuditResult> {
+    const reading = await this.#serially(async () => this.#beginReading());
+    if (reading !== null) {
+      const found = readMirror(this.#kernel, this.#slices);
+      reading.found = await found.catch((error: unknown) => new Error(errorMessage(error)));
+    }
+    return await this.#serially(() => this.#audit(reading));
+  }
+
+  /** Null: there is nothing to compare with, or another audit reads. */
+  #beginReading(): Reading | null {
+    if (this.#state === null || this.#reading !== null) return null;
+    this.#reading = { state: this.#state, meanwhile: [], found: null };
+    return this.#reading;
+  }
+
+  /** Places of `slots` that are taken: in use, or not to be used again yet. Null while it is not known what is in the kernel. */
+  slotsTaken(family: Family): number | null {
+    const slots = this.#state?.families[family].slots;
+    return slots === undefined ? null : slots.capacity - slots.available;
   }
 
   #serially<T>(work: () => Promise<T>): Promise<T> {
@@ -166,6 +190,7 @@ export class Reconciler {
     const { applied, failure } =
       plan.size > 0 ? await this.#kernel.apply(plan.writes) : { applied: 0, failure: null };
     const applyMs = this.#clock.now() - planned;
+    this.#reading?.meanwhile.push({ writes: plan.writes, applied });
     await inSlices(applyToMirror(state.mirror, plan.writes, applied), this.#slices);
     if (failure) await this.#recover(state, failure);
     else plan.finish(this.#clock.now() + this.#quarantineMs);
@@ -200,14 +225,21 @@ export class Reconciler {
     this.#state = null;
   }
 
-  async #audit(): Promise<AuditResult> {
+  async #audit(reading: Reading | null): Promise<AuditResult> {
+    if (reading !== null) this.#reading = null;
     try {
       if (!this.#state) {
         const repair = this.#image && (await this.#sync(this.#image));
         return { differences: new Map(), repair, failure: null };
       }
-      const found = await readMirror(this.#kernel, this.#slices);
-      const differences = await inSlices(compareMirrors(this.#state.mirror, found), this.#slices);
+      const { mirror } = this.#state;
+      const still = reading?.state === this.#state ? reading : null;
+      let found = await this.#foundNow(still);
+      let differences = await inSlices(compareMirrors(mirror, found), this.#slices);
+      if (differences.size > 0 && still !== null && still.meanwhile.length > 0) {
+        found = await this.#foundNow(null);
+        differences = await inSlices(compareMirrors(mirror, found), this.#slices);
+      }
       if (differences.size === 0) return { differences, repair: null, failure: null };
       this.#logger.warn(
         { maps: Object.fromEntries(differences) },
@@ -226,6 +258,16 @@ export class Reconciler {
         failure: { code: "E_KERNEL", map: null, errno: null, message },
       };
     }
+  }
+
+  /** What was read, with what has been written since; without a reading the kernel is read. */
+  async #foundNow(reading: Reading | null): Promise<Mirror> {
+    const found = reading?.found ?? null;
+    if (reading === null || found === null) return await readMirror(this.#kernel, this.#slices);
+    if (found instanceof Error) throw found;
+    for (const { writes, applied } of reading.meanwhile)
+      await inSlices(applyToMirror(found, writes, applied), this.#slices);
+    return found;
   }
 
   #retryAfter(refused: readonly Refusal[]): number | null {
@@ -252,6 +294,14 @@ export class Reconciler {
         );
     this.#refusals = new Map(refused.map(({ key, message }) => [key, message]));
   }
+}
+
+/** Of the kernel, beside the syncs. */
+interface Reading {
+  readonly state: State;
+  /** What was written since it began: whether the reading has seen it or not. */
+  readonly meanwhile: { readonly writes: Plan["writes"]; readonly applied: number }[];
+  found: Mirror | Error | null;
 }
 
 interface Transacted extends Pick<Plan, "changedPorts" | "removedPorts" | "refused" | "roomIn"> {

@@ -33,6 +33,7 @@ export {
   compareServices,
   compareText,
   type Peer,
+  protocolName,
   type ServiceId,
   serviceKey,
   unnamed,

@@ -74,7 +74,7 @@ export class Cluster {
   }
 
   /** Starts a redis with the host's name under the key "pod", and waits until it answers. */
-  async startRedis(host: Host, timeoutMs = 10_000): Promise<void> {
+  async startRedis(host: Host, timeoutMs = 60_000): Promise<void> {
     const directory = join(this.#directory, host.name);
     await mkdir(directory);
     const options = { port: REDIS_PORT, bind: "* -::*", dir: directory, save: "", appendonly: "no" };
@@ -220,7 +220,7 @@ export class Probe {
 
   /** Waits for the first connection which began after a moment and fits. */
   next(after: number, fits: (event: ProbeEvent) => boolean, what: string): Promise<ProbeEvent> {
-    return this.#lines.next((event) => event.start >= after && fits(event), what, 10_000);
+    return this.#lines.next((event) => event.start >= after && fits(event), what, 60_000);
   }
 
   /** What happened between two moments. */

@@ -108,7 +108,7 @@ async function populate(cluster: Cluster, stage: Stage, options: DemoOptions, st
 
 async function startAndWait(cluster: Cluster, node: Node): Promise<string> {
   const { log, startedAt } = cluster.startAgent(node);
-  await log.next((line) => line.msg === "ready", `the agent on ${node.name} being ready`, 30_000);
+  await log.next((line) => line.msg === "ready", `the agent on ${node.name} being ready`, 120_000);
   const took = ms(startedAt, monotonicMs());
   const writes = log.events.find((line) => line.msg === "synced")?.writes ?? "?";
   return `agent on ${node.name}: ready ${took} after its start, ${writes} map writes in one transaction`;
@@ -186,7 +186,7 @@ async function handMade({ stage, cluster, client, options, node1 }: Scene): Prom
   const written = await cluster.writeManifest("external.yaml", text);
   await cluster
     .agent(node1)
-    .log.next((line) => line.msg === "synced", "the new Service in the maps", 10_000, synced);
+    .log.next((line) => line.msg === "synced", "the new Service in the maps", 60_000, synced);
   const took = ms(written, monotonicMs());
   const answers = await ask(client, EXTERNAL_VIP, 20);
   const outside = answers.get(cluster.world.client.name) ?? 0;
@@ -220,7 +220,7 @@ async function killAndRestart({ stage, cluster, node1 }: Scene, probe: Probe): P
 
   const restarted = monotonicMs();
   const agent = cluster.startAgent(node1);
-  await agent.log.next((line) => line.msg === "ready", "the restarted agent being ready", 30_000);
+  await agent.log.next((line) => line.msg === "ready", "the restarted agent being ready", 120_000);
   const took = ms(restarted, monotonicMs());
   const writes = agent.log.events
     .filter((line) => line.msg === "synced")

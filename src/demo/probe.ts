@@ -4,7 +4,7 @@
  * after another, asks each for the key "pod", and keeps one more connection open on which it sends PING all the time. Each
  * outcome is a line of JSON on stdout. Times are CLOCK_MONOTONIC, which all processes of a machine share.
  */
-import { createConnection } from "node:net";
+import { createConnection, type Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 
 /** One outcome. */
@@ -21,11 +21,28 @@ export interface ProbeEvent {
 }
 
 const TIMEOUT_MS = 2_000;
+/** A limit that is noticed so late was not this program's to notice: the machine stood still. */
+const LATE_MS = 500;
 const PAUSE_MS = 3;
 
 /** Monotonic milliseconds, comparable between processes. */
 export function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
+}
+
+/** Calls back when nothing has come for {@link TIMEOUT_MS}; on a machine that stood still meanwhile, the time begins anew. */
+function onSilence(socket: Socket, callback: () => void): void {
+  let due = 0;
+  const wait = (): void => {
+    due = monotonicMs() + TIMEOUT_MS;
+    socket.setTimeout(TIMEOUT_MS);
+  };
+  socket.on("data", wait);
+  socket.on("timeout", () => {
+    if (monotonicMs() - due > LATE_MS) wait();
+    else callback();
+  });
+  wait();
 }
 
 /** Asks one server for the key "pod", on a connection of its own. */
@@ -38,7 +55,7 @@ export function askOnce(host: string, port: number): Promise<ProbeEvent> {
       socket.destroy();
       resolve({ kind: "new", start, end: monotonicMs(), answer, error });
     };
-    socket.setTimeout(TIMEOUT_MS, () => done(null, "TIMEOUT"));
+    onSilence(socket, () => done(null, "TIMEOUT"));
     socket.on("connect", () => socket.write("*2\r\n$3\r\nGET\r\n$3\r\npod\r\n"));
     socket.on("error", (error: NodeJS.ErrnoException) => done(null, error.code ?? error.message));
     socket.on("end", () => done(null, "CLOSED"));
@@ -66,7 +83,7 @@ function hold(host: string, port: number): void {
     socket.destroy();
     print({ kind: "held", start, end: monotonicMs(), answer: null, error });
   };
-  socket.setTimeout(TIMEOUT_MS, () => lost("TIMEOUT"));
+  onSilence(socket, () => lost("TIMEOUT"));
   socket.on("connect", ping);
   socket.on("error", (error: NodeJS.ErrnoException) => lost(error.code ?? error.message));
   socket.on("end", () => lost("CLOSED"));

@@ -6,6 +6,7 @@
 import { inSliceOrder } from "../model/endpoints.js";
 import { nodePortAddresses, unmatchedNodePortAddresses } from "../model/node-port-addresses.js";
 import { originText } from "../model/origin.js";
+import { changedServices } from "../model/snapshot-changes.js";
 import type {
   EndpointSlice,
   HostFacts,
@@ -19,9 +20,10 @@ import type {
 import type { Cidr } from "../net/cidr.js";
 import { cidrUnion } from "../net/cidr.js";
 import type { IpAddress } from "../net/ip.js";
+import { frozenList } from "../util/frozen-list.js";
 import type { Sliced } from "../util/slices.js";
 import { atOnce } from "../util/slices.js";
-import { noteChanges } from "./changes.js";
+import { VersionedMap } from "../util/versioned-map.js";
 import { Claims, claimKey } from "./claims.js";
 import { healthCheckProblem } from "./health-checks.js";
 import { ReservedAddresses } from "./reserved.js";
@@ -48,7 +50,8 @@ export interface Compiler {
    * The image of this snapshot on this host (NO_HOST_FACTS unless given). A Service is compiled again only when the Service
    * object, its list of slices (by identity) or the node has changed; when the host has, only what may capture an address
    * of it is looked at again. A service port that came out equal keeps its identity, and so do `servicePorts`,
-   * `nodePortAddresses`, `serviceNetworks` and the image.
+   * `nodePortAddresses`, `serviceNetworks` and the image. Which Services to look at, versions of one VersionedMap tell;
+   * of other maps, all are. `servicePorts` is such a version: of the one before, unless that was forgotten.
    */
   compile(snapshot: Snapshot, host?: HostFacts): Image;
   /** The same as work that may be paused (`inSlices`). One at a time; abandoned work costs the next compile its memory. */
@@ -78,6 +81,7 @@ interface Entry {
 
 const NO_SLICES: readonly EndpointSlice[] = Object.freeze([]);
 const NO_PROBLEMS: readonly Problem[] = Object.freeze([]);
+const NO_CLAIMS: readonly string[] = Object.freeze([]);
 const NO_PORTS: readonly ServicePortImage[] = Object.freeze([]);
 const SERVICES_PER_STEP = 32;
 
@@ -112,10 +116,15 @@ class CompilerState {
   #entries = new Map<string, Entry>();
   #claims = new Claims();
   #surroundings: Surroundings | null = null;
+  /** That the entries are of. */
+  #snapshot: Snapshot | null = null;
   /** Keys of the Services that have more than ClusterIPs. */
   #exposed = new Set<string>();
   /** Keys of the Services that have problems. */
   #troubled = new Set<string>();
+  /** Theirs; null when they may be others by now. */
+  #serviceProblems: readonly Problem[] | null = null;
+  #servicePorts: VersionedMap<string, ServicePortImage> | null = null;
   #image: Image | null = null;
   /** False while a run is under way: a run that was abandoned leaves the memory unusable. */
   #whole = true;
@@ -136,10 +145,14 @@ class CompilerState {
     const dirty = new Set<string>();
     if (before !== null && before.reserved !== now.reserved)
       this.#settleExposed(now.reserved, touched, dirty);
-    const { keysChanged } = yield* this.#update(snapshot, now, nodeChanged, touched, dirty);
+    const changed = nodeChanged ? null : changedServices(this.#snapshot, snapshot);
+    const gone = yield* changed === null
+      ? this.#updateAll(snapshot, now, nodeChanged, touched, dirty)
+      : this.#update(changed, snapshot, now, touched, dirty);
+    this.#snapshot = snapshot;
     yield* this.#resolveAll(dirty, touched);
     yield;
-    const image = yield* this.#assemble(snapshot, now, dirty, keysChanged);
+    const image = yield* this.#assemble(snapshot, now, dirty, gone);
     this.#image = image;
     this.#whole = true;
     return image;
@@ -173,54 +186,82 @@ class CompilerState {
     }
   }
 
-  /** Compiles the Services that changed, and forgets those that went. */
+  /** Compiles these Services, or forgets them. Returns the ports of those that went. */
   *#update(
+    keys: ReadonlySet<string>,
     snapshot: Snapshot,
-    { node, reserved }: Surroundings,
+    surroundings: Surroundings,
+    touched: Set<string>,
+    dirty: Set<string>,
+  ): Sliced<readonly ServicePortImage[]> {
+    const gone: ServicePortImage[] = [];
+    for (const key of keys) {
+      const service = snapshot.services.get(key);
+      if (service === undefined) gone.push(...this.#drop(key, touched));
+      else yield* this.#updateService(key, service, snapshot, surroundings, touched, dirty);
+    }
+    return gone;
+  }
+
+  /** Looks at every Service: compiles those that changed, and forgets those that went. Returns the ports of those. */
+  *#updateAll(
+    snapshot: Snapshot,
+    surroundings: Surroundings,
     nodeChanged: boolean,
     touched: Set<string>,
     dirty: Set<string>,
-  ): Sliced<{ readonly keysChanged: boolean }> {
-    let keysChanged = false;
+  ): Sliced<readonly ServicePortImage[]> {
     let count = 0;
     for (const [key, service] of snapshot.services) {
       if (++count % 4096 === 0) yield;
-      const slices = snapshot.slices.get(key) ?? NO_SLICES;
       const before = this.#entries.get(key);
-      if (before !== undefined && !nodeChanged && before.service === service && before.slices === slices)
-        continue;
-      const entry = compileService(service, slices, node, this.#config, before);
-      settle(entry, before, reserved);
-      this.#replace(key, before, entry, touched);
-      keysChanged ||= before === undefined;
-      dirty.add(key);
-      if (dirty.size % SERVICES_PER_STEP === 0) yield;
+      const same = before?.service === service && before.slices === (snapshot.slices.get(key) ?? NO_SLICES);
+      if (same && !nodeChanged) continue;
+      yield* this.#updateService(key, service, snapshot, surroundings, touched, dirty);
     }
     // Every Service of the snapshot has an entry now.
-    if (this.#entries.size > snapshot.services.size) {
-      this.#dropMissing(snapshot, touched);
-      keysChanged = true;
-    }
-    return { keysChanged };
+    if (this.#entries.size === snapshot.services.size) return NO_PORTS;
+    const missing = Array.from(this.#entries.keys()).filter((key) => !snapshot.services.has(key));
+    return missing.flatMap((key) => this.#drop(key, touched));
+  }
+
+  *#updateService(
+    key: string,
+    service: Service,
+    { slices: all }: Snapshot,
+    { node, reserved }: Surroundings,
+    touched: Set<string>,
+    dirty: Set<string>,
+  ): Sliced<void> {
+    const before = this.#entries.get(key);
+    const entry = compileService(service, all.get(key) ?? NO_SLICES, node, this.#config, before);
+    settle(entry, before, reserved);
+    this.#replace(key, before, entry, touched);
+    dirty.add(key);
+    if (dirty.size % SERVICES_PER_STEP === 0) yield;
   }
 
   #forget(): void {
     this.#entries = new Map();
     this.#claims = new Claims();
     this.#surroundings = null;
+    this.#snapshot = null;
     this.#exposed = new Set();
     this.#troubled = new Set();
+    this.#serviceProblems = null;
+    this.#servicePorts = null;
     this.#image = null;
   }
 
-  #dropMissing(snapshot: Snapshot, touched: Set<string>): void {
-    for (const [key, entry] of this.#entries) {
-      if (snapshot.services.has(key)) continue;
-      this.#release(entry, touched);
-      this.#entries.delete(key);
-      this.#exposed.delete(key);
-      this.#troubled.delete(key);
-    }
+  /** Returns its ports of the last image; none when there is no such Service. */
+  #drop(key: string, touched: Set<string>): readonly ServicePortImage[] {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return NO_PORTS;
+    this.#release(entry, touched);
+    this.#entries.delete(key);
+    this.#exposed.delete(key);
+    if (this.#troubled.delete(key)) this.#serviceProblems = null;
+    return entry.published;
   }
 
   #release(entry: Entry, touched: Set<string>): void {
@@ -263,8 +304,9 @@ class CompilerState {
   /** Leaves out the frontends that a senior Service owns (2.22). */
   #resolve(key: string, entry: Entry): void {
     this.#keepWon(entry);
-    if (entry.ownProblems.length + entry.refusals.length + entry.lostProblems.length > 0)
-      this.#troubled.add(key);
+    const troubled = entry.ownProblems.length + entry.refusals.length + entry.lostProblems.length > 0;
+    if (troubled || this.#troubled.has(key)) this.#serviceProblems = null;
+    if (troubled) this.#troubled.add(key);
     else this.#troubled.delete(key);
   }
 
@@ -297,17 +339,17 @@ class CompilerState {
     snapshot: Snapshot,
     surroundings: Surroundings,
     dirty: ReadonlySet<string>,
-    keysChanged: boolean,
+    gone: readonly ServicePortImage[],
   ): Sliced<Image> {
     const before = this.#image;
     const addresses = surroundings.nodePortAddresses;
     const networks = sortedNetworks(snapshot.serviceCIDRs, before?.serviceNetworks ?? null);
-    const problems = Object.freeze([...this.#hostProblems(surroundings), ...this.#problems()]);
-    const changed = before === null || keysChanged ? null : this.#changedPorts(dirty);
+    const problems = this.#problems(surroundings, before?.problems ?? null);
     const servicePorts =
-      before === null || changed === null
-        ? yield* this.#allPorts(before)
-        : withChanges(before.servicePorts, changed);
+      this.#servicePorts === null
+        ? VersionedMap.of(yield* this.#allPorts())
+        : this.#servicePorts.with(this.#changedPorts(dirty, gone));
+    this.#servicePorts = servicePorts;
     for (const key of dirty) {
       const entry = this.#entries.get(key);
       if (entry !== undefined) entry.published = entry.won;
@@ -316,7 +358,7 @@ class CompilerState {
       before?.servicePorts === servicePorts &&
       before.nodePortAddresses === addresses &&
       before.serviceNetworks === networks &&
-      sameProblems(before.problems, problems)
+      before.problems === problems
     ) {
       return before;
     }
@@ -337,7 +379,19 @@ class CompilerState {
     );
   }
 
-  #problems(): Problem[] {
+  /** Those of `before` when they are the same. */
+  #problems(surroundings: Surroundings, before: readonly Problem[] | null): readonly Problem[] {
+    const ofHost = this.#hostProblems(surroundings);
+    if (this.#serviceProblems !== null && before !== null) {
+      const unchanged = ofHost.length === before.length - this.#serviceProblems.length;
+      if (unchanged && sameProblems(ofHost, before.slice(0, ofHost.length))) return before;
+    }
+    this.#serviceProblems ??= this.#collectProblems();
+    const problems = Object.freeze([...ofHost, ...this.#serviceProblems]);
+    return before !== null && sameProblems(before, problems) ? before : problems;
+  }
+
+  #collectProblems(): readonly Problem[] {
     return Array.from(this.#troubled)
       .sort()
       .flatMap((key) => {
@@ -346,66 +400,33 @@ class CompilerState {
       });
   }
 
-  /** Null when ports have come or gone: then the order is made anew. */
-  #changedPorts(dirty: ReadonlySet<string>): ServicePortImage[] | null {
-    const changed: ServicePortImage[] = [];
+  /** Of the Services that changed and of those that went. */
+  #changedPorts(
+    dirty: ReadonlySet<string>,
+    gone: readonly ServicePortImage[],
+  ): ReadonlyMap<string, ServicePortImage | undefined> {
+    const changes = new Map<string, ServicePortImage | undefined>();
+    for (const { key } of gone) changes.set(key, undefined);
     for (const key of dirty) {
       const { won, published } = this.#entries.get(key) ?? { won: NO_PORTS, published: NO_PORTS };
-      if (won.length !== published.length) return null;
-      for (const [i, port] of won.entries()) {
-        if (published[i]?.key !== port.key) return null;
-        if (published[i] !== port) changed.push(port);
-      }
+      for (const port of published) changes.set(port.key, undefined);
+      for (const port of won) changes.set(port.key, port);
     }
-    return changed;
+    return changes;
   }
 
-  /** In the order of their keys; the map of `before` when it says the same. */
-  *#allPorts(before: Image | null): Sliced<Image["servicePorts"]> {
-    const sortedKeys = Array.from(this.#entries.keys()).sort();
-    yield;
+  *#allPorts(): Sliced<ReadonlyMap<string, ServicePortImage>> {
     const servicePorts = new Map<string, ServicePortImage>();
-    for (const key of sortedKeys) {
-      for (const port of this.#entries.get(key)?.won ?? NO_PORTS) servicePorts.set(port.key, port);
+    for (const { won } of this.#entries.values()) {
+      for (const port of won) servicePorts.set(port.key, port);
       if (servicePorts.size % 4096 === 0) yield;
     }
-    if (before === null) return servicePorts;
-    const changed = differentKeys(before.servicePorts, servicePorts);
-    if (changed.length === 0) return before.servicePorts;
-    noteChanges(before.servicePorts, servicePorts, changed);
     return servicePorts;
   }
 }
 
-function withChanges(
-  before: Image["servicePorts"],
-  changed: readonly ServicePortImage[],
-): Image["servicePorts"] {
-  if (changed.length === 0) return before;
-  const servicePorts = new Map(before);
-  for (const port of changed) servicePorts.set(port.key, port);
-  noteChanges(
-    before,
-    servicePorts,
-    changed.map(({ key }) => key),
-  );
-  return servicePorts;
-}
-
-function differentKeys(before: Image["servicePorts"], now: Image["servicePorts"]): string[] {
-  const keys: string[] = [];
-  let inBoth = 0;
-  for (const [key, port] of now) {
-    const old = before.get(key);
-    if (old !== undefined) inBoth += 1;
-    if (old !== port) keys.push(key);
-  }
-  if (inBoth === before.size) return keys;
-  for (const key of before.keys()) if (!now.has(key)) keys.push(key);
-  return keys;
-}
-
 function sameProblems(a: readonly Problem[], b: readonly Problem[]): boolean {
+  if (a.length === 0 && b.length === 0) return true;
   return a.length === b.length && JSON.stringify(a) === JSON.stringify(b);
 }
 
@@ -422,17 +443,17 @@ function compileService(
   const unchecked = healthCheckProblem(service);
   if (unchecked !== null) problems.push(unchecked);
   const clusterIPs = servedClusterIPs(service, node, problems);
-  const ports: ServicePortImage[] = [];
+  const found: ServicePortImage[] = [];
   for (const spec of clusterIPs.length === 0 ? [] : servedPorts(service, problems)) {
     const image = compileServicePort(service, spec, clusterIPs, ordered, node, config);
-    ports.push(
+    found.push(
       keepIdentity(
         image,
         before?.ports.find((other) => other.key === image.key),
       ),
     );
   }
-  ports.sort((a, b) => (a.key < b.key ? -1 : 1));
+  const ports = frozenList(found.sort((a, b) => (a.key < b.key ? -1 : 1)));
   return {
     service,
     slices,
@@ -441,7 +462,7 @@ function compileService(
     ownProblems: problems.length === 0 ? NO_PROBLEMS : problems,
     offered: ports,
     refusals: NO_PROBLEMS,
-    claims: [],
+    claims: NO_CLAIMS,
     won: before?.won ?? ports,
     lostProblems: NO_PROBLEMS,
     published: before?.published ?? NO_PORTS,
@@ -469,8 +490,8 @@ function settle(entry: Entry, before: Entry | undefined, reserved: ReservedAddre
     );
   }
   entry.refusals = refusals.length === 0 ? NO_PROBLEMS : refusals;
-  entry.claims = entry.offered.flatMap((port) =>
-    port.frontends.map((frontend) => claimKey(frontend, port.protocol)),
+  entry.claims = frozenList(
+    entry.offered.flatMap((port) => port.frontends.map((frontend) => claimKey(frontend, port.protocol))),
   );
 }
 

@@ -4,6 +4,7 @@
  * of selection as the maps. Pure.
  */
 import { endpointsOfPort, inSliceOrder, isReady } from "../model/endpoints.js";
+import { changedServices } from "../model/snapshot-changes.js";
 import type { EndpointSlice, NodeInfo, Problem, Service, Snapshot } from "../model/types.js";
 import { FAMILIES, type Family } from "../net/ip.js";
 
@@ -30,19 +31,44 @@ function wantsHealthCheck(service: Service): boolean {
 }
 
 /** In the order of the snapshot. Other Services cost one look at their type. */
-export function healthChecks({ services, slices, node }: Snapshot): readonly HealthCheck[] {
-  const checks: HealthCheck[] = [];
-  for (const [key, service] of services) {
-    if (!wantsHealthCheck(service) || service.healthCheckNodePort === 0) continue;
-    const ordered = inSliceOrder(slices.get(key) ?? NO_SLICES);
-    const count = (family: Family): number | null =>
-      service.clusterIPs.some((address) => address.family === family)
-        ? localReadyAddresses(service, ordered, family, node)
-        : null;
-    const { namespace, name, healthCheckNodePort: port } = service;
-    checks.push({ namespace, name, port, localEndpoints: { 4: count(4), 6: count(6) } });
+export function healthChecks(snapshot: Snapshot): readonly HealthCheck[] {
+  return Array.from(snapshot.services.keys()).flatMap((key) => healthCheck(snapshot, key) ?? []);
+}
+
+/** The same from one snapshot to the next, at the cost of what has changed. The same list as long as it says the same. */
+export class HealthCheckList {
+  #snapshot: Snapshot | null = null;
+  readonly #checks = new Map<string, HealthCheck>();
+  #list: readonly HealthCheck[] = Object.freeze([]);
+
+  of(snapshot: Snapshot): readonly HealthCheck[] {
+    const before = this.#snapshot;
+    const changed = before?.node === snapshot.node ? changedServices(before, snapshot) : null;
+    this.#snapshot = snapshot;
+    let same = changed !== null;
+    if (changed === null) this.#checks.clear();
+    for (const key of changed ?? snapshot.services.keys()) {
+      const check = healthCheck(snapshot, key);
+      if (check !== null) this.#checks.set(key, check);
+      else if (!this.#checks.delete(key)) continue;
+      same = false;
+    }
+    if (!same) this.#list = Object.freeze([...this.#checks.values()]);
+    return this.#list;
   }
-  return checks;
+}
+
+/** Null: the Service has no such port, or is not there. */
+function healthCheck({ services, slices, node }: Snapshot, key: string): HealthCheck | null {
+  const service = services.get(key);
+  if (service === undefined || !wantsHealthCheck(service) || service.healthCheckNodePort === 0) return null;
+  const ordered = inSliceOrder(slices.get(key) ?? NO_SLICES);
+  const count = (family: Family): number | null =>
+    service.clusterIPs.some((address) => address.family === family)
+      ? localReadyAddresses(service, ordered, family, node)
+      : null;
+  const { namespace, name, healthCheckNodePort: port } = service;
+  return { namespace, name, port, localEndpoints: { 4: count(4), 6: count(6) } };
 }
 
 /** 6.23: two ports of one pod count once; who is terminating does not count, though it may still be chosen (4.7). */

@@ -12,6 +12,7 @@ import type { Cidr } from "../net/cidr.js";
 import { cidrUnion } from "../net/cidr.js";
 import type { Family, IpAddress } from "../net/ip.js";
 import { compareIp, ipFromBytes } from "../net/ip.js";
+import { frozenList } from "../util/frozen-list.js";
 import type { BackendImage, ChoiceImage, FrontendImage, FrontendKind, ServicePortImage } from "./types.js";
 
 const ANY_ADDRESS: Readonly<Record<Family, IpAddress>> = {
@@ -97,8 +98,8 @@ export function compileServicePort(
     name: service.name,
     portName: port.name,
     protocol: port.protocol,
-    backends: Object.freeze(backends),
-    frontends: Object.freeze(frontends),
+    backends: frozenList(backends),
+    frontends: frozenList(frontends),
     affinitySeconds: service.sessionAffinitySeconds,
     sourceRanges: ranges.length === 0 ? NO_RANGES : Object.freeze(cidrUnion(ranges)),
   });
@@ -191,7 +192,7 @@ function choiceImage(choice: Choice, set: ChoiceImage["set"], { base, endpoints 
       if (chosen === null || chosen.has(endpoints[i] as PortEndpoint)) indexes.push(base + i);
     }
   }
-  return Object.freeze({ backends: Object.freeze(indexes), whenEmpty: choice.whenEmpty, set });
+  return Object.freeze({ backends: frozenList(indexes), whenEmpty: choice.whenEmpty, set });
 }
 
 /** Equal in everything that the maps would hold: then the earlier one is kept, and nobody has work to do. */

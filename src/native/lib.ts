@@ -26,8 +26,9 @@ import {
 } from "./interfaces.js";
 import { NativeMaps } from "./maps.js";
 import { LoadedObject } from "./object.js";
-import { libraryPath, objectPath } from "./paths.js";
+import { libraryPath, objectPath, twinPath } from "./paths.js";
 import { OpenFlag, ptlAttachmentCodec, ptlFeatureCodec, ptlSizeCodec } from "./portolan.gen.js";
+import { type Route, type RouteRequest, routeOf } from "./route.js";
 import {
   type DestroyedSockets,
   destroyUdpSockets,
@@ -35,6 +36,7 @@ import {
   socketLinks,
   type UdpTarget,
 } from "./sockets.js";
+import { openTwin, programConfig, type Twin } from "./twin.js";
 
 export type FeatureName =
   | "tcx"
@@ -167,6 +169,25 @@ export class NativeLibrary {
   /** The pinned maps, for reading only unless they are to be written. Throws NativeError: E_NATIVE_PINS when there are none. */
   openPins(pins: string, { writable = false }: { readonly writable?: boolean } = {}): NativeMaps {
     return new NativeMaps(this.#ffi, this.#ffi.call("ptl_open_pins", pins, writable ? 1 : 0), pins);
+  }
+
+  /**
+   * The twin of one family's programs over the maps that are pinned in `pins`. Throws NativeError: E_NATIVE_PINS, E_NATIVE_MAP_SPEC (pins of
+   * another build), E_NATIVE_VERIFIER; AbiError.
+   */
+  openTwin(pins: string, family: Family, config: PtlConfig, object: string = twinPath()): Twin {
+    this.verifyObject(object);
+    return openTwin(this.#ffi, object, pins, family, config);
+  }
+
+  /** The settings that a loaded program was given. Throws NativeError: E_NATIVE_OBJECT when it is of another build. */
+  programConfig(programId: number): PtlConfig {
+    return programConfig(this.#ffi, programId);
+  }
+
+  /** Where the kernel would send a packet, in the process's network namespace. */
+  route(request: RouteRequest): Route {
+    return routeOf(this.#ffi, request);
   }
 
   /** Takes our programs off these interfaces. Number of hooks. */

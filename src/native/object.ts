@@ -13,7 +13,7 @@ import {
 import type { AttachedSockets } from "./sockets.js";
 
 /** Offsets within struct __sk_buff (linux/bpf.h) of what a test run may set. */
-const SKB = {
+export const SKB = {
   mark: 8,
   priority: 32,
   ingressIfindex: 36,
@@ -23,7 +23,7 @@ const SKB = {
   gsoSize: 176,
 } as const;
 /** More than any kernel's struct __sk_buff (184 on Linux 5.10, 192 on 6.18): the rest must be zero, and a shorter one is ENOSPC. */
-const SKB_BYTES = 256;
+export const SKB_BYTES = 256;
 const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
 
 export interface TestRunOptions {

@@ -25,6 +25,11 @@ export type SymbolName =
   | "ptl_dump"
   | "ptl_look_up"
   | "ptl_test_run"
+  | "ptl_program_config"
+  | "ptl_trace_open"
+  | "ptl_trace_run"
+  | "ptl_trace_reset"
+  | "ptl_route_get"
   | "ptl_attach"
   | "ptl_detach"
   | "ptl_attachments"
@@ -59,6 +64,12 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_dump: ["int", "u32", "u32", "u32", "out", "out", "out", "u32", ...ERROR],
   ptl_look_up: ["int", "u32", "in", "u32", "out", "out", ...ERROR],
   ptl_test_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "u32", "u32", "out", ...ERROR],
+  ptl_program_config: ["u32", "out", "u32", ...ERROR],
+  ptl_trace_open: ["text", "text", "u32", "in", "u32", ...ERROR],
+  // biome-ignore format: one line, as the others
+  ptl_trace_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "in", "u32", "out", "out", "out", "u32", ...ERROR],
+  ptl_trace_reset: ["int", ...ERROR],
+  ptl_route_get: ["in", "out", ...ERROR],
   ptl_attach: ["int", "in", "u32", "out", ...ERROR],
   ptl_detach: ["text", "in", "u32", ...ERROR],
   ptl_attachments: ["in", "u32", "out", "u32", ...ERROR],

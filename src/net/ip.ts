@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** IP addresses as values: parsed once, canonical text, bytes in network order. */
+import { Buffer } from "node:buffer";
 import { isIPv6 } from "node:net";
 import ipaddr from "ipaddr.js";
 
@@ -13,8 +14,34 @@ export interface IpAddress {
   readonly family: Family;
   /** Canonical text (RFC 5952 for IPv6): equal addresses have equal text. */
   readonly text: string;
-  /** 4 or 16 bytes, network order. Never written to after construction. */
+  /** 4 or 16 bytes, network order; a copy each time. */
   readonly bytes: Uint8Array;
+}
+
+/** As small as can be: a node has a hundred thousand, and each Uint8Array costs two hundred bytes beside its own. */
+class Address implements IpAddress {
+  readonly family: Family;
+  readonly text: string;
+  /** A character for each byte: such texts compare as the bytes do. */
+  readonly #packed: string;
+
+  constructor(text: string, bytes: Uint8Array) {
+    this.family = bytes.length === 4 ? 4 : 6;
+    this.text = text;
+    this.#packed = String.fromCharCode(...bytes);
+  }
+
+  get bytes(): Uint8Array {
+    const bytes = new Uint8Array(this.#packed.length);
+    for (let i = 0; i < bytes.length; i += 1) bytes[i] = this.#packed.charCodeAt(i);
+    return bytes;
+  }
+
+  /** Null: one of the two was made elsewhere. */
+  static compare(a: IpAddress, b: IpAddress): number | null {
+    if (!(a instanceof Address) || !(b instanceof Address)) return null;
+    return a.#packed < b.#packed ? -1 : Number(a.#packed > b.#packed);
+  }
 }
 
 /** Longer texts are no addresses; Kubernetes' longest is an IPv4-mapped one with padded octets. */
@@ -58,7 +85,7 @@ export function parseIp(text: string): IpAddress | null {
 
 function parseV4(text: string): IpAddress | null {
   const bytes = v4Bytes(text);
-  return bytes === null ? null : { family: 4, text: bytes.join("."), bytes };
+  return bytes === null ? null : new Address(bytes.join("."), bytes);
 }
 
 /** Four decimal numbers with any leading zeros, never octal. */
@@ -109,25 +136,17 @@ const MAPPED_PREFIX = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
  * @throws RangeError for any other length.
  */
 export function ipFromBytes(bytes: Uint8Array): IpAddress {
-  if (bytes.length === 4) {
-    const copy = Uint8Array.from(bytes);
-    return { family: 4, text: copy.join("."), bytes: copy };
-  }
+  if (bytes.length === 4) return new Address(Array.from(bytes).join("."), bytes);
   if (bytes.length !== 16) throw new RangeError(`an address has 4 or 16 bytes, not ${bytes.length}`);
   if (MAPPED_PREFIX.every((byte, i) => bytes[i] === byte)) return ipFromBytes(bytes.subarray(12));
-  const copy = Uint8Array.from(bytes);
-  return { family: 6, text: new ipaddr.IPv6(Array.from(copy)).toRFC5952String(), bytes: copy };
+  return new Address(new ipaddr.IPv6(Array.from(bytes)).toRFC5952String(), bytes);
 }
 
 /** IPv4 before IPv6, then by the bytes. */
 export function compareIp(a: IpAddress, b: IpAddress): number {
   if (a === b) return 0;
   if (a.family !== b.family) return a.family - b.family;
-  for (let i = 0; i < a.bytes.length; i += 1) {
-    const difference = (a.bytes[i] ?? 0) - (b.bytes[i] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return 0;
+  return Address.compare(a, b) ?? Buffer.compare(a.bytes, b.bytes);
 }
 
 /** What an address cannot be used for, or null for an ordinary unicast address. */
@@ -135,8 +154,9 @@ export type SpecialUse = "unspecified" | "loopback" | "multicast" | "broadcast" 
 
 /** The special range an address lies in, as far as Kubernetes refuses such addresses for endpoints and VIPs. */
 export function specialUse(address: IpAddress): SpecialUse | null {
-  const [a = 0, b = 0] = address.bytes;
-  if (address.bytes.every((byte) => byte === 0)) return "unspecified";
+  const { bytes } = address;
+  const [a = 0, b = 0] = bytes;
+  if (bytes.every((byte) => byte === 0)) return "unspecified";
   if (address.family === 4) {
     if (a === 127) return "loopback";
     if (a === 169 && b === 254) return "link-local";

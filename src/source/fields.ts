@@ -64,10 +64,26 @@ export class Field {
 
   /** The member of this name; absent when this is no object, which is an error of `object()` only. */
   get(name: string): Field {
+    return new Field(this.#report, this.#member(name), this, name);
+  }
+
+  #member(name: string): unknown {
     const { value } = this;
-    const own =
-      typeof value === "object" && value !== null && !Array.isArray(value) && Object.hasOwn(value, name);
-    return new Field(this.#report, own ? (value as Record<string, unknown>)[name] : undefined, this, name);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+    return Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
+  }
+
+  /** get(name).present, without a Field: a cluster has a hundred thousand endpoints with ten members each. */
+  has(name: string): boolean {
+    const value = this.#member(name);
+    return value !== undefined && value !== null;
+  }
+
+  /** get(name).boolean(fallback), without a Field where nothing is wrong. */
+  booleanAt(name: string, fallback: boolean): boolean {
+    const value = this.#member(name);
+    if (value === undefined || value === null) return fallback;
+    return typeof value === "boolean" ? value : this.get(name).boolean(fallback);
   }
 
   /** False when absent. Anything else than an object is an error, and false. */

@@ -16,17 +16,31 @@ export function sysctl(path: string): string | null {
   return readText(`/proc/sys/${path}`)?.trim() ?? null;
 }
 
-/** The mounts of a file system type in the text of a mountinfo: what of it is mounted, and where. */
-export function* mounts(mountinfo: string, type: string): Generator<{ root: string; path: string }> {
+export interface Mount {
+  readonly type: string;
+  /** What of the file system is mounted. */
+  readonly root: string;
+  /** Where. */
+  readonly path: string;
+  /** "major:minor": which file system. */
+  readonly device: string;
+  /** Its peers in other mount namespaces: "shared:N", "master:N". */
+  readonly propagation: readonly string[];
+}
+
+/** The mounts in the text of a mountinfo in their order, of one file system type or of all. */
+export function* mounts(mountinfo: string, only?: string): Generator<Mount> {
   for (const line of mountinfo.split("\n")) {
     // 36 35 98:0 /root /mount/point options … - type source options: the word after the dash is the type.
     const [before = "", after = ""] = line.split(" - ");
-    if (after.split(" ")[0] !== type) continue;
-    const [, , , root = "", path = ""] = before.split(" ");
+    const [type = ""] = after.split(" ");
+    if (type === "" || (only !== undefined && type !== only)) continue;
+    const [, , device = "", root = "", path = "", , ...tags] = before.split(" ");
     const decoded = path.replace(/\\(\d{3})/g, (_all, octal: string) =>
       String.fromCharCode(Number.parseInt(octal, 8)),
     );
-    yield { root, path: decoded };
+    const propagation = tags.filter((tag) => /^(shared|master):/.test(tag));
+    yield { type, root, path: decoded, device, propagation };
   }
 }
 

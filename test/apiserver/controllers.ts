@@ -12,7 +12,7 @@ const LABELS = { app: "driven" };
 const PODS = "/api/v1/namespaces/default/pods";
 const DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments";
 /** Controllers on a small machine. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 180_000;
 
 const deployment = (replicas: number): object => ({
   apiVersion: "apps/v1",

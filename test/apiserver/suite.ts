@@ -17,7 +17,7 @@ const PORTS = [{ name: "http", port: 80 }];
 const BACKEND_PORTS = [{ name: "http", port: 8080, protocol: "TCP" as const }];
 const ZONE = "topology.kubernetes.io/zone";
 /** Longer than a few steps of a client's back-off on a busy machine. */
-const PATIENCE_MS = 40_000;
+const PATIENCE_MS = 180_000;
 
 /** Makes what is to be tested. The Node is there already. */
 export type StartFollower<F extends Follower> = (backend: ApiBackend, gate: Gate) => Promise<F>;

@@ -6,15 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { Ajv2020, type AnySchema } from "ajv/dist/2020.js";
 import { parse, parseAllDocuments } from "yaml";
 import { MAPS } from "../../src/abi/maps.gen.js";
 import { MemoryKernel } from "../../src/native/memory.js";
 import { contentOf, fixtureKernel, SMALL_MAPS, writeArchive } from "../support/archive.js";
-import { type CliResult, cli, REPOSITORY } from "./run-cli.js";
+import { checkSchema } from "../support/json-schema.js";
+import { type CliResult, cli } from "./run-cli.js";
 
 const GOLDEN = fileURLToPath(new URL("golden/", import.meta.url));
-const SCHEMAS = join(REPOSITORY, "docs/schema");
 /** No library there: what reads an archive does not load it. */
 const ENV = { PORTOLAN_BUILD_DIR: "/nonexistent" };
 
@@ -95,25 +94,6 @@ for (const args of GOLDENS) {
     assert.equal(code, 0, stderr);
     matchesGolden(`${name}.txt`, stdout + (stderr === "" ? "" : `--- stderr\n${stderr}`));
   });
-}
-
-/** Fields may be added, but not without a word in the schema: a test reads it as if it allowed no others. */
-function strict(schema: unknown): unknown {
-  if (Array.isArray(schema)) return schema.map(strict);
-  if (typeof schema !== "object" || schema === null) return schema;
-  const walked = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, strict(value)]));
-  return walked.type === "object" && walked.properties !== undefined
-    ? { additionalProperties: false, ...walked }
-    : walked;
-}
-
-function checkSchema(name: string, value: unknown): void {
-  const read = (file: string): AnySchema =>
-    strict(JSON.parse(readFileSync(join(SCHEMAS, `${file}.json`), "utf8"))) as AnySchema;
-  const ajv = new Ajv2020({ allErrors: true, allowUnionTypes: true });
-  ajv.addSchema(read("common"));
-  const isValid = ajv.compile(read(name));
-  assert.ok(isValid(value), `docs/schema/${name}.json: ${JSON.stringify(isValid.errors, null, 1)}`);
 }
 
 for (const args of READERS) {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { describe, it, type TestContext } from "node:test";
+import { awakeNow } from "../support/awake.js";
 
 const FAR = "198.18.77.2";
 
@@ -45,23 +46,26 @@ function run(t: TestContext, namespace: string, file: string, argument: string):
 }
 
 describe("KubeSource, a peer that is gone without a word (contract 6)", () => {
-  it("is noticed within a minute, by the kernel's probes", { timeout: 180_000 }, async (t) => {
+  it("is noticed within a minute, by the kernel's probes", async (t) => {
     const { near, far } = namespaces(t);
     const kubeconfig = await run(t, far, "far-server.ts", FAR)();
     const line = run(t, near, "near-client.ts", kubeconfig);
     assert.deepEqual(JSON.parse(await line()), { synced: true });
 
     ip("-n", far, "address", "del", `${FAR}/24`, "dev", "eth0");
-    const began = performance.now();
+    const [began, awake] = [performance.now(), awakeNow()];
     const ends = await Promise.all(
       Array.from({ length: 4 }, async () => JSON.parse(await line()) as { result: string }),
     );
-    const seconds = (performance.now() - began) / 1000;
-    t.diagnostic(`${seconds.toFixed(1)} s`);
+    const [seconds, running] = [performance.now() - began, awakeNow() - awake].map((ms) => ms / 1000) as [
+      number,
+      number,
+    ];
+    t.diagnostic(`${seconds.toFixed(1)} s, ${running.toFixed(1)} s of which the machine ran`);
     assert.deepEqual(
       ends.map(({ result }) => result),
       ["lost", "lost", "lost", "lost"],
     );
-    assert.ok(seconds < 60 && seconds > 25, `${seconds} s`);
+    assert.ok(running < 60 && seconds > 25, `${running} and ${seconds} s`);
   });
 });

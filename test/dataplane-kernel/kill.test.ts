@@ -22,7 +22,7 @@ const diesInside = (i: number): boolean => i % 5 === 1 || i % 5 === 3;
 /** So many of those 20 meet the call at work even where the machine is busy; the others die just before or after it. */
 const INSIDE_AT_LEAST = 5;
 /** Every agent is a process that starts Node.js and the library: seconds, where the machine is busy. */
-const TIMEOUT_MS = 600_000;
+const TIMEOUT_MS = 840_000;
 const SOURCE = fileURLToPath(new URL("./support/mortal-agent.ts", import.meta.url));
 interface Repair {
   readonly writes: number;

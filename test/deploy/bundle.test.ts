@@ -192,8 +192,6 @@ test(`portolan services of the bundle starts in less than ${MOST_TIMES_NODE} tim
     spawnSync(process.execPath, [...args]);
     return Number(process.hrtime.bigint() - from) / 1e6;
   };
-  const median = (values: readonly number[]): number =>
-    [...values].sort((a, b) => a - b)[ROUNDS >> 1] as number;
   const node: number[] = [];
   const services: number[] = [];
   // In turn: what else the machine does meets both.
@@ -201,6 +199,7 @@ test(`portolan services of the bundle starts in less than ${MOST_TIMES_NODE} tim
     node.push(time(["-e", "0"]));
     services.push(time([main, "services", "--bpf-root", join(directory, "no-pins")]));
   }
-  const ratio = median(services) / median(node);
+  // What others take of a shared machine only adds: the shortest of each is what the program itself takes.
+  const ratio = Math.min(...services) / Math.min(...node);
   assert.ok(ratio < MOST_TIMES_NODE, `${ratio.toFixed(2)} times`);
 });

@@ -87,7 +87,7 @@ function start(): NodeAgent {
 
 /** The output of a command in the container. */
 async function exec(command: readonly string[]): Promise<string> {
-  const { stdout } = await rig.node.exec([...container.argv(command)], { timeoutMs: 60_000 });
+  const { stdout } = await rig.node.exec([...container.argv(command)], { timeoutMs: 180_000 });
   return stdout;
 }
 

@@ -376,7 +376,7 @@ async function run(program: string, args: readonly string[]): Promise<string> {
   return await new Promise((resolve, reject) => {
     // No kubeconfig of whoever runs the tests.
     const env = { ...process.env, KUBECONFIG: "/dev/null" };
-    execFile(program, [...args], { env, timeout: 60_000 }, (error, stdout, stderr) =>
+    execFile(program, [...args], { env, timeout: 180_000 }, (error, stdout, stderr) =>
       error === null ? resolve(stdout) : reject(new Error(`${program}: ${stderr || error.message}`)),
     );
   });

@@ -22,7 +22,10 @@ isolated(import.meta.url, () => {
       ...["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"],
       ...["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
       ...[`-I${native}/include`, `-I${ROOT}/bpf/include`, `-DMAPS=${MAP_NAMES.length}`],
+      // native/test/netlink.c says what has been received.
+      "-Wl,--wrap=recv",
       join(native, "test/sanitize.c"),
+      join(native, "test/netlink.c"),
       ...sources.map((name) => join(native, "src", name)),
       ...[libbpf, "-lelf", "-lz", "-lpthread", "-o", program],
     ]);

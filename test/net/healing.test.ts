@@ -40,9 +40,9 @@ for (const attach of ["tcx", "clsact"]) {
     after(() => cluster?.close());
 
     /** Whether a client is served in both families. */
-    async function served(name: string): Promise<boolean> {
+    async function served(name: string, timeout = 300): Promise<boolean> {
       const agent = await cluster.at(name);
-      const answers = await Promise.all(VIPS.map((dst) => agent.connect({ dst, port: 80, timeout: 300 })));
+      const answers = await Promise.all(VIPS.map((dst) => agent.connect({ dst, port: 80, timeout })));
       return answers.every((answer) => answer.ok);
     }
 
@@ -72,7 +72,7 @@ for (const attach of ["tcx", "clsact"]) {
         return found.length === expected.length ? found : undefined;
       });
       assert.deepEqual(names.sort(), expected.sort());
-      assert.ok(await served("client"));
+      assert.ok(await served("client", 5_000));
     });
 
     it("puts its programs back when somebody takes them off", async () => {

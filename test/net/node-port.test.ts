@@ -252,7 +252,7 @@ for (const { title, flavour, attach } of FLAVOURS) {
         return answers.every(({ answer }) => (answer.who === "near") === wanted);
       };
       await node.ip(["addr add 192.168.70.1/32 dev lo", "addr add fd00:70::1/128 dev lo nodad"]);
-      await eventually("the new addresses", async () => ((await served(true)) ? true : undefined), 5_000);
+      await eventually("the new addresses", async () => ((await served(true)) ? true : undefined));
       await node.ip(["addr del 192.168.70.1/32 dev lo", "addr del fd00:70::1/128 dev lo"]);
       await eventually("the end of the addresses", async () => ((await served(false)) ? true : undefined));
       await mustReach(cluster, world.client, nodePorts(world, "cluster-near"), "near");

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ChildProcess } from "node:child_process";
-import { mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import type { Host } from "../../src/demo/world/index.js";
-import { run } from "../../src/demo/world/index.js";
+import { compileTestProgram } from "./c-program.js";
 
 /** How an exchange with a server ended. */
 export interface Exchange {
@@ -26,7 +24,7 @@ export interface Exchange {
   /** What failed (`connect`, `send`, `receive` …) and how (`ECONNREFUSED`, `ETIMEDOUT` …). */
   readonly stage?: string;
   readonly errno?: string;
-  /** How long it took, in microseconds. */
+  /** How long it took, in microseconds; the time in which the machine stood still does not count. */
   readonly us: number;
 }
 
@@ -38,7 +36,7 @@ export interface Target {
   readonly proto?: "tcp" | "udp";
   readonly src?: string;
   readonly sport?: number;
-  /** For the connection and for the answer, in milliseconds each. @default 5000 */
+  /** For the connection and for the answer, in milliseconds each, in which the machine runs. @default 5000 */
   readonly timeout?: number;
   /** UDP: connect the socket, so that errors and only this peer's answers reach it. */
   readonly connected?: boolean;
@@ -73,11 +71,30 @@ export interface Tally {
   readonly lastPort: number;
 }
 
+/**
+ * Counts the SYNs that a host's clients send again from now on.
+ *
+ * @param inFlight how many of its connections begin at a time, at most
+ * @returns tells how many there were, and how many the machine explains: one that stands still for a second between a SYN
+ *   and its answer sends it again, for each connection that had just begun
+ */
+export async function countSynsSentAgain(
+  agent: HostAgent,
+  inFlight: number,
+): Promise<() => Promise<{ readonly sent: number; readonly explained: number }>> {
+  const now = async (): Promise<number> => (await agent.counters())["TcpExt.TCPSynRetrans"] ?? 0;
+  const [before, stood] = [await now(), await agent.standstills()];
+  return async () => ({
+    sent: (await now()) - before,
+    explained: ((await agent.standstills()) - stood) * inFlight,
+  });
+}
+
 /** What many clients met. */
 export interface LoadResult {
   readonly attempts: number;
   readonly good: number;
-  /** Attempts that took more than 0.9 s: a packet was lost and sent again. */
+  /** Attempts that took more than 0.9 s in which the machine ran: a packet was lost and sent again. */
   readonly slow: number;
   readonly slowestUs: number;
   readonly uncounted: number;
@@ -85,7 +102,7 @@ export interface LoadResult {
   readonly errors: Readonly<Record<string, Tally>>;
 }
 
-/** How two flows that began at the same moment fared; `slow`: after more than 0.9 s, since a packet was lost. */
+/** How two flows that began at the same moment fared; `slow`: after more than 0.9 s in which the machine ran, since a packet was lost. */
 export interface RaceResult {
   readonly good: readonly [number, number];
   readonly slow: readonly [number, number];
@@ -121,30 +138,15 @@ export interface SocketState {
 
 type Arguments = Readonly<Record<string, string | number | boolean | undefined>>;
 
-const SOURCES = fileURLToPath(new URL("./host-agent/", import.meta.url));
-const OUTPUT = fileURLToPath(new URL("../../build/test/", import.meta.url));
-const REQUEST_TIMEOUT_MS = 120_000;
+/** Only so that a test which hangs says where. */
+const REQUEST_TIMEOUT_MS = 300_000;
 
 let built: Promise<string> | undefined;
 
 /** Compiles the host agent when its sources are newer than the program; returns the program's path. */
 export function buildHostAgent(): Promise<string> {
-  built ??= compile();
+  built ??= compileTestProgram("host-agent", new URL("./host-agent/", import.meta.url));
   return built;
-}
-
-async function compile(): Promise<string> {
-  const program = `${OUTPUT}host-agent`;
-  const sources = readdirSync(SOURCES).map((name) => `${SOURCES}${name}`);
-  const newest = Math.max(...sources.map((path) => statSync(path).mtimeMs));
-  if ((statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0) > newest) return program;
-  mkdirSync(OUTPUT, { recursive: true });
-  const fresh = `${program}.${process.pid}`; // another test file may be building it too
-  const units = sources.filter((path) => path.endsWith(".c"));
-  const flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
-  await run(["gcc", ...flags, "-o", fresh, ...units], { timeoutMs: 120_000 });
-  renameSync(fresh, program);
-  return program;
 }
 
 /** Commands to a test host's agent; see host-agent/agent.h. */
@@ -229,6 +231,11 @@ export class HostAgent {
   /** Connections without pause, until {@link loadStop}; `gap` is a pause after each, in microseconds. */
   async loadStart(handle: string, target: Target, options: { threads: number; gap?: number }): Promise<void> {
     await this.#must("load", { handle, ...target, ...options });
+  }
+
+  /** How often the machine stood still so far, for longer than half a second, each of its CPUs for itself. */
+  async standstills(): Promise<number> {
+    return ((await this.#must("standstills", {})) as { count: number }).count;
   }
 
   loadStop(handle: string): Promise<LoadResult> {

@@ -59,7 +59,8 @@ const WELL: DataplaneState = { attached: true, writable: true, detail: "" };
 export class HealthState {
   readonly #timers: Timers;
   readonly #timeoutMs: number;
-  readonly #families: ReadonlyMap<Family, Pending>;
+  readonly #families: readonly Family[];
+  readonly #pending: Pending = { waiting: null, inFlight: null, lastUpdated: null };
   #dataplane: DataplaneState = WELL;
   #nodeEligible = false;
   #lastFailure = "";
@@ -71,41 +72,33 @@ export class HealthState {
   }: HealthStateOptions = {}) {
     this.#timers = timers;
     this.#timeoutMs = timeoutMs;
-    const fresh = (): Pending => ({ waiting: null, inFlight: null, lastUpdated: null });
-    this.#families = new Map(families.map((family) => [family, fresh()]));
+    this.#families = families;
   }
 
-  /** Something has changed and is to be applied. Without a family: in all of them. */
-  queued(family?: Family): void {
-    const now = this.#timers.now();
-    for (const state of this.#of(family)) state.waiting ??= now;
+  /** Something has changed and is to be applied. */
+  queued(): void {
+    this.#pending.waiting ??= this.#timers.now();
   }
 
   /** A sync begins, with every change that has been queued until now; later ones wait for the next. */
-  started(family?: Family): void {
-    for (const state of this.#of(family)) {
-      state.inFlight = older(state.inFlight, state.waiting);
-      state.waiting = null;
-    }
+  started(): void {
+    const state = this.#pending;
+    state.inFlight = older(state.inFlight, state.waiting);
+    state.waiting = null;
   }
 
   /** The kernel holds what the sync began with. Of a repair, which has not started(): what is queued waits on. */
-  applied(family?: Family): void {
-    const epoch = this.#timers.epoch();
-    for (const state of this.#of(family)) {
-      state.inFlight = null;
-      state.lastUpdated = epoch;
-    }
+  applied(): void {
+    this.#pending.inFlight = null;
+    this.#pending.lastUpdated = this.#timers.epoch();
     this.#lastFailure = "";
   }
 
   /** The sync did not succeed: what it took with it waits on, as old as it is. Also of a repair that nobody had queued. */
-  failed(reason: string, family?: Family): void {
-    const now = this.#timers.now();
-    for (const state of this.#of(family)) {
-      state.waiting = older(state.inFlight, state.waiting) ?? now;
-      state.inFlight = null;
-    }
+  failed(reason: string): void {
+    const state = this.#pending;
+    state.waiting = older(state.inFlight, state.waiting) ?? this.#timers.now();
+    state.inFlight = null;
     this.#lastFailure = reason;
   }
 
@@ -132,27 +125,21 @@ export class HealthState {
 
   /** 10.2, and the dataplane is there: what /livez and serviceProxyHealthy say. */
   get healthy(): boolean {
-    if (!dataplaneIsWell(this.#dataplane)) return false;
-    const now = this.#timers.now();
-    for (const state of this.#families.values()) if (this.#late(state, now)) return false;
-    return true;
+    return dataplaneIsWell(this.#dataplane) && this.#lateMs() === null;
   }
 
   report(): HealthReport {
-    const now = this.#timers.now();
-    const well = dataplaneIsWell(this.#dataplane);
-    const reasons = well ? [] : [dataplaneReason(this.#dataplane)];
-    const status: Partial<Record<FamilyLabel, FamilyHealth>> = {};
-    let lastUpdated: number | null = null;
-    for (const [family, state] of this.#families) {
-      const label = FAMILY_LABELS[family];
-      const late = this.#late(state, now);
-      if (late) reasons.push(this.#lateReason(label, state, now));
-      status[label] = { healthy: well && !late, lastUpdated: state.lastUpdated };
-      if (state.lastUpdated !== null) lastUpdated = Math.max(lastUpdated ?? 0, state.lastUpdated);
-    }
+    const reasons = dataplaneIsWell(this.#dataplane) ? [] : [dataplaneReason(this.#dataplane)];
+    const lateMs = this.#lateMs();
+    if (lateMs !== null) reasons.push(this.#lateReason(lateMs));
+    const healthy = reasons.length === 0;
+    const { lastUpdated } = this.#pending;
+    // Both families share each transaction: one is as well as the other.
+    const status = Object.fromEntries(
+      this.#families.map((family) => [FAMILY_LABELS[family], { healthy, lastUpdated }]),
+    );
     return {
-      healthy: reasons.length === 0,
+      healthy,
       nodeEligible: this.#nodeEligible,
       currentTime: this.#timers.epoch(),
       lastUpdated,
@@ -161,21 +148,16 @@ export class HealthState {
     };
   }
 
-  #late({ waiting, inFlight }: Pending, now: number): boolean {
-    const oldest = older(inFlight, waiting);
-    return oldest !== null && now - oldest > this.#timeoutMs;
+  /** How long the oldest change has waited, if that is too long; else null. */
+  #lateMs(): number | null {
+    const oldest = older(this.#pending.inFlight, this.#pending.waiting);
+    const waited = oldest === null ? 0 : this.#timers.now() - oldest;
+    return waited > this.#timeoutMs ? waited : null;
   }
 
-  #lateReason(label: FamilyLabel, { waiting, inFlight }: Pending, now: number): string {
-    const seconds = Math.floor((now - (older(inFlight, waiting) ?? now)) / 1000);
+  #lateReason(ms: number): string {
     const why = this.#lastFailure === "" ? "" : `: ${this.#lastFailure}`;
-    return `${label}: a change has waited for ${seconds} s${why}`;
-  }
-
-  #of(family: Family | undefined): Iterable<Pending> {
-    if (family === undefined) return this.#families.values();
-    const state = this.#families.get(family);
-    return state === undefined ? [] : [state];
+    return `a change has waited for ${Math.floor(ms / 1000)} s${why}`;
   }
 }
 

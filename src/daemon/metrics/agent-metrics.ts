@@ -23,7 +23,7 @@ export interface AgentMetricsOptions {
   /** The families that are proxied (13.4). @default both */
   readonly families?: readonly Family[];
   readonly timers?: Timers;
-  /** How many service ports have traffic series of their own. @default 50 */
+  /** topServices. @default 50 */
   readonly topServices?: number;
 }
 

@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Who this is: kubernetes_build_info, kubernetes_feature_enabled (11.4) and our own version. */
 import { Gauge, type Registry } from "prom-client";
-
-export interface Feature {
-  readonly name: string;
-  /** "ALPHA", "BETA", "DEPRECATED"; "" is GA. */
-  readonly stage: string;
-  readonly enabled: boolean;
-}
+import type { FeatureGate } from "../../config/feature-gates.js";
 
 export interface BuildMetricsOptions {
   readonly registry: Registry;
@@ -48,7 +42,7 @@ export class BuildMetrics {
     }).set({ version, node_version: process.version }, 1);
     this.#features = new Gauge({
       name: "kubernetes_feature_enabled",
-      help: "Feature gates that were configured: 1 is enabled",
+      help: "Feature gates that bear on a Service proxy, and those that were configured: 1 is enabled; stage is empty for GA, and where it is not known",
       labelNames: ["name", "stage"],
       registers,
     });
@@ -74,7 +68,7 @@ export class BuildMetrics {
     );
   }
 
-  setFeatures(features: readonly Feature[]): void {
+  setFeatures(features: readonly FeatureGate[]): void {
     this.#features.reset();
     for (const { name, stage, enabled } of features) this.#features.set({ name, stage }, Number(enabled));
   }

@@ -3,6 +3,7 @@
 import { Counter, type CounterConfiguration, Gauge, type Registry } from "prom-client";
 import { REASONS, type ReasonInfo } from "../../abi/enums.gen.js";
 import type { NativeMapInfo } from "../../native/maps.js";
+import type { Family } from "../../net/ip.js";
 import type { Logger } from "../../util/log.js";
 import type { Timers } from "../../util/timers.js";
 import type { ImageMetrics } from "./image-metrics.js";
@@ -38,6 +39,7 @@ export class DataplaneMetrics {
   readonly #registry: Registry;
   readonly #image: ImageMetrics;
   readonly #reader: MapReader;
+  #slotsTaken: (family: Family) => number | null = () => null;
 
   constructor({ registry, image, log, timers, topServices = TOP_SERVICES }: DataplaneMetricsOptions) {
     this.#registry = registry;
@@ -52,6 +54,11 @@ export class DataplaneMetrics {
   /** From when the maps are open until just before they are closed (then null). */
   setMaps(maps: ReadableMaps | null): void {
     this.#reader.setMaps(maps);
+  }
+
+  /** How many places of slots4 and 6 are taken: the reconciler alone knows. Null: not known now. */
+  setSlots(taken: (family: Family) => number | null): void {
+    this.#slotsTaken = taken;
   }
 
   #mapGauges(): void {
@@ -74,17 +81,19 @@ export class DataplaneMetrics {
     };
     gauge(
       "portolan_map_entries",
-      "Entries in use of a map; of backends4 and 6 those of the published state",
+      "Entries in use of a map; of backends4 and 6 those of the published state; of slots4 and 6 with those that wait to be used again",
       (info) => this.#entries(info),
     );
     gauge("portolan_map_capacity_entries", "How many entries a map can hold", ({ maxEntries }) => maxEntries);
     gauge("portolan_map_memory_bytes", "Memory that the kernel charges for a map", ({ bytes }) => bytes);
   }
 
-  /** An array has no entries to count; which of its cells are in use is known for backends alone. */
+  /** An array has no entries to count; which of its cells are in use is known for backends and slots. */
   #entries({ name, used }: NativeMapInfo): number | null {
     if (name === "backends4") return this.#image.counts.backends[4];
     if (name === "backends6") return this.#image.counts.backends[6];
+    if (name === "slots4") return this.#slotsTaken(4);
+    if (name === "slots6") return this.#slotsTaken(6);
     return used;
   }
 

@@ -14,7 +14,7 @@ export interface ProgrammingLatencyOptions {
 interface Trigger {
   readonly family: Family;
   /** Milliseconds since 1970, not yet in the maps, oldest first. */
-  readonly times: number[];
+  readonly times: readonly number[];
 }
 
 /** 11.3: .25, .5; 1 to 59 by 1; 60 to 115 by 5; 120 to 300 by 30. */
@@ -33,9 +33,10 @@ export class ProgrammingLatency {
   /** Of what happened before, the agent cannot say how long it took. */
   readonly #since: number;
   readonly #histogram: Histogram<"ip_family">;
-  /** By Service and family. */
-  #waiting = new Map<string, Trigger>();
-  #inFlight = new Map<string, Trigger>();
+  /** By Service and family: changes that no Snapshot holds yet, those of the last Snapshot, those of the sync that is under way. */
+  readonly #seen = new Map<string, Trigger>();
+  readonly #published = new Map<string, Trigger>();
+  readonly #inFlight = new Map<string, Trigger>();
 
   constructor({ registry, families, timers }: ProgrammingLatencyOptions) {
     this.#timers = timers;
@@ -57,26 +58,23 @@ export class ProgrammingLatency {
    */
   changed(service: string, family: Family, triggeredAt: number): void {
     if (triggeredAt <= this.#since) return;
-    const key = `${service}/${family}`;
-    const known = this.#waiting.get(key);
-    if (known === undefined) this.#waiting.set(key, { family, times: [triggeredAt] });
-    else if (known.times.length < MOST_TIMES) known.times.push(triggeredAt);
+    add(this.#seen, `${service}/${family}`, { family, times: [triggeredAt] });
   }
 
   /** A slice of it has gone: what is not yet counted for the Service counts no more. */
   deleted(service: string, family: Family): void {
     const key = `${service}/${family}`;
-    this.#waiting.delete(key);
-    this.#inFlight.delete(key);
+    for (const times of [this.#seen, this.#published, this.#inFlight]) times.delete(key);
   }
 
-  /** A sync begins with what has changed until now. */
+  /** The Snapshot that is told now is the first that holds what has changed until now: no sync before it writes that. */
+  published(): void {
+    move(this.#seen, this.#published);
+  }
+
+  /** A sync begins, with the last Snapshot that was told. */
   started(): void {
-    for (const [key, { family, times }] of this.#waiting) {
-      const older = this.#inFlight.get(key)?.times ?? [];
-      this.#inFlight.set(key, { family, times: [...older, ...times].slice(0, MOST_TIMES) });
-    }
-    this.#waiting = new Map();
+    move(this.#published, this.#inFlight);
   }
 
   /** That sync has been committed. One that fails needs no call: the next one takes its changes along. */
@@ -86,6 +84,16 @@ export class ProgrammingLatency {
       const ip_family = FAMILY_LABELS[family];
       for (const time of times) this.#histogram.observe({ ip_family }, Math.max(0, now - time) / 1000);
     }
-    this.#inFlight = new Map();
+    this.#inFlight.clear();
   }
+}
+
+function add(to: Map<string, Trigger>, key: string, { family, times }: Trigger): void {
+  const older = to.get(key)?.times ?? [];
+  to.set(key, { family, times: [...older, ...times].slice(0, MOST_TIMES) });
+}
+
+function move(from: Map<string, Trigger>, to: Map<string, Trigger>): void {
+  for (const [key, trigger] of from) add(to, key, trigger);
+  from.clear();
 }

@@ -59,7 +59,7 @@ export class SourceMetrics implements SourceObserver {
     });
     this.#durations = new Histogram({
       name: "rest_client_request_duration_seconds",
-      help: "How long a request to the API server took, by verb and host",
+      help: "How long a request to the API server took up to its answer's headers, by verb and host",
       labelNames: ["verb", "host"],
       buckets: [...REQUEST_BUCKETS],
       registers,
@@ -87,10 +87,10 @@ export class SourceMetrics implements SourceObserver {
     this.#garbage.inc({ resource });
   }
 
-  /** @param durationMs where it is known: of a watch, up to its headers */
-  request(method: string, host: string, code: string, durationMs?: number): void {
+  /** @param durationMs up to the answer's headers, or until it failed */
+  request(method: string, host: string, code: string, durationMs: number): void {
     this.#requests.inc({ code, method, host });
-    if (durationMs !== undefined) this.#durations.observe({ verb: method, host }, durationMs / 1000);
+    this.#durations.observe({ verb: method, host }, durationMs / 1000);
   }
 
   #gauges(registry: Registry): void {

@@ -29,6 +29,11 @@ export interface Committed {
   readonly full: boolean;
 }
 
+const sum = (a: SnapshotChanges, b: SnapshotChanges): SnapshotChanges => ({
+  services: a.services + b.services,
+  endpoints: a.endpoints + b.endpoints,
+});
+
 const SYNC_BUCKETS: readonly number[] = exponentialBuckets(0.001, 2, 15);
 
 export class SyncMetrics {
@@ -48,8 +53,10 @@ export class SyncMetrics {
   readonly #refused: Gauge<"code">;
   readonly #audits: Counter<"result">;
   readonly #repaired: Counter<"map">;
-  #pending: { services: number; endpoints: number } = { services: 0, endpoints: 0 };
-  #inFlight: { services: number; endpoints: number } = { services: 0, endpoints: 0 };
+  /** Changes that no Snapshot holds yet, those of the last Snapshot, those of the sync that is under way. */
+  #seen: SnapshotChanges = NO_CHANGES;
+  #published: SnapshotChanges = NO_CHANGES;
+  #inFlight: SnapshotChanges = NO_CHANGES;
 
   constructor({ registry, families, timers }: SyncMetricsOptions) {
     this.#timers = timers;
@@ -150,28 +157,38 @@ export class SyncMetrics {
 
   /** ChangeCounter of the API server's source: one object came, changed or went. Others than these two do not count. */
   objectChanged(resource: string): void {
-    if (resource === "services") this.#count({ services: 1, endpoints: 0 });
-    else if (resource === "endpointslices") this.#count({ services: 0, endpoints: 1 });
+    const changes =
+      resource === "services"
+        ? { services: 1, endpoints: 0 }
+        : resource === "endpointslices"
+          ? { services: 0, endpoints: 1 }
+          : NO_CHANGES;
+    this.#seen = sum(this.#seen, changes);
+    this.#count(changes);
+  }
+
+  /** The Snapshot that is told now is the first that holds what objectChanged() has counted until now. */
+  published(): void {
+    this.#published = sum(this.#published, this.#seen);
+    this.#seen = NO_CHANGES;
   }
 
   /** A newer state is to be applied. */
   queued(changes: SnapshotChanges = NO_CHANGES): void {
     for (const ip_family of this.#labels) this.#queued.set({ ip_family }, this.#timers.epoch() / 1000);
+    this.#published = sum(this.#published, changes);
     this.#count(changes);
   }
 
   #count({ services, endpoints }: SnapshotChanges): void {
     this.#changedServices.inc(services);
     this.#changedEndpoints.inc(endpoints);
-    this.#pending.services += services;
-    this.#pending.endpoints += endpoints;
     this.#showPending();
   }
 
   started(): void {
-    this.#inFlight.services += this.#pending.services;
-    this.#inFlight.endpoints += this.#pending.endpoints;
-    this.#pending = { services: 0, endpoints: 0 };
+    this.#inFlight = sum(this.#inFlight, this.#published);
+    this.#published = NO_CHANGES;
   }
 
   committed({ result, milliseconds, full }: Committed): void {
@@ -181,7 +198,7 @@ export class SyncMetrics {
       (full ? this.#full : this.#partial).observe({ ip_family }, seconds);
       this.#last.set({ ip_family }, this.#timers.epoch() / 1000);
     }
-    this.#inFlight = { services: 0, endpoints: 0 };
+    this.#inFlight = NO_CHANGES;
     this.#showPending();
     this.#phases.observe({ phase: "plan" }, result.planMs / 1000);
     this.#phases.observe({ phase: "apply" }, result.applyMs / 1000);
@@ -200,8 +217,9 @@ export class SyncMetrics {
   }
 
   #showPending(): void {
-    this.#pendingServices.set(this.#pending.services + this.#inFlight.services);
-    this.#pendingEndpoints.set(this.#pending.endpoints + this.#inFlight.endpoints);
+    const { services, endpoints } = sum(sum(this.#seen, this.#published), this.#inFlight);
+    this.#pendingServices.set(services);
+    this.#pendingEndpoints.set(endpoints);
   }
 
   #showRefused({ refused }: SyncResult): void {

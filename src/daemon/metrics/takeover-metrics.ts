@@ -65,7 +65,7 @@ export class TakeoverMetrics {
     }
   }
 
-  /** Entries of a kube-proxy that was taken over from, of one family, have been deleted. */
+  /** Entries of the kernel's conntrack, of one family, have been deleted. */
   conntrackDeleted(family: Family, entries: number, milliseconds: number): void {
     const ip_family = FAMILY_LABELS[family];
     this.#durations.observe({ ip_family }, milliseconds / 1000);

@@ -19,7 +19,7 @@ export interface MetricsServerOptions {
   readonly proxyMode: string;
   /** /configz: the effective KubeProxyConfiguration as v1alpha1 objects have it, with kind and apiVersion. */
   readonly config: () => Readonly<Record<string, unknown>>;
-  /** /flagz: flags with their effective values. */
+  /** /flagz: flags as they were given, by name with dashes. */
   readonly flags: Readonly<Record<string, string>>;
   /** Of package.json, for /statusz. */
   readonly version: string;
@@ -137,7 +137,9 @@ export class MetricsServer {
     const lines = Object.entries(this.#options.flags)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, value]) => `${name}=${value}`);
-    return `kube-proxy flagz\nWarning: this is for people, not for programs\n\n${lines.join("\n")}\n`;
+    const title =
+      "kube-proxy flagz\nWarning: this is for people, not for programs; what a flag does not say is in /configz";
+    return `${title}\n\n${lines.map((line) => `${line}\n`).join("")}`;
   }
 
   #statusz(): string {

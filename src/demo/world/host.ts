@@ -107,7 +107,7 @@ export async function endProcesses(hosts: readonly Host[], graceMs = 3_000): Pro
       for (const pid of pids) kill(pid, "SIGKILL");
       killed = true;
     }
-    if (killed && waited > graceMs + 10_000) {
+    if (killed && waited > graceMs + 60_000) {
       throw new WorldError("E_WORLD_TIMEOUT", `processes ${pids.join(", ")} survived SIGKILL`);
     }
     await new Promise((resolve) => setTimeout(resolve, 10));

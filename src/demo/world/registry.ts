@@ -58,7 +58,7 @@ export function removeNow(namespaces: readonly string[], processes: readonly num
     execFileSync("ip", ["-force", "-batch", "-"], {
       input: batch,
       stdio: ["pipe", "ignore", "ignore"],
-      timeout: 10_000,
+      timeout: 60_000,
     });
   } catch {
     // -force goes on after a namespace that is not there any more, and then reports it: nothing is left to do

@@ -15,7 +15,7 @@ export interface RunResult {
 export interface RunOptions {
   /** Written to the command's standard input; none by default. */
   readonly input?: string;
-  /** After this long the command is killed and the call fails with E_WORLD_TIMEOUT. @default 30000 */
+  /** After this long the command is killed and the call fails with E_WORLD_TIMEOUT. @default 120000 */
   readonly timeoutMs?: number;
   /** Throw E_WORLD_COMMAND when the status is not 0. @default true */
   readonly check?: boolean;
@@ -52,7 +52,7 @@ export function run(argv: readonly string[], options: RunOptions = {}): Promise<
     const timer = setTimeout(() => {
       timedOut = true;
       child.kill("SIGKILL");
-    }, options.timeoutMs ?? 30_000);
+    }, options.timeoutMs ?? 120_000);
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       stdout += text;
     });

@@ -50,7 +50,7 @@ export interface LatencySink {
   deleted(service: string, family: 4 | 6): void;
 }
 
-/** Hears of each object that came, changed or went. Must not throw. */
+/** Hears of each object that came, changed or went, before the Snapshot that holds it is told. Must not throw. */
 export type ChangeCounter = (resource: ResourceName) => void;
 
 export interface KubeSourceOptions {
@@ -75,6 +75,8 @@ export interface KubeSourceDependencies {
   readonly observer?: SourceObserver;
   readonly latency?: LatencySink;
   readonly onObjectChange?: ChangeCounter;
+  /** The Snapshot that is told next holds every change that was told until now, to latency and onObjectChange. Must not throw. */
+  readonly onSnapshot?: () => void;
 }
 
 const COALESCE_MS = 3;
@@ -92,6 +94,7 @@ export class KubeSource implements Source {
   readonly #timers: Timers;
   readonly #latency: LatencySink | null;
   readonly #onObjectChange: ChangeCounter;
+  readonly #onSnapshot: () => void;
   readonly #coalesceMs: number;
   readonly #watched: ReadonlyMap<ResourceName, Watched>;
   readonly #builder: SnapshotBuilder;
@@ -117,6 +120,7 @@ export class KubeSource implements Source {
     this.#timers = dependencies.timers ?? systemTimers;
     this.#latency = dependencies.latency ?? null;
     this.#onObjectChange = dependencies.onObjectChange ?? (() => {});
+    this.#onSnapshot = dependencies.onSnapshot ?? (() => {});
     this.#coalesceMs = options.coalesceMs ?? COALESCE_MS;
     const info = Object.freeze({ name: options.nodeName, zone: "", addresses: [], podCIDRs: [] });
     this.#node = { info, deleted: false, eligible: false, exists: false };
@@ -319,6 +323,7 @@ export class KubeSource implements Source {
     if (this.#abort.signal.aborted) return;
     this.#dirty = false;
     const snapshot = this.#builder.build();
+    this.#onSnapshot();
     const problems = this.#collectProblems();
     if (snapshot === this.#snapshot && problems === this.#problems) return;
     this.#snapshot = snapshot;

@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The Snapshot as it grows: what did not change is the same object in the next one, lists of slices and whole maps too. */
+/**
+ * The Snapshot as it grows: what did not change is the same object in the next one, lists of slices and whole maps too. A
+ * new one costs what has changed; earlier ones stay as they were for whoever still works on them.
+ */
 import type { EndpointSlice, NodeInfo, Service, Snapshot } from "../../model/types.js";
 import type { Cidr } from "../../net/cidr.js";
 import { cidrUnion } from "../../net/cidr.js";
+import { VersionedMap } from "../../util/versioned-map.js";
+
+type SliceList = readonly EndpointSlice[];
 
 export class SnapshotBuilder {
-  readonly #services = new Map<string, Service>();
+  #services = VersionedMap.of<string, Service>();
   /** By the Service that they name; in order by name. */
-  readonly #slices = new Map<string, readonly EndpointSlice[]>();
+  #slices = VersionedMap.of<string, SliceList>();
+  /** Since the last Snapshot; undefined: gone. */
+  #newServices = new Map<string, Service | undefined>();
+  #newSlices = new Map<string, SliceList | undefined>();
   readonly #ranges = new Map<string, readonly Cidr[]>();
   readonly #given: readonly Cidr[];
   #node: NodeInfo;
   #last: Snapshot | null = null;
-  #servicesChanged = true;
-  #slicesChanged = true;
   #rangesChanged = true;
 
   /** `given`: the ranges of --service-cidr, which count beside what ServiceCIDR objects say. */
@@ -23,14 +30,11 @@ export class SnapshotBuilder {
   }
 
   setService(key: string, service: Service | null): void {
-    this.#servicesChanged = true;
-    if (service === null) this.#services.delete(key);
-    else this.#services.set(key, service);
+    this.#newServices.set(key, service ?? undefined);
   }
 
   /** A slice may also have moved from one Service to another. */
   setSlice(before: EndpointSlice | null, after: EndpointSlice | null): void {
-    this.#slicesChanged = true;
     const [from, to] = [serviceKey(before), serviceKey(after)];
     if (before !== null && from !== to) this.#replace(from, before, null);
     if (after !== null) this.#replace(to, before, after);
@@ -50,22 +54,18 @@ export class SnapshotBuilder {
   build(): Snapshot {
     const last = this.#last;
     const node = this.#node;
-    if (last !== null && last.node === node && !this.#changed()) return last;
-    // Copies: whoever works on an earlier one still reads it.
-    const services = last === null || this.#servicesChanged ? new Map(this.#services) : last.services;
-    const slices = last === null || this.#slicesChanged ? new Map(this.#slices) : last.slices;
+    const services = this.#services.with(this.#newServices);
+    const slices = this.#slices.with(this.#newSlices);
     const serviceCIDRs = last === null || this.#rangesChanged ? this.#union(last) : last.serviceCIDRs;
-    this.#servicesChanged = false;
-    this.#slicesChanged = false;
+    if (this.#newServices.size > 0) this.#newServices = new Map();
+    if (this.#newSlices.size > 0) this.#newSlices = new Map();
+    this.#services = services;
+    this.#slices = slices;
     this.#rangesChanged = false;
     const same = last?.services === services && last.slices === slices && last.serviceCIDRs === serviceCIDRs;
     if (last !== null && same && last.node === node) return last;
     this.#last = Object.freeze({ services, slices, node, serviceCIDRs });
     return this.#last;
-  }
-
-  #changed(): boolean {
-    return this.#servicesChanged || this.#slicesChanged || this.#rangesChanged;
   }
 
   #union(last: Snapshot | null): readonly Cidr[] {
@@ -77,13 +77,13 @@ export class SnapshotBuilder {
 
   /** Lists are short, but there are Services with thousands of endpoints: one copy, no sorting. */
   #replace(key: string, before: EndpointSlice | null, after: EndpointSlice | null): void {
-    const list = (this.#slices.get(key) ?? []).filter((slice) => slice !== before);
+    const held = this.#newSlices.has(key) ? this.#newSlices.get(key) : this.#slices.get(key);
+    const list = (held ?? []).filter((slice) => slice !== before);
     if (after !== null) {
       const at = list.findIndex(({ name }) => name > after.name);
       list.splice(at < 0 ? list.length : at, 0, after);
     }
-    if (list.length === 0) this.#slices.delete(key);
-    else this.#slices.set(key, Object.freeze(list));
+    this.#newSlices.set(key, list.length === 0 ? undefined : Object.freeze(list));
   }
 }
 

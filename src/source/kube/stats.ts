@@ -34,8 +34,8 @@ export interface SourceObserver {
   relisted?(resource: ResourceName, reason: RelistReason): void;
   /** An object or a line that is none. */
   garbage?(resource: ResourceName): void;
-  /** A request's answer; `code`: of HTTP, or "<error>" when there was none. */
-  request?(method: string, host: string, code: string): void;
+  /** A request's answer; `code`: of HTTP, or "<error>" when there was none. `durationMs`: until its headers, or its failure. */
+  request?(method: string, host: string, code: string, durationMs: number): void;
 }
 
 /** Counters since the start. */

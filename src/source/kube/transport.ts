@@ -128,18 +128,21 @@ class HttpTransport implements Transport {
     const what = describe(request);
     const exchange = new Exchange(what, request, this.#timers, signal);
     const method = request.method ?? "GET";
+    const begin = this.#timers.now();
+    const observe = (code: string): void =>
+      this.#observer.request?.(method, this.#server.host, code, this.#timers.now() - begin);
     try {
       const options = await this.#options(request);
       exchange.throwIfEnded();
       const response = await exchange.send(options, this.#server.protocol, bodyOf(request));
       const status = response.statusCode ?? 0;
-      this.#observer.request?.(method, this.#server.host, String(status));
+      observe(String(status));
       if (status >= 200 && status < 300) return { status, body: exchange.body() };
       return await readError(what, response, exchange.body(), this.#timers.epoch());
     } catch (error) {
       exchange.end();
       if (signal.aborted) throw signal.reason;
-      if (!exchange.answered) this.#observer.request?.(method, this.#server.host, "<error>");
+      if (!exchange.answered) observe("<error>");
       throw asApiError(what, error);
     }
   }

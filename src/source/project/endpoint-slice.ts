@@ -4,6 +4,7 @@ import type { Endpoint, Origin, SlicePort } from "../../model/types.js";
 import type { Family, IpAddress } from "../../net/ip.js";
 import { specialUse } from "../../net/ip.js";
 import { PROTOCOLS } from "../../net/port.js";
+import { frozenList } from "../../util/frozen-list.js";
 import type { Field } from "../fields.js";
 import { describe, isDnsLabel, isDnsSubdomain } from "../fields.js";
 import type { SliceObject } from "../objects.js";
@@ -54,7 +55,7 @@ export function projectSlice(
       serviceName,
       family,
       ports,
-      endpoints: Object.freeze(endpoints.slice()),
+      endpoints: frozenList(endpoints),
       origin,
     }),
   };
@@ -75,7 +76,7 @@ export function readSlicePorts(field: Field): readonly SlicePort[] {
     const protocol = item.get("protocol").oneOf(PROTOCOLS, "TCP");
     if (port !== 0) ports.push(Object.freeze({ name, protocol, port }));
   }
-  return Object.freeze(ports);
+  return frozenList(ports);
 }
 
 /** 2.8: the first address counts; without one the endpoint is left out. 3.1: conditions and their defaults. */
@@ -86,14 +87,11 @@ function readEndpoint(item: Field, family: Family): Endpoint | null {
   const read = addresses.items().map((field) => readEndpointAddress(field, family));
   const conditions = item.get("conditions");
   conditions.object();
-  const hints = item.get("hints");
-  hints.object();
   const nodeName = readNodeName(item.get("nodeName"));
-  const ready = conditions.get("ready").boolean(true);
-  const serving = conditions.get("serving").boolean(true);
-  const terminating = conditions.get("terminating").boolean(false);
-  const zoneHints = readHints(hints.get("forZones"));
-  const nodeHints = readHints(hints.get("forNodes"));
+  const ready = conditions.booleanAt("ready", true);
+  const serving = conditions.booleanAt("serving", true);
+  const terminating = conditions.booleanAt("terminating", false);
+  const { zoneHints, nodeHints } = item.has("hints") ? readAllHints(item.get("hints")) : NO_HINTS_AT_ALL;
   const address = read[0] ?? null;
   if (address === null) return null;
   // Written out: there are a hundred thousand of them, and an object that another is spread into is larger.
@@ -135,10 +133,19 @@ function sharedList(names: readonly string[]): readonly string[] {
   const known = SHARED_LISTS.get(key);
   if (known !== undefined) return known;
   if (SHARED_LISTS.size >= MOST_SHARED_LISTS) SHARED_LISTS.clear();
-  // A copy has no room to spare; what flatMap() has made of one name has room for sixteen more.
-  const list = Object.freeze(names.slice());
+  const list = frozenList(names);
   SHARED_LISTS.set(key, list);
   return list;
+}
+
+const NO_HINTS_AT_ALL: Pick<Endpoint, "zoneHints" | "nodeHints"> = {
+  zoneHints: NO_HINTS,
+  nodeHints: NO_HINTS,
+};
+
+function readAllHints(hints: Field): Pick<Endpoint, "zoneHints" | "nodeHints"> {
+  hints.object();
+  return { zoneHints: readHints(hints.get("forZones")), nodeHints: readHints(hints.get("forNodes")) };
 }
 
 /** 3.5. */

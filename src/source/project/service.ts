@@ -5,6 +5,7 @@ import { parseCidr } from "../../net/cidr.js";
 import type { Family, IpAddress } from "../../net/ip.js";
 import { parseIp, specialUse } from "../../net/ip.js";
 import { PROTOCOLS } from "../../net/port.js";
+import { frozenList } from "../../util/frozen-list.js";
 import type { Field } from "../fields.js";
 import { describe, isDnsLabel, isPortName } from "../fields.js";
 import type { ServiceObject } from "../objects.js";
@@ -99,7 +100,7 @@ function usedAddresses(
       fields[index]?.error(`is a second IPv${address.family} address; a Service has one per family`);
     } else used.push(address);
   }
-  return Object.freeze(used);
+  return frozenList(used);
 }
 
 function readClusterIP(field: Field): IpAddress | null {
@@ -144,7 +145,7 @@ function readPorts(
     ports.push(port);
     targetPorts.push(readTargetPort(item.get("targetPort")));
   }
-  return { ports: Object.freeze(ports), targetPorts: Object.freeze(targetPorts) };
+  return { ports: frozenList(ports), targetPorts: Object.freeze(targetPorts) };
 }
 
 function readPort(item: Field, needsName: boolean): ServicePortSpec {
@@ -204,7 +205,7 @@ function readExternalIPs(field: Field): readonly IpAddress[] {
       item.warn(`${address.text} is ${specialUse(address)} and is left out`);
     else if (!addresses.some((other) => other.text === address.text)) addresses.push(address);
   }
-  return Object.freeze(addresses);
+  return frozenList(addresses);
 }
 
 /** 2.10, 2.11: entries with an address that the proxy is to serve. */
@@ -223,7 +224,7 @@ function readLoadBalancerIPs(status: Field): readonly IpAddress[] {
       item.get("ip").warn(`${address.text} is ${special} and is left out`);
     else if (!addresses.some((other) => other.text === address.text)) addresses.push(address);
   }
-  return Object.freeze(addresses);
+  return frozenList(addresses);
 }
 
 /** 2.12. A range that cannot be read is an error: leaving it out would open the VIP to more senders, or to all. */
@@ -235,5 +236,5 @@ function readSourceRanges(field: Field): readonly string[] {
     if (cidr === null) item.error(`must be an address range such as 10.0.0.0/8, not ${describe(text)}`);
     else ranges.push(cidr.text);
   }
-  return Object.freeze(ranges);
+  return frozenList(ranges);
 }

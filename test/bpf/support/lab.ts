@@ -30,6 +30,7 @@ import { MAPS, type MapName } from "../../../src/abi/maps.gen.js";
 import { NativeError } from "../../../src/native/errors.js";
 import type { MapWrite } from "../../../src/native/kernel.js";
 import type { LoadedObject } from "../../../src/native/object.js";
+import { undisturbed } from "../../support/awake.js";
 import { buildFrame, type Packet } from "../../support/packet.js";
 import { addressBytes } from "../../support/packet-address.js";
 import { assertSameFrame, describeFrame } from "../../support/packet-diff.js";
@@ -179,14 +180,15 @@ export async function openBench(config: Partial<PtlConfig> = {}, object?: string
   return new Bench(kernel);
 }
 
-/** Registers one test for IPv4 and one for IPv6, each on empty maps. */
+/** Registers one test for IPv4 and one for IPv6, each on empty maps. What ages in them does so while the machine stands still, too. */
 export function twins(bench: Bench, title: string, body: (lab: Lab) => Promise<void>): void {
   for (const family of [4, 6] as const) {
-    test(`${title} (IPv${family})`, async () => {
-      const lab = new Lab(bench, family);
-      await lab.reset();
-      await body(lab);
-    });
+    test(`${title} (IPv${family})`, (t) =>
+      undisturbed(t, async () => {
+        const lab = new Lab(bench, family);
+        await lab.reset();
+        await body(lab);
+      }));
   }
 }
 

@@ -26,7 +26,7 @@ export function removeWire(): void {
 /** The first frame that reaches `far` and matches a tcpdump filter, from what `send` does. */
 export async function capture(filter: string, send: () => void | Promise<void>): Promise<Uint8Array> {
   const args = ["-i", "far", "--immediate-mode", "-U", "-c", "1", "-w", "-", filter];
-  const tcpdump = spawn("tcpdump", args, { stdio: ["ignore", "pipe", "pipe"], timeout: 20_000 });
+  const tcpdump = spawn("tcpdump", args, { stdio: ["ignore", "pipe", "pipe"], timeout: 180_000 });
   const chunks: Buffer[] = [];
   tcpdump.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
   const closed = once(tcpdump, "close");

@@ -4,9 +4,13 @@ import type { ChildProcess } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import { createInterface } from "node:readline";
 import type { Host } from "../../../src/demo/world/index.js";
+import { awakeTimeout } from "../../support/awake.js";
 import type { ConfigForm, Environment } from "../form/types.js";
 
-const START_MS = 30_000;
+/** Only so that an agent which hangs says where. */
+const START_MS = 300_000;
+/** It ends by itself, or the case would leave something behind. */
+const END_MS = 60_000;
 
 export interface AgentLine {
   readonly level?: number | string;
@@ -72,9 +76,9 @@ export class Agent {
     return this.lines.length;
   }
 
-  /** Waits for a message after a place in the log; false when none came in time. */
+  /** Waits for a message after a place in the log; false when none came in so much time in which the machine runs. */
   async said(msg: string, from: number, timeoutMs: number): Promise<boolean> {
-    const deadline = AbortSignal.timeout(timeoutMs);
+    const deadline = awakeTimeout(timeoutMs);
     for (;;) {
       if (this.lines.slice(from).some((line) => line.msg === msg)) return true;
       if (this.#ended !== undefined) throw new Error(`the agent ended (${this.#ended}): ${this.tail()}`);
@@ -103,7 +107,7 @@ export class Agent {
     if (this.#ended !== undefined) return;
     const closed = once(this.#process, "close");
     this.#process.kill(signal);
-    const timer = setTimeout(() => this.#process.kill("SIGKILL"), 5_000);
+    const timer = setTimeout(() => this.#process.kill("SIGKILL"), END_MS);
     await closed;
     clearTimeout(timer);
   }

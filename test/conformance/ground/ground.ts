@@ -35,8 +35,8 @@ const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 const NODE_MAC = "02:00:00:00:0a:01";
 const POD_GATEWAY: Readonly<Record<4 | 6, string>> = { 4: "169.254.1.1", 6: "fe80::1" };
 const GATEWAY_MAC = "ee:ee:ee:ee:ee:ee";
-/** A change that changes nothing in the kernel's maps may be silent. */
-const SYNC_MS = 3_000;
+/** A change that changes nothing in the kernel's maps may be silent. Milliseconds in which the machine runs. */
+const SYNC_MS = 10_000;
 
 let signalsHandled = false;
 
@@ -145,7 +145,7 @@ export class Ground {
   /** Runs a command of the product on the node. */
   cli(args: readonly string[]): Promise<RunResult> {
     const argv = [...cliCommand(), ...args, "--bpf-root", this.#bpfRoot];
-    return this.host("node").exec(argv, { check: false, timeoutMs: 60_000 });
+    return this.host("node").exec(argv, { check: false, timeoutMs: 180_000 });
   }
 
   /** Whether anything of the product is pinned. */

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The probe process of one test host; see probe/probe.h. */
 import type { ChildProcess } from "node:child_process";
-import { mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { type Host, run } from "../../../src/demo/world/index.js";
+import type { Host } from "../../../src/demo/world/index.js";
+import { compileTestProgram } from "../../support/c-program.js";
 import type { ProtocolName } from "../form/types.js";
 
 /** How one attempt ended: with the server's address and the client's as the server saw it, or an error's name. */
@@ -49,30 +48,17 @@ export interface TryGoal {
   readonly again?: 1;
 }
 
-const SOURCES = fileURLToPath(new URL("../probe/", import.meta.url));
-const OUTPUT = fileURLToPath(new URL("../../../build/test/", import.meta.url));
-const ANSWER_MS = 30_000;
+/** Only so that a test which hangs says where. */
+const ANSWER_MS = 300_000;
+/** For a server that is there. */
+const EXCHANGE_MS = 60_000;
 
 let built: Promise<string> | undefined;
 
 /** Compiles the probe when its sources are newer; returns the program's path. */
 export function buildProbe(): Promise<string> {
-  built ??= compile();
+  built ??= compileTestProgram("conformance-probe", new URL("../probe/", import.meta.url));
   return built;
-}
-
-async function compile(): Promise<string> {
-  const program = `${OUTPUT}conformance-probe`;
-  const sources = readdirSync(SOURCES).map((name) => `${SOURCES}${name}`);
-  const newest = Math.max(...sources.map((path) => statSync(path).mtimeMs));
-  if ((statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0) > newest) return program;
-  mkdirSync(OUTPUT, { recursive: true });
-  const fresh = `${program}.${process.pid}`; // another process may be building it too
-  const units = sources.filter((path) => path.endsWith(".c"));
-  const flags = ["-D_GNU_SOURCE", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
-  await run(["gcc", ...flags, "-o", fresh, ...units], { timeoutMs: 120_000 });
-  renameSync(fresh, program);
-  return program;
 }
 
 interface Answer {
@@ -160,7 +146,13 @@ export class Probe {
     src?: string,
   ): Promise<{ readonly bytes: Buffer } | { readonly error: string }> {
     const hex = Buffer.from(bytes).toString("hex");
-    const answer = (await this.#request("exchange", { dst, port, hex, timeout: 2000, src })) as Answer & {
+    const answer = (await this.#request("exchange", {
+      dst,
+      port,
+      hex,
+      timeout: EXCHANGE_MS,
+      src,
+    })) as Answer & {
       hex: string;
     };
     return answer.ok ? { bytes: Buffer.from(answer.hex, "hex") } : { error: answer.error ?? "?" };

@@ -2,7 +2,6 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include "probe.h"
 
 bool parse_address(const char *text, uint16_t port, union address *out)
@@ -54,14 +53,6 @@ int greeting(const union address *self, const union address *peer, char *out, si
 	address_text(self, here, sizeof(here));
 	address_text(peer, there, sizeof(there));
 	return snprintf(out, size, "%s %u %s %u\n", here, address_port(self), there, address_port(peer));
-}
-
-uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 const char *errno_name(int number)

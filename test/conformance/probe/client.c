@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <awake-clock.h>
 #include "probe.h"
 
 #define MAX_TRIES 1024
@@ -15,7 +16,7 @@ struct attempt {
 	uint16_t sport;
 	bool connected, done;
 	int error;
-	uint64_t us;
+	long long us;
 	char text[128];
 	size_t length;
 };
@@ -28,14 +29,14 @@ struct goal {
 	long sport;
 };
 
-static void finish(struct attempt *try, int error, uint64_t start)
+static void finish(struct attempt *try, int error, long long start)
 {
 	try->done = true;
 	try->error = error;
-	try->us = now_us() - start;
+	try->us = awake_us() - start;
 }
 
-static void send_first(struct attempt *try, const struct goal *goal, uint64_t start)
+static void send_first(struct attempt *try, const struct goal *goal, long long start)
 {
 	uint8_t packet[64];
 	size_t size = 4;
@@ -61,7 +62,7 @@ static void begin(struct attempt *try, const struct goal *goal, int index)
 {
 	int type = goal->proto == PROTO_TCP ? SOCK_STREAM : goal->proto == PROTO_UDP ? SOCK_DGRAM : SOCK_RAW, one = 1;
 	bool raw = goal->proto == PROTO_SCTP;
-	uint64_t start = now_us();
+	long long start = awake_us();
 	union address dst = goal->dst, src = goal->src;
 	uint16_t port = goal->sport ? goal->sport + index : 0;
 
@@ -100,7 +101,7 @@ static bool read_sctp(struct attempt *try, const uint8_t *data, ssize_t size, in
 	return sctp_text(packet, size - header, try->text, sizeof(try->text)) != NULL;
 }
 
-static void read_answer(struct attempt *try, const struct goal *goal, uint64_t start)
+static void read_answer(struct attempt *try, const struct goal *goal, long long start)
 {
 	uint8_t data[512];
 	ssize_t size;
@@ -126,7 +127,7 @@ static void read_answer(struct attempt *try, const struct goal *goal, uint64_t s
 	}
 }
 
-static void go_on(struct attempt *try, const struct goal *goal, uint64_t start)
+static void go_on(struct attempt *try, const struct goal *goal, long long start)
 {
 	int error = 0;
 	socklen_t size = sizeof(error);
@@ -139,13 +140,13 @@ static void go_on(struct attempt *try, const struct goal *goal, uint64_t start)
 	try->connected = true;
 }
 
-static void poll_all(struct attempt *tries, int count, const struct goal *goal, uint64_t start, uint64_t end)
+static void poll_all(struct attempt *tries, int count, const struct goal *goal, long long start, long long end)
 {
 	static struct pollfd waiting[MAX_TRIES];
 	static struct attempt *of[MAX_TRIES];
 
 	for (;;) {
-		uint64_t now = now_us();
+		long long left = end - awake_us();
 		int open = 0;
 
 		for (int i = 0; i < count; i++) {
@@ -154,7 +155,7 @@ static void poll_all(struct attempt *tries, int count, const struct goal *goal, 
 			of[open] = &tries[i];
 			waiting[open++] = (struct pollfd){ tries[i].fd, tries[i].connected ? POLLIN : POLLOUT, 0 };
 		}
-		if (open == 0 || now >= end || poll(waiting, open, (end - now) / 1000 + 1) <= 0)
+		if (open == 0 || left <= 0 || poll(waiting, open, left / 1000 + 1) < 0)
 			break;
 		for (int i = 0; i < open; i++)
 			if (waiting[i].revents)
@@ -172,7 +173,7 @@ static void print_attempts(const struct command *command, struct attempt *tries,
 		struct attempt *try = &tries[i];
 
 		try->text[strcspn(try->text, "\n")] = 0;
-		printf("%s{\"sport\":%u,\"us\":%llu,", i ? "," : "", try->sport, (unsigned long long)try->us);
+		printf("%s{\"sport\":%u,\"us\":%lld,", i ? "," : "", try->sport, try->us);
 		if (try->error)
 			printf("\"error\":\"%s\"}", errno_name(try->error));
 		else
@@ -201,12 +202,12 @@ void client_try(const struct command *command)
 	long count = arg_number(command, "n", 1);
 	struct linger hard = { 1, 0 };
 	struct goal goal;
-	uint64_t start = now_us();
+	long long start = awake_us();
 
 	if (!read_goal(command, &goal) || count < 1 || count > MAX_TRIES)
 		return answer_error(command, "EINVAL");
 	memset(tries, 0, sizeof(tries));
-	srand(start);
+	srand((unsigned)start);
 	for (int i = 0; i < count; i++)
 		begin(&tries[i], &goal, i);
 	poll_all(tries, count, &goal, start, start + arg_number(command, "timeout", 1000) * 1000);
@@ -228,7 +229,7 @@ static struct kept {
 } kept[MAX_KEPT];
 static int kept_count;
 
-static void answer_kept(const struct command *command, struct kept *one, uint64_t start)
+static void answer_kept(const struct command *command, struct kept *one, long long start)
 {
 	poll_all(&one->try, 1, &one->goal, start, start + arg_number(command, "timeout", 2000) * 1000);
 	print_attempts(command, &one->try, 1);
@@ -238,7 +239,7 @@ void client_open(const struct command *command)
 {
 	const char *name = arg(command, "handle");
 	struct kept *one = &kept[kept_count];
-	uint64_t start = now_us();
+	long long start = awake_us();
 
 	if (!name || kept_count == MAX_KEPT || !read_goal(command, &one->goal))
 		return answer_error(command, "EINVAL");
@@ -252,7 +253,7 @@ void client_open(const struct command *command)
 void client_ask(const struct command *command)
 {
 	const char *name = arg(command, "handle");
-	uint64_t start = now_us();
+	long long start = awake_us();
 
 	for (int i = 0; name && i < kept_count; i++) {
 		struct attempt *try = &kept[i].try;

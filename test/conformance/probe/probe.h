@@ -53,7 +53,6 @@ void set_port(union address *address, uint16_t port);
 void address_text(const union address *address, char *out, size_t size);
 /* "ADDRESS PORT ADDRESS PORT\n" */
 int greeting(const union address *self, const union address *peer, char *out, size_t size);
-uint64_t now_us(void);
 const char *errno_name(int number);
 
 /* server.c */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One HTTP request of a case. */
+import { awakeNow } from "../../support/awake.js";
 import { canonical, familyOf, isLoopback, socketText } from "../form/address.js";
 import type { Environment, HttpForm } from "../form/types.js";
 import type { Ground } from "../ground/ground.js";
 
-/** A server opens and closes shortly after the sync that decides it. */
-const SETTLE_MS = 3_000;
+/** A server opens and closes shortly after the sync that decides it; of time in which the machine runs. */
+const SETTLE_MS = 5_000;
 const PAUSE_MS = 50;
 
 interface Response {
@@ -20,11 +21,11 @@ export async function checkHttp(
   http: HttpForm,
   environment: Environment,
 ): Promise<string | undefined> {
-  const end = performance.now() + SETTLE_MS;
+  const end = awakeNow() + SETTLE_MS;
   for (;;) {
     const wrong = await attempt(ground, http, environment);
     if (wrong === undefined) return undefined;
-    if (performance.now() > end) return `${requestText(http, environment)}: ${wrong}`;
+    if (awakeNow() > end) return `${requestText(http, environment)}: ${wrong}`;
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
 }

@@ -1,39 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A process with a source alone: KUBECONFIG. Prints, as JSON, what reading everything costs, and then reading it again. */
+import { performance } from "node:perf_hooks";
 import { KubeSource } from "../../../src/source/kube/kube-source.js";
 import { loadKubeConnection } from "../../../src/source/kube/kubeconfig.js";
 import { createTransport } from "../../../src/source/kube/transport.js";
 import { silentLogger } from "../../../src/util/log.js";
 import { systemTimers } from "../../../src/util/timers.js";
-import { type ThreadTimes, threadTimes } from "../../support/thread-cpu.js";
+import { Turns } from "../../support/turns.js";
 
 const [kubeconfig = ""] = process.argv.slice(2);
 const timers = systemTimers;
+/** The heap is at rest when it has not become smaller for so many looks. */
+const REST_ROUNDS = 4;
+const MOST_ROUNDS = 100;
+const REST_MS = 200;
 const mega = (bytes: number): number => Math.round(bytes / 1e5) / 10;
 const tenth = (ms: number): number => Math.round(ms * 10) / 10;
 const collect = (): void => (globalThis as { gc?: () => void }).gc?.();
+const heap = (): number => {
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return mega(heapUsed + arrayBuffers);
+};
 
-/** How long the longest turn of the event loop was, but for the time in which others had the CPU, and what it computed. */
-class Turns {
-  longestMs = 0;
-  longestCpuMs = 0;
-  #ended = false;
-
-  constructor() {
-    this.#look(performance.now(), threadTimes());
+/** What is held in the end: what is under way, and buffers that are freed a turn after they were collected, are not. */
+async function heapAtRest(): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let same = 0, rounds = 0; same < REST_ROUNDS && rounds < MOST_ROUNDS; rounds += 1) {
+    await new Promise((resolve) => setTimeout(resolve, REST_MS));
+    collect();
+    const now = heap();
+    same = now < least - 1 ? 0 : same + 1;
+    least = Math.min(least, now);
   }
-
-  #look(wall: number, times: ThreadTimes): void {
-    const now = performance.now();
-    const { cpuMs, waitedMs } = threadTimes();
-    this.longestMs = Math.max(this.longestMs, now - wall - (waitedMs - times.waitedMs));
-    this.longestCpuMs = Math.max(this.longestCpuMs, cpuMs - times.cpuMs);
-    if (!this.#ended) setImmediate(() => this.#look(now, { cpuMs, waitedMs }));
-  }
-
-  end(): void {
-    this.#ended = true;
-  }
+  return heap();
 }
 
 const connection = await loadKubeConnection({ kubeconfig, master: "" }, { logger: silentLogger, timers });
@@ -52,10 +51,13 @@ const first = new Turns();
 const began = performance.now();
 await source.start(new AbortController().signal);
 const listMs = Math.round(performance.now() - began);
-first.end();
+const { longestCpuMs } = first;
+const ended = first.end();
 const peakRss = process.memoryUsage().rss;
 collect();
 const after = process.memoryUsage();
+const longestMs = await ended;
+const heapMB = await heapAtRest();
 let endpoints = 0;
 for (const list of source.snapshot?.slices.values() ?? [])
   for (const slice of list) endpoints += slice.endpoints.length;
@@ -65,13 +67,13 @@ console.log(
     endpoints,
     listed,
     listMs,
-    longestMs: tenth(first.longestMs),
-    longestCpuMs: tenth(first.longestCpuMs),
+    longestMs: tenth(longestMs),
+    longestCpuMs: tenth(longestCpuMs),
     rssBeforeMB: mega(before.rss),
     rssMB: mega(peakRss),
     rssAfterGcMB: mega(after.rss),
     heapBeforeMB: mega(before.heapUsed),
-    heapMB: mega(after.heapUsed + after.arrayBuffers),
+    heapMB,
   }),
 );
 // Then everything again, on demand: nothing has changed, so nothing is to be heard.
@@ -79,17 +81,16 @@ process.stdin.once("data", () => {
   const again = new Turns();
   const lists = listed.length;
   const before = source.snapshot;
-  const timer = setInterval(() => {
+  const timer = setInterval(async () => {
     if (listed.length < lists + 4) return;
     clearInterval(timer);
-    again.end();
-    collect();
-    const memory = process.memoryUsage();
+    const longestMs = await again.end();
+    const heapMB = await heapAtRest();
     const result = {
-      longestMs: tenth(again.longestMs),
+      longestMs: tenth(longestMs),
       same: source.snapshot === before,
-      heapMB: mega(memory.heapUsed + memory.arrayBuffers),
-      rssMB: mega(memory.rss),
+      heapMB,
+      rssMB: mega(process.memoryUsage().rss),
     };
     console.log(JSON.stringify(result));
     void source.close().then(() => process.exit(0));

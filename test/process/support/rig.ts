@@ -23,6 +23,9 @@ export const VIP = "10.96.7.10";
 export const SERVED_PORT = 8080;
 const PORTS = [{ name: "http", port: 80 }];
 
+/** Only so that a test which waits in vain says for what: no machine is so slow. */
+const PATIENCE_MS = 180_000;
+
 /** An answer over HTTP; status 0: no connection. */
 export interface HttpAnswer {
   readonly status: number;
@@ -32,7 +35,7 @@ export interface HttpAnswer {
 
 /** Runs on the node. Argument: a URL. */
 const GET = `
-fetch(process.argv[1], { signal: AbortSignal.timeout(5000) }).then(
+fetch(process.argv[1], { signal: AbortSignal.timeout(120000) }).then(
   async (answer) => ({ status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.text() }),
   () => ({ status: 0, headers: {}, body: "" }),
 ).then((answer) => process.stdout.write(JSON.stringify(answer)));
@@ -81,6 +84,11 @@ export class Rig {
     api.create(service("web", [VIP], PORTS));
     api.create(rig.slice("web"));
     return rig;
+  }
+
+  /** The endpoint that answers does so over UDP, too. */
+  async serveUdp(port: number): Promise<void> {
+    await (await agentOf(this.web)).serve("udp", port);
   }
 
   /** The Node as kubelet registers it, or otherwise. */
@@ -133,7 +141,12 @@ export class Rig {
 
   /** Starts an agent; what becomes of it is for the test to see. */
   spawn(more: readonly string[] = []): NodeAgent {
-    const agent = new NodeAgent(this.node, [process.execPath, MAIN, "agent", ...this.args(more)]);
+    return this.spawnBy((argv) => argv, this.args(more));
+  }
+
+  /** Starts an agent by an argument vector that is made of its own: with other mounts, another environment. */
+  spawnBy(make: (agent: readonly string[]) => readonly string[], args: readonly string[]): NodeAgent {
+    const agent = new NodeAgent(this.node, make([process.execPath, MAIN, "agent", ...args]));
     this.#agents.push(agent);
     return agent;
   }
@@ -148,7 +161,7 @@ export class Rig {
   /** What the kernel's maps say, as other programs see it. */
   async rows(): Promise<readonly Row[]> {
     const argv = [process.execPath, MAIN, "services", "-o", "json", "--bpf-root", this.bpfRoot];
-    const { stdout } = await this.node.exec(argv, { timeoutMs: 60_000 });
+    const { stdout } = await this.node.exec(argv, { timeoutMs: PATIENCE_MS });
     return rowsOfMaps(stdout);
   }
 
@@ -164,7 +177,7 @@ export class Rig {
 
   /** GET, on the node. */
   async get(url: string): Promise<HttpAnswer> {
-    const { stdout } = await this.node.exec([process.execPath, "-e", GET, url], { timeoutMs: 30_000 });
+    const { stdout } = await this.node.exec([process.execPath, "-e", GET, url], { timeoutMs: PATIENCE_MS });
     return JSON.parse(stdout) as HttpAnswer;
   }
 
@@ -194,6 +207,6 @@ export class Rig {
 /** Waits until a process has ended by itself. Its exit status; the signal's name when one ended it. */
 export async function ended({ process: child }: NodeAgent): Promise<number | string | null> {
   if (child.exitCode === null && child.signalCode === null)
-    await once(child, "exit", { signal: AbortSignal.timeout(30_000) });
+    await once(child, "exit", { signal: AbortSignal.timeout(PATIENCE_MS) });
   return child.exitCode ?? child.signalCode;
 }

@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
-import { changedKeys } from "../../../src/image/changes.js";
 import { claimKey } from "../../../src/image/claims.js";
 import { compile, createCompiler, DEFAULT_PROXY_CONFIG, NO_HOST_FACTS } from "../../../src/image/compile.js";
 import { describeImage } from "../../../src/image/describe.js";
@@ -20,6 +19,7 @@ import type {
 import { MemoryKernel } from "../../../src/native/memory.js";
 import type { Cidr } from "../../../src/net/cidr.js";
 import type { Family } from "../../../src/net/ip.js";
+import { VersionedMap } from "../../../src/util/versioned-map.js";
 import { cidr, endpoint, ip, NODE, service, slice } from "../../fixtures/objects.js";
 import { assertExactly } from "../dataplane/rules.js";
 
@@ -247,6 +247,40 @@ test("createCompiler() gives after any changes what a compile from nothing gives
   );
 });
 
+/** The same states, their maps made one of the other: what differs between them is known. */
+function versioned(states: readonly State[]): State[] {
+  let services = VersionedMap.of<string, Service>();
+  let slices = VersionedMap.of<string, readonly EndpointSlice[]>();
+  return states.map((state) => {
+    services = services.with(changesTo(services, state.services));
+    slices = slices.with(changesTo(slices, state.slices));
+    return { ...state, services, slices };
+  });
+}
+
+function changesTo<V>(
+  before: ReadonlyMap<string, V>,
+  now: ReadonlyMap<string, V>,
+): Map<string, V | undefined> {
+  return new Map([...before.keys(), ...now.keys()].map((key) => [key, now.get(key)]));
+}
+
+test("createCompiler() told what differs gives what a compile from nothing gives, also when it skips states or goes back", () => {
+  fc.assert(
+    fc.property(changes, configs, fc.array(fc.nat(20), { maxLength: 20 }), (list, config, order) => {
+      const states: State[] = [EMPTY];
+      for (const one of list) states.push(one(states.at(-1) ?? EMPTY));
+      const told = versioned(states);
+      const compiler = createCompiler(config);
+      for (const i of [...told.keys(), ...order.map((index) => index % told.length)]) {
+        const state = told[i] as State;
+        assertSame(compiler.compile(state, state.host), compile(states[i] as State, config, state.host));
+      }
+    }),
+    { numRuns: 800 },
+  );
+});
+
 test("createCompiler() keeps the identity of each service port that comes out equal", () => {
   fc.assert(
     fc.property(changes, change, (list, last) => {
@@ -286,7 +320,7 @@ test("createCompiler() notes exactly the service ports that differ from those of
         const different = [...new Set([...before.keys(), ...now.keys()])].filter(
           (key) => before.get(key) !== now.get(key),
         );
-        assert.deepEqual([...(changedKeys(before, now) ?? [])].sort(), different.sort());
+        assert.deepEqual([...(VersionedMap.changedKeys(before, now) ?? [])].sort(), different.sort());
       }
     }),
     { numRuns: 800 },

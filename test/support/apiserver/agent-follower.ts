@@ -78,7 +78,7 @@ export class AgentFollower implements Follower {
 
   async rows(): Promise<readonly Row[]> {
     const argv = [...cliCommand(), "services", "-o", "json", "--bpf-root", this.#root];
-    const { stdout } = await this.node.exec(argv, { timeoutMs: 60_000 });
+    const { stdout } = await this.node.exec(argv, { timeoutMs: 180_000 });
     return rowsOfMaps(stdout);
   }
 

@@ -44,7 +44,7 @@ export interface WatchEvent {
 }
 
 /** How long the test waits for one thing that must come. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 180_000;
 
 export class ApiClient {
   readonly #options: ClientOptions;

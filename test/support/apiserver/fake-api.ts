@@ -31,7 +31,7 @@ const TOKEN_USER = "system:serviceaccount:kube-system:kube-proxy";
 const GZIP_FROM_BYTES = 128 * 1024;
 const BOOKMARK_MS = 60_000;
 /** `until` is a guard against tests that hang, not a measure of anything. */
-const UNTIL_MS = 20_000;
+const UNTIL_MS = 180_000;
 
 /** How the server is set up. */
 export interface FakeApiOptions extends StoreOptions {
@@ -339,7 +339,7 @@ export class FakeApi {
   /**
    * Waits until something holds; looks at each request, answer, end, and connection.
    *
-   * @throws after 20 s, naming `what`
+   * @throws after three minutes, naming `what`
    */
   async until(what: string, holds: () => boolean, timeoutMs: number = UNTIL_MS): Promise<void> {
     const signal = AbortSignal.timeout(timeoutMs);

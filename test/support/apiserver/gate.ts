@@ -66,7 +66,7 @@ export class Gate {
     const relay = start([process.execPath, "-e", RELAY, String(port), this.#path]);
     this.#relays.push(relay);
     if (relay.stdout === null) throw new Error("relay without stdout");
-    await once(relay.stdout, "data", { signal: AbortSignal.timeout(20_000) });
+    await once(relay.stdout, "data", { signal: AbortSignal.timeout(180_000) });
   }
 
   /** Ends all connections at once; no new one comes through until `open`. */

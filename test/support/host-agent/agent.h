@@ -8,7 +8,8 @@
  * another order. The end of stdin ends the process.
  */
 #pragma once
-#define _GNU_SOURCE
+
+#include <awake-clock.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -48,6 +49,7 @@ void reply_ok(const struct command *cmd);
 void reply_error(const struct command *cmd, const char *stage, int err);
 
 const char *errno_name(int err);
+/* For what is compared with the clock of others; what something took is measured by awake_us(). */
 long long now_us(void);
 
 /* One address of either family. */
@@ -86,7 +88,7 @@ struct line_reader {
 /* 1: a line is in `line`; 0: end of stream; -1: errno. */
 int line_read(struct line_reader *r, char *line, size_t size, int timeout_ms);
 bool write_all(int fd, const void *data, size_t len);
-/* 0, or the errno: ETIMEDOUT when the time is over. */
+/* 0, or the errno: ETIMEDOUT when the time is over, by the clock that stands still with the machine. */
 int wait_for(int fd, short events, int timeout_ms);
 
 /* Pseudo-random content and its checksum (FNV-1a, 64 bits). */
@@ -116,6 +118,7 @@ void cmd_close(struct command *cmd);
 void cmd_connect(struct command *cmd);
 void cmd_socket(struct command *cmd);
 void cmd_bulk(struct command *cmd);
+void cmd_standstills(struct command *cmd);
 void cmd_load(struct command *cmd);
 void cmd_loadstop(struct command *cmd);
 void cmd_race(struct command *cmd);

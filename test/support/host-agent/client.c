@@ -106,7 +106,7 @@ void exchange_udp(int fd, const union address *dst, long payload, int timeout_ms
 	char *buf = calloc(1, 65536), *sent = malloc(65536), token[64], got_token[64];
 	int err, head, len = snprintf(token, sizeof(token), "%c%x.%x", payload ? 'E' : 'T', getpid(),
 				__atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED));
-	long long start = now_us(), end = start + (long long)timeout_ms * 1000;
+	long long start = awake_us(), end = start + (long long)timeout_ms * 1000;
 	x->stage = NULL;
 	uint64_t seed = (uint64_t)start;
 	if (payload > 0)
@@ -124,7 +124,8 @@ void exchange_udp(int fd, const union address *dst, long payload, int timeout_ms
 	for (;;) {
 		union address from;
 		socklen_t from_len = sizeof(from);
-		if ((err = wait_for(fd, POLLIN, (int)((end - now_us()) / 1000)))) {
+		long long left = (end - awake_us()) / 1000; /* less than nothing would be for ever */
+		if ((err = wait_for(fd, POLLIN, left < 0 ? 0 : (int)left))) {
 			failed(x, "receive", err);
 			break;
 		}
@@ -236,7 +237,7 @@ void cmd_connect(struct command *cmd)
 	struct exchange x;
 	union address dst;
 	int proto = proto_of(cmd), timeout = (int)arg_num(cmd, "timeout", 5000);
-	long long start = now_us();
+	long long start = awake_us();
 	int fd = open_client(cmd, proto, &dst, &x);
 	if (fd >= 0) {
 		if (proto == IPPROTO_TCP)
@@ -244,7 +245,7 @@ void cmd_connect(struct command *cmd)
 		else
 			exchange_udp(fd, arg_num(cmd, "connected", 0) ? NULL : &dst, arg_num(cmd, "payload", 0), timeout, &x);
 	}
-	x.us = now_us() - start;
+	x.us = awake_us() - start;
 	struct reply r;
 	fill_exchange(&r, cmd, &x, fd);
 	/* who has read the reply may use the port again: it must be free by then */
@@ -259,10 +260,10 @@ void cmd_open(struct command *cmd)
 	struct exchange x;
 	union address dst;
 	int proto = proto_of(cmd);
-	long long start = now_us();
+	long long start = awake_us();
 	int fd = open_client(cmd, proto, &dst, &x);
 	if (fd < 0) {
-		x.us = now_us() - start;
+		x.us = awake_us() - start;
 		reply_exchange(cmd, &x, -1);
 		return;
 	}
@@ -281,7 +282,7 @@ void cmd_open(struct command *cmd)
 	reply_text(&r, "local", ip);
 	reply_num(&r, "localPort", port);
 	reply_peer(&r, fd);
-	reply_num(&r, "us", now_us() - start);
+	reply_num(&r, "us", awake_us() - start);
 	reply_send(&r);
 }
 
@@ -301,12 +302,12 @@ void cmd_ask(struct command *cmd)
 		reply_error(cmd, "address", EINVAL);
 		return;
 	}
-	long long start = now_us();
+	long long start = awake_us();
 	if (h->proto == IPPROTO_TCP)
 		exchange_tcp(h->fd, timeout, &x);
 	else
 		exchange_udp(h->fd, h->connected ? NULL : &dst, arg_num(cmd, "payload", 0), timeout, &x);
-	x.us = now_us() - start;
+	x.us = awake_us() - start;
 	reply_exchange(cmd, &x, h->fd);
 }
 
@@ -426,7 +427,7 @@ void cmd_bulk(struct command *cmd)
 	unsigned long long bytes = (unsigned long long)arg_num(cmd, "bytes", 1 << 20);
 	uint64_t seed = (uint64_t)arg_num(cmd, "seed", 1), sent = CONTENT_HASH_START, received = CONTENT_HASH_START;
 	bool up = strcmp(arg(cmd, "dir", "up"), "up") == 0;
-	long long start = now_us();
+	long long start = awake_us();
 	int fd = open_client(cmd, IPPROTO_TCP, &dst, &x);
 	if (fd < 0) {
 		reply_exchange(cmd, &x, -1);
@@ -449,7 +450,7 @@ void cmd_bulk(struct command *cmd)
 	reply_text(&r, "sent", text);
 	snprintf(text, sizeof(text), "%016llx", (unsigned long long)received);
 	reply_text(&r, "received", text);
-	reply_num(&r, "us", now_us() - start);
+	reply_num(&r, "us", awake_us() - start);
 	reply_num(&r, "retransmits", info.tcpi_total_retrans);
 	reply_num(&r, "pmtu", info.tcpi_pmtu);
 	reply_num(&r, "mss", info.tcpi_snd_mss);

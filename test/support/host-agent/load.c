@@ -65,7 +65,7 @@ static int local_port(int fd)
 static void attempt(struct load *l)
 {
 	struct exchange x = { 0 };
-	long long start = now_us();
+	long long start = now_us(), awake = awake_us();
 	int fd = client_socket(&l->cmd, l->proto, &l->dst, &x.stage);
 	if (fd < 0) {
 		x.err = errno;
@@ -80,7 +80,7 @@ static void attempt(struct load *l)
 			exchange_udp(fd, NULL, 0, l->timeout_ms, &x);
 	}
 	int port = local_port(fd);
-	long long us = now_us() - start;
+	long long us = awake_us() - awake;
 	pthread_mutex_lock(&l->lock);
 	l->attempts++;
 	if (x.stage) {
@@ -206,4 +206,13 @@ void cmd_loadstop(struct command *cmd)
 	l->stop = true;
 	pthread_mutex_unlock(&l->lock);
 	wait_and_reply(cmd, l);
+}
+
+/* standstills: how often the machine stood still, on each CPU, so far */
+void cmd_standstills(struct command *cmd)
+{
+	struct reply r;
+	reply_open(&r, cmd, true);
+	reply_num(&r, "count", standstills());
+	reply_send(&r);
 }

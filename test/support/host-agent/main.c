@@ -48,6 +48,7 @@ static const struct {
 	{ "ping", cmd_ping },	    { "read", cmd_read },	  { "write", cmd_write },   { "serve", cmd_serve },
 	{ "open", cmd_open },	    { "ask", cmd_ask },		  { "close", cmd_close },   { "connect", cmd_connect },
 	{ "socket", cmd_socket },   { "bulk", cmd_bulk },	  { "load", cmd_load },	    { "loadstop", cmd_loadstop },
+	{ "standstills", cmd_standstills },
 	{ "rawtcp", cmd_rawtcp },   { "sniff", cmd_sniff },	  { "sniffed", cmd_sniffed },
 	{ "tcx", cmd_tcx },	    { "race", cmd_race },
 	{ "tcxcount", cmd_tcxcount }, { "tcxdetach", cmd_tcxdetach },

@@ -43,7 +43,7 @@ static void run_one(struct race *race, int index, int fd)
 {
 	struct exchange x = { 0 };
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
-	long long start = now_us();
+	long long start = awake_us();
 	int err = race->proto == IPPROTO_TCP ? client_connect(fd, &race->goals[index], race->timeout_ms) : 0;
 	if (err)
 		x.stage = "connect";
@@ -55,7 +55,7 @@ static void run_one(struct race *race, int index, int fd)
 		race->failed[index]++;
 	else
 		race->good[index]++;
-	if (!x.stage && now_us() - start > 900000)
+	if (!x.stage && awake_us() - start > 900000)
 		race->slow[index]++;
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }

@@ -206,15 +206,15 @@ void thread_start(void *(*run)(void *), void *argument)
 int wait_for(int fd, short events, int timeout_ms)
 {
 	struct pollfd p = { .fd = fd, .events = events };
-	long long end = now_us() + (long long)timeout_ms * 1000;
+	long long end = timeout_ms < 0 ? 0 : awake_us() + (long long)timeout_ms * 1000;
 	for (;;) {
-		long long left = (end - now_us()) / 1000;
-		int n = poll(&p, 1, timeout_ms < 0 ? -1 : (int)(left < 0 ? 0 : left));
+		long long left = timeout_ms < 0 ? -1 : (end - awake_us() + 999) / 1000;
+		int n = poll(&p, 1, timeout_ms >= 0 && left < 0 ? 0 : (int)left);
 		if (n > 0)
 			return 0;
-		if (n == 0)
+		if (n == 0 && left <= 0)
 			return ETIMEDOUT;
-		if (errno != EINTR)
+		if (n < 0 && errno != EINTR)
 			return errno;
 	}
 }

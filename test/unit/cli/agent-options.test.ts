@@ -8,7 +8,7 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { Counters } from "../../../src/abi/enums.gen.js";
-import { type FlagTexts, flagTexts } from "../../../src/cli/commands/agent/flags.js";
+import { type FlagTexts, flagTexts, givenFlags } from "../../../src/cli/commands/agent/flags.js";
 import { agentConfig, cgroupRoot, checkSource, cleanUp } from "../../../src/cli/commands/agent/handler.js";
 import { agentCommand, kubeProxyCommand, withDashes } from "../../../src/cli/commands/agent/index.js";
 import { readSettings } from "../../../src/cli/commands/agent/read-settings.js";
@@ -189,6 +189,7 @@ test("agentConfig() is what the agent takes of the settings, and the settings th
   assert.deepEqual(config, {
     manifests: ["m"],
     settings,
+    flags: { "--manifests": "m", "--bpf-root": "/sys/fs/bpf/x" },
     configFileText: null,
     nodeName: "n1",
     bpfRoot: "/sys/fs/bpf/x",
@@ -196,7 +197,7 @@ test("agentConfig() is what the agent takes of the settings, and the settings th
     attach: "tcx",
     snatRanges: [{ first: 20_000, last: 20_999 }],
     maxEntries: {},
-    auditSeconds: 60,
+    auditSeconds: 30,
     proxy: settings.proxy,
     socketLb: "off",
     cgroupRoot: "/proc",
@@ -204,6 +205,24 @@ test("agentConfig() is what the agent takes of the settings, and the settings th
     markBit: 13,
     masqueradeBit: 14,
     forwardRules: true,
+  });
+});
+
+test("givenFlags() has each flag as it is typed, and no password of a URL", () => {
+  const options = parsed(agentCommand(), [
+    ...[
+      "-v=4",
+      "--masquerade-all",
+      "--devices=eth0",
+      "--devices=eth1",
+      "--master=https://me:secret@10.0.0.1:6443",
+    ],
+  ]);
+  assert.deepEqual(givenFlags(options), {
+    "-v": "4",
+    "--masquerade-all": "true",
+    "--devices": "eth0,eth1",
+    "--master": "https://***@10.0.0.1:6443",
   });
 });
 

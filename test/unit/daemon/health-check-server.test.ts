@@ -26,7 +26,7 @@ interface Answer {
 
 function ask(host: string, port: number, path = "/", method = "GET", body?: Buffer): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const sent = request({ host, port, path, method, agent: false, timeout: 5_000 }, (response) => {
+    const sent = request({ host, port, path, method, agent: false, timeout: 120_000 }, (response) => {
       let text = "";
       response.setEncoding("utf8").on("data", (piece: string) => {
         text += piece;

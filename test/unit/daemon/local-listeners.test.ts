@@ -18,6 +18,7 @@ import {
   TcpListenerReader,
 } from "../../../src/daemon/local-listeners-text.js";
 import { ip } from "../../fixtures/objects.js";
+import { leastOf } from "../../support/awake.js";
 
 const HEADING =
   "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
@@ -105,7 +106,7 @@ test("TcpListenerReader wants no more once connections come", () => {
   assert.deepEqual(texts(reader.sockets), ["192.168.0.2 22", "192.168.0.2 80"]);
 });
 
-test("parseUdpSockets() reads tens of thousands of lines in less than a second", () => {
+test("parseUdpSockets() reads tens of thousands of lines in less than a second", async () => {
   const many = Array.from({ length: 50_000 }, (_, i) =>
     line(
       `0200A8C0:${((i % 65_535) + 1).toString(16).toUpperCase().padStart(4, "0")}`,
@@ -115,9 +116,12 @@ test("parseUdpSockets() reads tens of thousands of lines in less than a second",
     ),
   );
   const text = HEADING + many.join("");
-  const start = performance.now();
-  assert.equal(parseUdpSockets(text, "LE").length, 25_000);
-  assert.ok(performance.now() - start < 1_000);
+  const attempts = await leastOf(1_000, () => {
+    const start = performance.now();
+    assert.equal(parseUdpSockets(text, "LE").length, 25_000);
+    return performance.now() - start;
+  });
+  assert.ok(Math.min(...attempts) < 1_000, `${attempts} ms`);
 });
 
 const socket = (address: string, port: number): BoundSocket => ({ address: ip(address), port });

@@ -293,6 +293,28 @@ test("ServiceSync.audit() takes a frontend back that would capture a program's c
   await sync.stop();
 });
 
+test("ServiceSync.hostChanged() compiles with the host as it is now, though no Service has changed", async () => {
+  let reserved: readonly ReservedAddress[] = [];
+  const host = new HostView(async () => reserved);
+  host.setLocalAddresses([]);
+  const { kernel, events, sync } = setUp(new MemoryKernel(), host);
+  const synced = once(events, "synced");
+  sync.publish(snapshot({ ...service("a", "10.96.0.1"), externalIPs: [address("192.0.2.1")] }));
+  await synced;
+  assert.equal(kernel.size("frontends4"), 2);
+  // The API server's name leads there now.
+  reserved = [{ address: address("192.0.2.1"), port: 80, protocol: "TCP", use: "the API server" }];
+  const again = once(events, "synced");
+  sync.hostChanged();
+  await again;
+  assert.equal(
+    kernel.size("frontends4"),
+    1,
+    "the frontend would capture the agent's own way to the API server",
+  );
+  await sync.stop();
+});
+
 test("ServiceSync tells its watcher of each step: a change that cannot be written for a minute is not healthy (6.24, 10.2)", async () => {
   const kernel = new MemoryKernel();
   const clock = { time: 0, now: () => clock.time };

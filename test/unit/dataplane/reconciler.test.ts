@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { MapName } from "../../../src/abi/maps.gen.js";
-import { Reconciler, type SyncResult } from "../../../src/dataplane/reconciler.js";
+import { type AuditResult, Reconciler, type SyncResult } from "../../../src/dataplane/reconciler.js";
 import type { Image } from "../../../src/image/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import type { Logger } from "../../../src/util/log.js";
@@ -293,6 +293,66 @@ test("audit() writes nothing when all is well", async () => {
     { differences: 0, repair: null, failure: null },
   );
   assert.equal(rig.kernel.stats.mapWrites, writes);
+});
+
+/** `work` runs when the audit is about to dump the n-th map, and ends before it is dumped. Returns the audit's result, and its dumps. */
+async function auditWith(
+  rig: Rig,
+  n: number,
+  work: () => Promise<unknown>,
+): Promise<{ result: AuditResult; dumps: number }> {
+  const { kernel } = rig;
+  const dump = kernel.dump.bind(kernel);
+  let dumps = 0;
+  kernel.dump = async (...args) => {
+    dumps += 1;
+    if (dumps === n) await work();
+    return await dump(...args);
+  };
+  return { result: await rig.reconciler.audit(), dumps };
+}
+
+const OTHERS = [
+  imageOf([bigPort(0, 3), bigPort(1, 1), bigPort(3, 2)]),
+  imageOf([bigPort(2, 4, { family: 6 }), bigPort(4, 2)]),
+];
+
+for (let n = 1; n <= DUMPS; n += 1) {
+  test(`audit() lets syncs through before its dump ${n}, and takes nothing that they write for a difference`, async () => {
+    const rig = new Rig();
+    await rig.sync(IMAGE);
+    const { result, dumps } = await auditWith(rig, n, async () => {
+      for (const image of OTHERS) await rig.sync(image);
+    });
+    assert.deepEqual([result.differences.size, result.repair, result.failure, dumps], [0, null, null, DUMPS]);
+    assertExactly(rig.kernel, OTHERS[1] as Image);
+  });
+}
+
+test("audit() with syncs beside it reads once more when something differs, and repairs it", async () => {
+  const rig = new Rig();
+  const more = withPort(IMAGE, bigPort(3, 2));
+  await rig.sync(IMAGE);
+  const { result, dumps } = await auditWith(rig, 1, async () => {
+    await rig.sync(more);
+    for (const [key] of [...rig.kernel.entries("frontends4")]) await rig.delete("frontends4", key);
+  });
+  assert.deepEqual(
+    [[...result.differences], result.repair?.failure, dumps],
+    [[["frontends4", 3]], null, 2 * DUMPS],
+  );
+  assertExactly(rig.kernel, more);
+});
+
+test("audit() reports a kernel that cannot be read beside syncs, which read it again", async () => {
+  const rig = new Rig();
+  await rig.sync(IMAGE);
+  const { result } = await auditWith(rig, 2, async () => {
+    throw new Error("no more");
+  });
+  assert.deepEqual([result.failure?.code, result.failure?.message], ["E_KERNEL", "no more"]);
+  await rig.sync(OTHERS[0] as Image);
+  assertExactly(rig.kernel, OTHERS[0] as Image);
 });
 
 test("sync() finds a service port with a name longer than the map has room for again after a restart", async () => {

@@ -2,6 +2,7 @@
 /** The tables of settings as options of the command line, and back. */
 import { type Command, Option } from "commander";
 import { formatDuration } from "../../../config/duration.js";
+import { flagName } from "../../../config/flag-values.js";
 import { KUBE_PROXY_FLAGS } from "../../../config/kube-proxy-settings.js";
 import { PORTOLAN_SETTINGS } from "../../../config/portolan-settings.js";
 import { fallbackText, type Setting } from "../../../config/setting.js";
@@ -53,6 +54,25 @@ export function flagTexts(options: object): FlagTexts {
   const values = options as Readonly<Record<string, string | true | readonly string[] | undefined>>;
   const names = [...PORTOLAN_SETTINGS, ...KUBE_PROXY_FLAGS].map(({ flag }) => flag);
   return Object.fromEntries(names.map((flag) => [flag, values[attributeOf(flag)]]));
+}
+
+/** A name and a password in a URL: nobody else's business. */
+const USER_OF_URL = /\/\/[^/@\s]*@/g;
+
+/** What was given on the command line, as it is typed but for passwords in URLs: for people. */
+export function givenFlags(
+  options: object & { readonly manifests?: readonly string[]; readonly bpfRoot?: string },
+): Readonly<Record<string, string>> {
+  const texts: FlagTexts = {
+    ...flagTexts(options),
+    manifests: options.manifests,
+    "bpf-root": options.bpfRoot,
+  };
+  return Object.fromEntries(
+    Object.entries(texts).flatMap(([flag, text]) =>
+      text === undefined ? [] : [[flagName(flag), String(text).replaceAll(USER_OF_URL, "//***@")]],
+    ),
+  );
 }
 
 /** As commander names it: camel case. */

@@ -11,7 +11,7 @@ import type { CommonOptions, Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import type { Printer } from "../../output.js";
 import type { CleanupOptions } from "../cleanup/handler.js";
-import { flagTexts } from "./flags.js";
+import { flagTexts, givenFlags } from "./flags.js";
 import { readSettings } from "./read-settings.js";
 
 /** What commander gives beside the flags of the tables. */
@@ -99,6 +99,7 @@ export async function agentConfig(
   return {
     manifests: options.manifests ?? [],
     settings,
+    flags: givenFlags(options),
     configFileText: fileText,
     nodeName: settings.nodeName,
     bpfRoot: bpfRoot(options.bpfRoot),
@@ -106,7 +107,7 @@ export async function agentConfig(
     attach: portolan.attach,
     snatRanges: ports.parsePortRanges(portolan.snatPorts),
     maxEntries: maxEntries(portolan.maps, Counters.SERVICE_BASE),
-    auditSeconds: portolan.auditInterval / 1000,
+    auditSeconds: settings.auditPeriod / 1000,
     proxy: settings.proxy,
     socketLb: portolan.socketLB,
     cgroupRoot: cgroupRoot(portolan.cgroupRoot || undefined),

@@ -55,12 +55,15 @@ const service = (name: string): string => `namespace="ns",service="${name}",port
 const OTHER = 'namespace="",service="other",port="",protocol=""';
 
 describe("metrics of the kernel's maps", () => {
-  it("show entries, capacity and memory of each map; of an array no entries", async () => {
-    const { sample, lines } = setUp();
+  it("show entries, capacity and memory of each map; of slots what the reconciler says", async () => {
+    const { sample, lines, metrics } = setUp();
     assert.equal(await sample('portolan_map_entries{map="nat4"}'), 17);
     assert.equal(await sample('portolan_map_capacity_entries{map="nat4"}'), 524288);
     assert.equal(await sample('portolan_map_memory_bytes{map="nat4"}'), 4096);
-    assert.equal(await sample('portolan_map_entries{map="slots4"}'), undefined);
+    assert.equal(await sample('portolan_map_entries{map="slots4"}'), undefined, "nobody knows yet");
+    metrics.dataplane.setSlots((family) => (family === 4 ? 12 : null));
+    assert.equal(await sample('portolan_map_entries{map="slots4"}'), 12);
+    assert.equal(await sample('portolan_map_entries{map="slots6"}'), undefined);
     assert.equal((await lines("portolan_map_capacity_entries{")).length, MAP_NAMES.length);
   });
 

@@ -2,6 +2,7 @@
 /** The metrics that kube-proxy's dashboards and alerts name: their names, types, labels and buckets (11.3, 11.4). */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { AgentMetrics } from "../../../../src/daemon/metrics/agent-metrics.js";
 import { compile } from "../../../../src/image/compile.js";
 import type { Image, ServicePortImage } from "../../../../src/image/types.js";
 import { endpoint, ip, service, slice, snapshot } from "../../../fixtures/objects.js";
@@ -120,12 +121,15 @@ describe("the kubeproxy_ metrics (11.3)", () => {
     sync.objectChanged("nodes");
     syncWatch.queued();
     assert.deepEqual(await pending(), [1, 2]);
+    sync.published();
     syncWatch.started();
     sync.objectChanged("services");
     syncWatch.failed("E_KERNEL", "ENOMEM");
     assert.deepEqual(await pending(), [2, 2]);
+    sync.published();
+    sync.objectChanged("endpointslices"); // no Snapshot holds it yet
+    syncWatch.queued(); // the host has changed
     syncWatch.started();
-    sync.objectChanged("endpointslices");
     syncWatch.applied(EMPTY, { result: syncResult(), milliseconds: 1, full: false });
     assert.deepEqual(await pending(), [0, 1]);
     assert.equal(await sample("kubeproxy_sync_proxy_rules_service_changes_total"), 2);
@@ -178,6 +182,12 @@ describe("the kubeproxy_ metrics (11.3)", () => {
   });
 });
 
+/** A Snapshot with all that has changed is told, and a sync begins with it. */
+function publishAndStart({ latency }: AgentMetrics): void {
+  latency.published();
+  latency.started();
+}
+
 describe("network_programming_duration_seconds (11.5)", () => {
   const series = (what: string): string =>
     `kubeproxy_network_programming_duration_seconds_${what}{ip_family="IPv4"}`;
@@ -188,22 +198,38 @@ describe("network_programming_duration_seconds (11.5)", () => {
     metrics.latency.changed("ns/a", 4, timers.epoch() - 2_000);
     metrics.latency.changed("ns/a", 4, timers.epoch());
     metrics.latency.changed("ns/a", 6, timers.epoch());
-    metrics.latency.started();
+    publishAndStart(metrics);
     timers.advance(1_000);
     metrics.latency.applied();
     assert.equal(await sample(series("count")), 2);
     assert.equal(await sample(series("sum")), 4);
     assert.equal(await sample('kubeproxy_network_programming_duration_seconds_sum{ip_family="IPv6"}'), 1);
-    metrics.latency.started();
+    publishAndStart(metrics);
     metrics.latency.applied();
     assert.equal(await sample(series("count")), 2);
+  });
+
+  it("claims no change for a sync whose snapshot does not hold it yet", async () => {
+    const { timers, metrics, sample } = rig();
+    timers.advance(10);
+    metrics.latency.changed("ns/a", 4, timers.epoch());
+    // The host has changed: a sync of the snapshot before.
+    metrics.syncWatch.queued();
+    metrics.latency.started();
+    metrics.latency.applied();
+    assert.equal(await sample(series("count")), 0);
+    timers.advance(3_000);
+    publishAndStart(metrics);
+    metrics.latency.applied();
+    assert.equal(await sample(series("count")), 1);
+    assert.equal(await sample(series("sum")), 3);
   });
 
   it("ignores what happened before the process began", async () => {
     const { timers, metrics, sample } = rig();
     metrics.latency.changed("ns/a", 4, timers.epoch() - 1);
     metrics.latency.changed("ns/a", 4, timers.epoch());
-    metrics.latency.started();
+    publishAndStart(metrics);
     metrics.latency.applied();
     assert.equal(await sample(series("count")), 0);
   });
@@ -214,7 +240,7 @@ describe("network_programming_duration_seconds (11.5)", () => {
     metrics.latency.changed("ns/a", 4, timers.epoch());
     metrics.latency.changed("ns/b", 4, timers.epoch());
     metrics.latency.deleted("ns/a", 4);
-    metrics.latency.started();
+    publishAndStart(metrics);
     metrics.latency.deleted("ns/b", 4);
     metrics.latency.applied();
     assert.equal(await sample(series("count")), 0);
@@ -224,10 +250,10 @@ describe("network_programming_duration_seconds (11.5)", () => {
     const { timers, metrics, sample } = rig();
     timers.advance(10);
     metrics.latency.changed("ns/a", 4, timers.epoch());
-    metrics.latency.started();
+    publishAndStart(metrics);
     metrics.latency.changed("ns/b", 4, timers.epoch());
     timers.advance(1_000); // it fails
-    metrics.latency.started();
+    publishAndStart(metrics);
     metrics.latency.changed("ns/c", 4, timers.epoch());
     metrics.latency.applied();
     assert.equal(await sample(series("count")), 2);
@@ -239,11 +265,11 @@ describe("metrics of the shared libraries (11.4)", () => {
   it("count requests to the API server as client-go does", async () => {
     const { metrics, sample } = rig();
     metrics.source.request("GET", "10.0.0.1:6443", "200", 30);
-    metrics.source.request("GET", "10.0.0.1:6443", "<error>");
+    metrics.source.request("GET", "10.0.0.1:6443", "<error>", 70);
     const host = 'host="10.0.0.1:6443"';
     assert.equal(await sample(`rest_client_requests_total{code="200",method="GET",${host}}`), 1);
     assert.equal(await sample(`rest_client_requests_total{code="<error>",method="GET",${host}}`), 1);
-    assert.equal(await sample(`rest_client_request_duration_seconds_sum{verb="GET",${host}}`), 0.03);
+    assert.equal(await sample(`rest_client_request_duration_seconds_sum{verb="GET",${host}}`), 0.1);
   });
 
   it("say the API server's release in kubernetes_build_info, once it is known", async () => {

@@ -22,7 +22,7 @@ export function ask(
   if (at === null) throw new Error("the server does not listen");
   const { host, port } = at;
   return new Promise((resolve, reject) => {
-    const sent = request({ host, port, path, method, agent: false, timeout: 10_000 }, (response) => {
+    const sent = request({ host, port, path, method, agent: false, timeout: 120_000 }, (response) => {
       let text = "";
       response.setEncoding("utf8").on("data", (piece: string) => {
         text += piece;
