@@ -54,6 +54,11 @@ function usedCells({ values, count }: MapDump, valueSize: number): number {
   return Math.ceil(end / valueSize);
 }
 
+/** What the maps hold, as an image: see found.ts. */
+export function imageIn(kernel: KernelMaps): Promise<Image> {
+  return new Reconciler({ kernel }).found();
+}
+
 export interface DryRun {
   /** What the maps hold before and after, as an image: see found.ts. */
   readonly before: Image;
@@ -65,7 +70,7 @@ export interface DryRun {
 
 /** Makes a copy hold what an image asks for, and tells how. The copy is changed. */
 export async function dryRun(kernel: MemoryKernel, image: Image): Promise<DryRun> {
-  const before = await new Reconciler({ kernel }).found();
+  const before = await imageIn(kernel);
   const transactions: (readonly MapWrite[])[] = [];
   const recording: KernelMaps = {
     stats: kernel.stats,
@@ -79,5 +84,5 @@ export async function dryRun(kernel: MemoryKernel, image: Image): Promise<DryRun
   };
   // Nothing uses what was let go: there are no packets here to wait for.
   const result = await new Reconciler({ kernel: recording, quarantineMs: 0 }).sync(image);
-  return { before, after: await new Reconciler({ kernel }).found(), transactions, result };
+  return { before, after: await imageIn(kernel), transactions, result };
 }

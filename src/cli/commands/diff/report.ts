@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The comparison of two states, as data. */
 import { MAPS } from "../../../abi/maps.gen.js";
-import { type Consequences, consequencesOf } from "../../../dataplane/consequences.js";
-import { dryRun } from "../../../dataplane/dry-run.js";
-import { Reconciler } from "../../../dataplane/reconciler.js";
+import type { Consequences } from "../../../dataplane/consequences.js";
 import type { Refusal } from "../../../dataplane/refusal.js";
 import { ticksOf } from "../../../dataplane/view.js";
 import { compile, NO_HOST_FACTS } from "../../../image/compile.js";
@@ -40,6 +38,10 @@ export interface DiffReport extends ImageDifference {
 }
 
 export async function diffReport(from: Side, to: Side, withEntries: boolean): Promise<DiffReport> {
+  const [{ dryRun }, { consequencesOf }] = await Promise.all([
+    import("../../../dataplane/dry-run.js"),
+    import("../../../dataplane/consequences.js"),
+  ]);
   const host = await hostFacts(from, to);
   const kernel = await kernelOf(from, host);
   const before = kernel.clone();
@@ -69,7 +71,8 @@ export async function diffReport(from: Side, to: Side, withEntries: boolean): Pr
 async function hostFacts(...sides: readonly Side[]): Promise<HostFacts> {
   for (const side of sides) {
     if (side.kind !== "maps") continue;
-    const { nodePortAddresses } = await new Reconciler({ kernel: side.copy }).found();
+    const { imageIn } = await import("../../../dataplane/dry-run.js");
+    const { nodePortAddresses } = await imageIn(side.copy);
     return { localAddresses: nodePortAddresses, reserved: [] };
   }
   return NO_HOST_FACTS;
@@ -81,14 +84,16 @@ function compiled(side: Side & { kind: "manifests" }, host: HostFacts): Image {
 
 async function kernelOf(side: Side, host: HostFacts): Promise<MemoryKernel> {
   if (side.kind === "maps") return side.copy;
+  const { dryRun } = await import("../../../dataplane/dry-run.js");
   const kernel = new MemoryKernel();
   await dryRun(kernel, compiled(side, host));
   return kernel;
 }
 
 async function imageOf(side: Side, host: HostFacts): Promise<Image> {
-  if (side.kind === "maps") return await new Reconciler({ kernel: side.copy }).found();
-  return compiled(side, host);
+  if (side.kind === "manifests") return compiled(side, host);
+  const { imageIn } = await import("../../../dataplane/dry-run.js");
+  return imageIn(side.copy);
 }
 
 function reportedStep(write: MapWrite, withEntries: boolean): ReportedStep {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One of the two states that are compared. */
 import { open } from "node:fs/promises";
-import { copyMaps } from "../../../dataplane/dry-run.js";
 import type { MemoryKernel } from "../../../native/memory.js";
 import type { CommonOptions } from "../../command.js";
 import { type Desired, readDesired } from "../../desired.js";
@@ -55,6 +54,7 @@ export async function withSide<T>(
   if (text !== LIVE && !archive)
     return use({ kind: "manifests", text, desired: await readDesired({ ...rest, file: [text] }, printer) });
   const live = bpfRoot === undefined ? rest : { ...rest, bpfRoot };
+  const { copyMaps } = await import("../../../dataplane/dry-run.js");
   return withMaps(archive ? { ...rest, from: text } : live, async (opened) =>
     use({
       kind: "maps",
