@@ -6,7 +6,8 @@ import { FAMILY_CODECS } from "../../abi/layout.gen.js";
 import type { KernelReads, MapDump } from "../../native/kernel.js";
 import { FAMILIES, type Family } from "../../net/ip.js";
 import { inSlices, type Sliced } from "../../util/slices.js";
-import { type FlowOptions, phaseOf } from "./flows.js";
+import { phaseOf } from "./flow-state.js";
+import type { FlowOptions } from "./flows.js";
 import { backendKey } from "./traffic.js";
 
 export interface ActiveFlows {
