@@ -23,8 +23,8 @@
 
 /*
  * A program for each family and direction, so that a trace loads no more than it needs. The role, a constant of the live programs,
- * comes with the request. (The family's code is in the program itself: each call is a frame of its own, and before Linux 6.0 the
- * noting functions' frames have room for 32 bytes left.)
+ * comes with the request. (The family's code lies in the program itself: Linux 5.10 counts each frame as
+ * 32 bytes at least, and what notes needs one more than the live programs have.)
  */
 SEC("tc")
 int twin_in4(struct __sk_buff *skb)
