@@ -19,6 +19,7 @@ import { interfacesCommand } from "./commands/interfaces/index.js";
 import { mapsCommand } from "./commands/maps/index.js";
 import { servicesCommand } from "./commands/services/index.js";
 import { traceCommand } from "./commands/trace/index.js";
+import { verifyCommand } from "./commands/verify/index.js";
 import { endWhenClosed } from "./output.js";
 
 const DESCRIPTION =
@@ -64,6 +65,7 @@ export function buildProgram(): Command {
     interfacesCommand(),
     mapsCommand(),
     traceCommand(),
+    verifyCommand(),
     doctorCommand(),
     dumpCommand(),
     cleanupCommand(),

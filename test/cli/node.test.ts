@@ -2,12 +2,16 @@
 // The commands that read a node, against a real agent's maps in a network namespace.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, rmdirSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { LAYOUT_VERSION } from "../../src/abi/abi-hash.gen.js";
 import { MAP_NAMES } from "../../src/abi/maps.gen.js";
 import { readProblems } from "../../src/daemon/problem-file.js";
+import { layoutDirectory } from "../../src/dataplane/pins.js";
 import type { Node } from "../../src/demo/world/index.js";
+import { NativeLibrary } from "../../src/native/lib.js";
 import { Cluster } from "../support/cluster.js";
 import { service } from "../support/manifests.js";
 import { CLI, cli } from "./run-cli.js";
@@ -122,6 +126,29 @@ test("portolan services NAME takes a name with and without namespace; a name tha
   const { code, stdout, stderr } = await cluster.cli(node, ["services", "other/web"]);
   assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
   assert.match(stderr, /no Service "other\/web"/);
+});
+
+test("portolan dump of a node is read back, without the native library, as what the node itself says", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "portolan-dump-"));
+  try {
+    const file = join(directory, "node.tar.gz");
+    const { code, stderr } = await cluster.cli(node, ["dump", "-f", file]);
+    assert.equal(code, 0, stderr);
+    assert.equal(statSync(file).mode & 0o777, 0o600, "its owner alone may read it");
+    for (const command of ["services", "backends", "interfaces", "affinity"]) {
+      const there = await cli([command, "--from", file, "-o", "json"], {
+        env: { PORTOLAN_BUILD_DIR: "/nonexistent" },
+      });
+      assert.equal(there.code, 0, there.stderr);
+      assert.deepEqual(JSON.parse(there.stdout), await json(command), command);
+    }
+    const { stdout } = await cli(["flows", "--from", file, "-o", "name"]);
+    assert.equal(stdout.trimEnd().split("\n").length, 3);
+    const log = spawnSync("tar", ["xzOf", file, "portolan-dump/log.jsonl"], { encoding: "utf8" });
+    assert.match(log.stdout, /"msg":"ready"/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 test("portolan services reports the conflict that the agent found, to whoever asks for either Service (2.22)", async () => {
@@ -344,4 +371,22 @@ test("portolan cleanup removes programs, pins and directories, and may be run ag
   const caller = await cluster.at("caller");
   const answer = await caller.connect({ dst: VIP4, port: 80, timeout: 500 });
   assert.equal(answer.ok, false, "no program translates any more");
+});
+
+test("the commands that read say in a line that a map is missing among the pins", async () => {
+  const root = `/sys/fs/bpf/ptl-cli-${process.pid}`;
+  const pins = layoutDirectory(root);
+  const object = await new NativeLibrary().open({ pins, sockets: false });
+  try {
+    await object.close();
+    rmSync(join(pins, "services"));
+    for (const command of ["services", "backends", "flows"]) {
+      const { code, stdout, stderr } = await cli([command, "--bpf-root", root]);
+      assert.deepEqual([code, stdout], [3, ""]);
+      assert.match(stderr, /^portolan: .*services/);
+      assert.doesNotMatch(stderr, /\bat .*\.js:\d+/, "no stack");
+    }
+  } finally {
+    rmSync(root, { recursive: true });
+  }
 });
