@@ -171,5 +171,6 @@ PTL_TRACE_TALLIED(counters, PTL_MAP_COUNTERS)
 
 #define ptl_aside(map, key) ((void)(key), (void *)NULL)
 #define ptl_uses(argument) asm volatile("" ::"r"(argument))
+#define ptl_framed __always_inline
 
 #endif /* PTL_OVERLAY_BPF_H */
