@@ -284,7 +284,7 @@ int ptl_choice_tag_of(const void *key, uint32_t size);
 int ptl_object_layout(const char *object, void *out, uint32_t out_size, char *err, uint32_t err_size);
 
 /* The libbpf that is linked in: its major version in the upper 16 bits, the minor one below. */
-uint32_t ptl_libbpf_version(void);
+int ptl_libbpf_version(void);
 
 /* Mounts a bpf file system on `path` unless there is one. 1: mounted now, 0: it was there. */
 int ptl_mount_bpffs(const char *path, char *err, uint32_t err_size);

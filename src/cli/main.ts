@@ -11,6 +11,7 @@ import { cleanupCommand } from "./commands/cleanup/index.js";
 import { compileCommand } from "./commands/compile/index.js";
 import { commandTreeCommand, completionCommand } from "./commands/completion/index.js";
 import { demoCommand } from "./commands/demo/index.js";
+import { diffCommand } from "./commands/diff/index.js";
 import { doctorCommand } from "./commands/doctor/index.js";
 import { dumpCommand } from "./commands/dump/index.js";
 import { explainCommand } from "./commands/explain/index.js";
@@ -58,6 +59,7 @@ export function buildProgram(): Command {
     agentCommand(),
     compileCommand(),
     explainCommand(),
+    diffCommand(),
     servicesCommand(),
     backendsCommand(),
     flowsCommand(),

@@ -200,6 +200,25 @@ test("portolan flows shows the open connection as established, and filters by Se
   assert.deepEqual({ code: other.code, stdout: other.stdout }, { code: 0, stdout: "" });
 });
 
+test("portolan diff live and compile --plan see no difference to the manifests that the agent follows, and write nothing", async () => {
+  const manifests = `${cluster.directory}/manifests`;
+  const same = await cluster.cli(node, ["diff", "live", manifests, "--node", node.name]);
+  assert.deepEqual([same.code, same.stdout], [0, "nothing would be written\n"], same.stderr);
+  const before = await cluster.cli(node, ["maps", "dump", "frontends4"]);
+  const plan = await cluster.cli(node, [
+    "compile",
+    "-f",
+    `${manifests}/pods.json`,
+    "--node",
+    node.name,
+    "--plan",
+  ]);
+  assert.equal(plan.code, 0, plan.stderr);
+  assert.match(plan.stdout, /^- default\/web:http\/TCP$/m);
+  assert.match(plan.stdout, /default\/web: the backend of \d+ TCP flows is gone: they go on until they end/);
+  assert.deepEqual(await cluster.cli(node, ["maps", "dump", "frontends4"]), before);
+});
+
 test("portolan interfaces shows roles, masquerade addresses, and how programs are attached", async () => {
   const { interfaces } = await json<{
     interfaces: { name: string; role: string; mode: string | null; masquerade4: string }[];

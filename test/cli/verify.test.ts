@@ -320,25 +320,18 @@ test("verify -f --repair mends the same without an agent, and a new agent has no
   const repaired = await verify(...MANIFESTS(), "--no-build", "--repair");
   assert.equal(repaired.answer.repaired?.by, "verify");
   assertRight(repaired);
+  // A slot that names no cell any more would not lead to one that could be taken away.
+  const bulk = WRITTEN_MAPS.filter((map) => map !== "interfaces" && !map.startsWith("slots"));
   await withMaps(async (maps) => {
-    for (const map of WRITTEN_MAPS.filter((each) => each !== "interfaces")) {
-      for (const mishap of [...MISHAPS].reverse().filter((each) => canHappen(map, each))) {
-        await corrupt(maps, map, mishap);
-      }
-    }
+    for (const map of bulk) await corrupt(maps, map, "delete");
   });
   const all = await verify(...MANIFESTS(), "--no-build");
   const maps = new Set(all.answer.findings.filter(about("maps")).map(({ where }) => where));
-  for (const map of WRITTEN_MAPS.filter((each) => each !== "interfaces"))
-    assert.ok(maps.has(toldBy(map)), map);
+  for (const map of bulk) assert.ok(maps.has(map), map);
   assertRight(await verify(...MANIFESTS(), "--no-build", "--repair"));
   const agent = await cluster.startAgent(node);
   const ready = await agent.ready();
-  assert.equal(
-    ready.mapWrites,
-    1,
-    "the node's own entry, by which it finds out whether the map takes writes",
-  );
+  assert.equal(ready.mapWrites, 0);
 });
 
 test("verify says which agent cannot be asked, and refuses nothing else", async () => {
