@@ -86,7 +86,13 @@ function describePackage(out: string): void {
 function addFiles(out: string, bundled: readonly string[]): void {
   describePackage(out);
   const native = copyNativePackages(ROOT, out, process.arch);
-  for (const path of ["LICENSE", "LICENSES", "build/libportolan.so", "build/portolan.bpf.o", "build/portolan-trace.bpf.o"]) {
+  for (const path of [
+    "LICENSE",
+    "LICENSES",
+    "build/libportolan.so",
+    "build/portolan.bpf.o",
+    "build/portolan-trace.bpf.o",
+  ]) {
     mkdirSync(dirname(join(out, path)), { recursive: true });
     cpSync(join(ROOT, path), join(out, path), { recursive: true });
   }

@@ -108,6 +108,14 @@ struct ptl_attach_result {
 	char code[24];   /* PTL_E_* when error != 0 */
 };
 
+/* A program that an object has loaded, or what the kernel says of any. */
+struct ptl_program {
+	char name[16];
+	uint32_t id;
+	uint32_t pad;
+	uint8_t tag[8]; /* hash of its instructions, as the kernel computes it when it loads them */
+};
+
 /* One program at one hook, in the order in which the kernel runs them. */
 struct ptl_attachment {
 	uint32_t ifindex;
@@ -276,7 +284,7 @@ int ptl_choice_tag_of(const void *key, uint32_t size);
 int ptl_object_layout(const char *object, void *out, uint32_t out_size, char *err, uint32_t err_size);
 
 /* The libbpf that is linked in: its major version in the upper 16 bits, the minor one below. */
-uint32_t ptl_libbpf_version(void);
+int ptl_libbpf_version(void);
 
 /* Mounts a bpf file system on `path` unless there is one. 1: mounted now, 0: it was there. */
 int ptl_mount_bpffs(const char *path, char *err, uint32_t err_size);
@@ -322,6 +330,17 @@ int ptl_dump(int handle, uint32_t map, uint32_t limit, uint32_t batch, void *cur
  * many were found. */
 int ptl_look_up(int handle, uint32_t map, const void *keys, uint32_t count, void *values, void *found, char *err,
 		uint32_t err_size);
+
+/* The programs of an opened object: up to `capacity` struct ptl_program. Returns how many. */
+int ptl_programs(int handle, void *programs, uint32_t capacity, char *err, uint32_t err_size);
+/* The maps that a loaded program works on, by the program's id: up to `capacity` struct ptl_map_info without `index` and `used`.
+ * Returns how many. `config` gets the variable of that name in its constants; zeros when it has none of this size. */
+int ptl_program_maps(uint32_t program_id, void *infos, uint32_t capacity, void *config, uint32_t config_size, char *err,
+		     uint32_t err_size);
+/* The id of the map that is pinned at `path`; 0: there is nothing. -EINVAL with PTL_E_MAP_SPEC: it is no map. */
+int ptl_pinned_map(const char *path, char *err, uint32_t err_size);
+/* Pins the map with this id at `path`, in the place of whatever is there; makes the directory when it is missing. */
+int ptl_pin_map(uint32_t map_id, const char *path, char *err, uint32_t err_size);
 
 /* BPF_PROG_TEST_RUN of a program of an opened object. `ctx` is a struct __sk_buff or empty; it is read and written.
  * `flags` are the kernel's BPF_F_TEST_*. */

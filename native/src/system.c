@@ -23,9 +23,9 @@ int possible_cpus(void)
 	return libbpf_num_possible_cpus();
 }
 
-EXPORT uint32_t ptl_libbpf_version(void)
+EXPORT int ptl_libbpf_version(void)
 {
-	return (uint32_t)libbpf_major_version() << 16 | libbpf_minor_version();
+	return (int)(libbpf_major_version() << 16 | libbpf_minor_version());
 }
 
 bool on_bpffs(const char *path)

@@ -11,6 +11,7 @@ import { cleanupCommand } from "./commands/cleanup/index.js";
 import { compileCommand } from "./commands/compile/index.js";
 import { commandTreeCommand, completionCommand } from "./commands/completion/index.js";
 import { demoCommand } from "./commands/demo/index.js";
+import { diffCommand } from "./commands/diff/index.js";
 import { doctorCommand } from "./commands/doctor/index.js";
 import { dumpCommand } from "./commands/dump/index.js";
 import { explainCommand } from "./commands/explain/index.js";
@@ -19,6 +20,7 @@ import { interfacesCommand } from "./commands/interfaces/index.js";
 import { mapsCommand } from "./commands/maps/index.js";
 import { servicesCommand } from "./commands/services/index.js";
 import { traceCommand } from "./commands/trace/index.js";
+import { verifyCommand } from "./commands/verify/index.js";
 import { endWhenClosed } from "./output.js";
 
 const DESCRIPTION =
@@ -57,6 +59,7 @@ export function buildProgram(): Command {
     agentCommand(),
     compileCommand(),
     explainCommand(),
+    diffCommand(),
     servicesCommand(),
     backendsCommand(),
     flowsCommand(),
@@ -64,6 +67,7 @@ export function buildProgram(): Command {
     interfacesCommand(),
     mapsCommand(),
     traceCommand(),
+    verifyCommand(),
     doctorCommand(),
     dumpCommand(),
     cleanupCommand(),

@@ -73,13 +73,14 @@ export async function withMaps<T>(options: CommonOptions, use: (open: OpenMaps) 
 }
 
 /**
- * Opens the pinned maps, calls `use`, and closes them. An archive will not do.
+ * Opens the pinned maps, for reading unless it is said otherwise, calls `use`, and closes them. An archive will not do.
  *
  * @throws AppError E_NO_PINS, E_OTHER_LAYOUT, E_PERMISSION, or what the native library finds wrong; UserError for `--from`
  */
 export async function withKernel<T>(
   options: CommonOptions,
   use: (open: OpenKernel) => Promise<T>,
+  access: { readonly writable?: boolean } = {},
 ): Promise<T> {
   if (options.from !== undefined)
     throw new UserError("--from: this needs the kernel, an archive will not do");
@@ -87,7 +88,7 @@ export async function withKernel<T>(
   // Not before it is known that there is something to open with it: the error of the pins says more.
   const { NativeLibrary } = await import("../native/lib.js");
   const library = new NativeLibrary();
-  const maps = library.openPins(pins);
+  const maps = library.openPins(pins, access);
   try {
     return await use({ library, maps, pins });
   } finally {

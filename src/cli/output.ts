@@ -115,12 +115,16 @@ export function tableLines<Row>(
 
 /** JSON of a result: two spaces a level on a terminal, one line otherwise. u64 figures become decimal numbers. */
 export function jsonText(value: unknown, pretty: boolean): string {
-  return JSON.stringify(
-    value,
-    // Counters are u64; JSON readers that hold doubles lose nothing below 2^53, which is 9 petabytes.
-    (_key, item: unknown) => (typeof item === "bigint" ? Number(item) : item),
-    pretty ? 2 : undefined,
-  );
+  const indent = pretty ? 2 : undefined;
+  try {
+    // Without a function for each member: several times as fast, and most rows of long lists have no u64 figure.
+    return JSON.stringify(value, undefined, indent);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+  }
+  // Counters are u64; JSON readers that hold doubles lose nothing below 2^53, which is 9 petabytes.
+  const member = (_key: string, item: unknown): unknown => (typeof item === "bigint" ? Number(item) : item);
+  return JSON.stringify(value, member, indent);
 }
 
 /** Rows whose widths are known before the first of them is printed; what a stream of rows holds in memory. */

@@ -43,8 +43,8 @@ interface ProblemFile {
   readonly problems: readonly Problem[];
 }
 
-/** Where what the agent with this --bpf-root keeps for others is. */
-export function runDirectoryOf(bpfRoot: string, runDirectory: string): string {
+/** Where an agent with this --bpf-root keeps what it has for other programs of this host. */
+export function runDirectoryOf(bpfRoot: string, runDirectory: string = RUN_DIRECTORY): string {
   const name = createHash("sha256").update(resolve(bpfRoot)).digest("hex").slice(0, 16);
   return join(runDirectory, name);
 }

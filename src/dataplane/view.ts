@@ -6,6 +6,7 @@
  *   readTables(kernel)          -> Promise<Tables>     names, frontends, slots, cells, counts: 12 to 14 dumps
  *   servicesView(tables)        -> ServiceRow[]        one row for each frontend, sorted by service and address
  *   backendsView(tables)        -> BackendRow[]        one row for each cell in use
+ *   findFlows(kernel, tables, …) -> AsyncGenerator     the flows as they come, in bounded memory
  *   readFlows(kernel, tables, { timeouts, nowTicks? }) -> Promise<FlowRow[]>   one row for each flow (2 dumps)
  *   readNodePortAddresses(kernel) -> Promise<string[]> where NodePorts are served (2 dumps)
  *   serviceKey(row)             -> "default/redis:http/TCP"
@@ -19,13 +20,14 @@ export {
   backendsView,
 } from "./view/backends.js";
 export { entries } from "./view/entries.js";
+export { findOrphans, type OrphanReason, type OrphanRow } from "./view/flow-orphans.js";
+export { type FlowState, type FlowTimeoutTicks, monotonicTicks, ticksOf } from "./view/flow-state.js";
 export {
   type FlowOptions,
   type FlowRow,
-  type FlowState,
-  monotonicTicks,
+  type FoundFlow,
+  findFlows,
   readFlows,
-  ticksOf,
 } from "./view/flows.js";
 export {
   compareServices,
@@ -36,6 +38,7 @@ export {
   serviceKey,
   unnamed,
 } from "./view/names.js";
+export type { NatReads } from "./view/nat-entries.js";
 export {
   type ChoiceView,
   type FrontendKindName,

@@ -53,8 +53,12 @@ export interface MapInfo {
 export interface KernelReads {
   /** All entries of a hash; of an array the cells [0, limit) (default: all of it). One FFI call. */
   dump(map: MapName, limit?: number): Promise<MapDump>;
-  /** The same in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. */
-  dumpChunks(map: MapName, chunk: number, limit?: number): AsyncIterable<MapDump>;
+  /**
+   * The same in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece.
+   *
+   * @param first room for so many entries in the first piece; it grows from there. Left out: `chunk`
+   */
+  dumpChunks(map: MapName, chunk: number, limit?: number, first?: number): AsyncIterable<MapDump>;
   info(map: MapName): MapInfo;
 }
 

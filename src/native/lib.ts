@@ -28,6 +28,7 @@ import { NativeMaps } from "./maps.js";
 import { LoadedObject } from "./object.js";
 import { libraryPath, objectPath, twinPath } from "./paths.js";
 import { OpenFlag, ptlAttachmentCodec, ptlFeatureCodec, ptlSizeCodec } from "./portolan.gen.js";
+import { type ProgramMaps, programMaps } from "./programs.js";
 import { type Route, type RouteRequest, routeOf } from "./route.js";
 import {
   type DestroyedSockets,
@@ -212,6 +213,21 @@ export class NativeLibrary {
         if (!full || capacity > 1e6) throw error;
       }
     }
+  }
+
+  /** The maps and constants of a program, by its id. Throws NativeError; ENOENT: there is no such program any more. */
+  programMaps(programId: number): ProgramMaps {
+    return programMaps(this.#ffi, programId);
+  }
+
+  /** The id of the map that is pinned at this path; null: nothing is. Throws NativeError (E_NATIVE_MAP_SPEC: no map). */
+  pinnedMap(path: string): number | null {
+    return this.#ffi.call("ptl_pinned_map", path) || null;
+  }
+
+  /** Pins a map by its id, in the place of whatever is there. */
+  pinMap(mapId: number, path: string): void {
+    this.#ffi.call("ptl_pin_map", mapId, path);
   }
 
   /** The socket hooks that are attached from these pins: at most eight, none when nothing is attached. */

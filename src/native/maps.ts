@@ -163,11 +163,19 @@ export class NativeMaps implements KernelMaps, KernelLookups {
     );
   }
 
-  /** A dump in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. */
-  async *dumpChunks(map: MapName, chunk: number, limit?: number): AsyncGenerator<MapDump> {
+  /**
+   * A dump in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. The first piece has room
+   * for `first` entries and each one for four times as many as the one before: most maps are nearly empty, and room costs.
+   */
+  async *dumpChunks(
+    map: MapName,
+    chunk: number,
+    limit?: number,
+    first: number = chunk,
+  ): AsyncGenerator<MapDump> {
     const { keySize, valueSize, maxEntries } = this.info(map);
     const cursor = Buffer.alloc(ptlCursorCodec.size);
-    let capacity = chunk;
+    let capacity = Math.min(first, chunk);
     while (ptlCursorCodec.decode(cursor).state !== CursorState.CURSOR_DONE) {
       // Not zeroed, so that room which is not used costs no memory either: the kernel fills what is returned.
       const keys = Buffer.allocUnsafeSlow(capacity * keySize);
@@ -195,6 +203,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
         continue;
       }
       yield { count, keys: fit(keys, count * keySize), values: fit(values, count * valueSize) };
+      capacity = Math.max(capacity, Math.min(4 * capacity, chunk));
     }
   }
 

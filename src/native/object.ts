@@ -10,6 +10,7 @@ import {
   ptlSocketsResultCodec,
   ptlTestResultCodec,
 } from "./portolan.gen.js";
+import { type LoadedProgram, programsOf } from "./programs.js";
 import type { AttachedSockets } from "./sockets.js";
 
 /** Offsets within struct __sk_buff (linux/bpf.h) of what a test run may set. */
@@ -59,6 +60,12 @@ export interface TestRunResult {
 }
 
 export class LoadedObject extends NativeMaps {
+  /** The programs that it has loaded, with the ids by which they are told from those of an earlier life. */
+  programs(): readonly LoadedProgram[] {
+    this.assertOpen();
+    return programsOf(this.ffi, this.handle);
+  }
+
   /**
    * Attaches both directions of each interface of the process's network namespace, first in order at its hook. One
    * interface's failure does not stop the others. Programs stay attached when the process ends.

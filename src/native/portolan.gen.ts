@@ -428,6 +428,29 @@ export const ptlMapInfoCodec: Codec<PtlMapInfo> = codec<PtlMapInfo>({
   }),
 });
 
+/** struct ptl_program, 32 bytes. */
+export interface PtlProgram {
+  readonly name: string;
+  readonly id: number;
+  readonly tag: Uint8Array;
+}
+
+export const ptlProgramCodec: Codec<PtlProgram> = codec<PtlProgram>({
+  name: "ptl_program",
+  size: 32,
+  offsets: { name: 0, id: 16, pad: 20, tag: 24 },
+  encodeInto(view, offset, fields) {
+    putText(view, offset, 16, fields.name, "ptl_program.name");
+    view.setUint32(offset + 16, fields.id, true);
+    putBytes(view, offset + 24, 8, fields.tag, "ptl_program.tag");
+  },
+  decodeFrom: (view, offset) => ({
+    name: getText(view, offset, 16),
+    id: view.getUint32(offset + 16, true),
+    tag: getBytes(view, offset + 24, 8),
+  }),
+});
+
 /** struct ptl_route, 40 bytes. */
 export interface PtlRoute {
   readonly type: number;

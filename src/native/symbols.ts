@@ -24,6 +24,10 @@ export type SymbolName =
   | "ptl_apply"
   | "ptl_dump"
   | "ptl_look_up"
+  | "ptl_programs"
+  | "ptl_program_maps"
+  | "ptl_pinned_map"
+  | "ptl_pin_map"
   | "ptl_test_run"
   | "ptl_program_config"
   | "ptl_trace_open"
@@ -63,6 +67,10 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_apply: ["int", "in", "u32", "u32", "out", ...ERROR],
   ptl_dump: ["int", "u32", "u32", "u32", "out", "out", "out", "u32", ...ERROR],
   ptl_look_up: ["int", "u32", "in", "u32", "out", "out", ...ERROR],
+  ptl_programs: ["int", "out", "u32", ...ERROR],
+  ptl_program_maps: ["u32", "out", "u32", "out", "u32", ...ERROR],
+  ptl_pinned_map: ["text", ...ERROR],
+  ptl_pin_map: ["u32", "text", ...ERROR],
   ptl_test_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "u32", "u32", "out", ...ERROR],
   ptl_program_config: ["u32", "out", "u32", ...ERROR],
   ptl_trace_open: ["text", "text", "u32", "in", "u32", ...ERROR],

@@ -13,7 +13,9 @@ import type { DesiredOptions } from "../../desired-options.js";
 import { ExitCode } from "../../exit-codes.js";
 import type { Column } from "../../output.js";
 
-export type CompileOptions = Omit<DesiredOptions, "kubeconfig">;
+export interface CompileOptions extends Omit<DesiredOptions, "kubeconfig"> {
+  readonly plan?: true;
+}
 
 /** One line of the table: a Service address, and what new flows to it are given. */
 interface Row {
@@ -64,6 +66,13 @@ const ignoredText = (count: number): string =>
 /** `portolan compile`. Errors among the problems are a finding. */
 export const compile: Handler<CompileOptions> = async (options, printer) => {
   const read = await readDesired(options, printer);
+  if (options.plan === true) {
+    const { planAgainstLive } = await import("../diff/handler.js");
+    const side = { kind: "manifests", text: (options.file ?? []).join(" "), desired: read } as const;
+    const { problems: found, refused } = await planAgainstLive(side, options, printer);
+    const wrong = refused.length > 0 || found.some(({ severity }) => severity === "error");
+    return wrong ? ExitCode.finding : ExitCode.ok;
+  }
   const { node, config } = read;
   const image = describeImage(compileImage(read.snapshot, config));
   const problems: readonly Problem[] = [...read.problems, ...image.problems];

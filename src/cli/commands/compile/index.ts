@@ -26,9 +26,14 @@ Problems go to stderr; with an error among them the exit status is 1, and the ot
         line: "kubectl get svc,endpointslices -A -o yaml | portolan compile -f - -o json",
         does: "a live cluster",
       },
+      {
+        line: "portolan compile -f /etc/portolan --plan",
+        does: "what would be written here (root); see portolan diff",
+      },
     ],
   })
     .addOption(fileOption().makeOptionMandatory())
+    .option("--plan", "show what would be written into this node's maps to get there, and write nothing")
     .option("--node <name>", "the node whose maps are wanted (default: this host's name)");
   return withProxyOptions(command).action(
     run<CompileOptions>(async () => (await import("./handler.js")).compile),

@@ -72,16 +72,17 @@ function reasonName(key: Plain): string | null {
 /** Whether an entry holds anything: cells of arrays that were never used are all zero. */
 const isUsed = (value: Uint8Array): boolean => value.some((byte) => byte !== 0);
 
-/** Decodes packed entries; of arrays those in use. */
+/** Decodes packed entries; of arrays those in use, or each of them. */
 export function* decodeEntries(
   spec: MapSpec,
   dump: { readonly count: number; readonly keys: Uint8Array; readonly values: Uint8Array },
+  each = false,
 ): Generator<DecodedEntry> {
   const [key, value] = [decoderOf(spec.key), decoderOf(spec.value)];
   const isArray = spec.type === "array" || spec.type === "percpu_array";
   for (let i = 0; i < dump.count; i++) {
     const valueBytes = dump.values.subarray(i * spec.valueSize, (i + 1) * spec.valueSize);
-    if (isArray && !isUsed(valueBytes)) continue;
+    if (!each && isArray && !isUsed(valueBytes)) continue;
     const decoded = key(dump.keys.subarray(i * spec.keySize, (i + 1) * spec.keySize));
     const reason = spec.name === "counters" ? reasonName(decoded) : null;
     yield { key: decoded, ...(reason === null ? {} : { reason }), value: value(valueBytes) };

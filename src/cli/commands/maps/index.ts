@@ -14,11 +14,13 @@ cells in use are shown. With -o json each entry is one line of JSON.`,
       { line: "portolan maps dump frontends4", does: "the IPv4 frontends, word by word" },
       { line: "portolan maps dump nat4 --limit 10", does: "the first ten" },
       { line: "portolan maps dump slots6 -o json", does: "one JSON object a line" },
+      { line: "portolan maps dump --all -o json", does: "all maps" },
     ],
     reads: true,
   })
-    .argument("<name>", "a map, as `portolan maps` lists them")
-    .option("--limit <n>", "at most so many entries", integerOption(1, 1_000_000_000))
+    .argument("[name]", "a map, as `portolan maps` lists them")
+    .option("--all", "every map, each entry with the map's name")
+    .option("--limit <n>", "at most so many entries of a map", integerOption(1, 1_000_000_000))
     .action(run<DumpOptions>(async () => (await import("./dump.js")).dumpMap));
 }
 
