@@ -38,6 +38,8 @@ const dnsSlice = (address: string): KubeObject =>
 async function flowOfKubeProxy(): Promise<void> {
   const { caller, node, web } = rig;
   const pod = await caller;
+  // Until the agent has started, however long that takes: conntrack forgets a flow that it has seen one answer of in 30 s.
+  await node.sysctl({ "net/netfilter/nf_conntrack_udp_timeout": 3600 });
   const rules = iptablesRules(
     [
       {
