@@ -4,6 +4,7 @@
  * IPv4 address in its mapped form (::ffff:a.b.c.d): that is IPv4's affair.
  */
 #include "common.bpf.h"
+#include "event.bpf.h"
 
 #define ADDR struct addr4
 #define FAM(name) name##4

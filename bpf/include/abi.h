@@ -259,6 +259,64 @@ enum ptl_option {
 	PTL_OPTION_SET_RETVAL = 8,        /* the kernel has bpf_set_retval (5.18) */
 };
 
+/* What an event tells: bits, of which a listener names those that it wants. */
+enum ptl_tell {
+	PTL_TELL_NEW = 1,        /* a backend was chosen for a new flow, or for a socket */
+	PTL_TELL_TRANSLATED = 2, /* a packet was rewritten: sampled */
+	PTL_TELL_REJECTED = 4,   /* its sender was told no */
+	PTL_TELL_DROPPED = 8,
+	PTL_TELL_GONE = 16,      /* a flow's backend has left: it was chosen anew, or reset */
+};
+
+/* Why a new flow has its backend, beside what the frontend's flags say. */
+enum ptl_why {
+	PTL_WHY_INSIDE = 1,         /* the sender is a local pod or process: the internal choice (4.12) */
+	PTL_WHY_AFFINITY_KEPT = 2,  /* the client's last new flow went there (5.3) */
+	PTL_WHY_AFFINITY_BOUND = 4, /* chosen by the client's address, and kept for its next flows */
+};
+
+/*
+ * The value of `listener`: who reads `events`. No bit in `kinds`: nobody does. Whoever listens has to say so again before
+ * `until`; a program that finds it past clears `kinds`, so a reader that was killed costs no more than none.
+ */
+struct listener {
+	__u64 until;  /* ns of CLOCK_MONOTONIC */
+	__u32 kinds;  /* enum ptl_tell */
+	__u32 sample; /* of translated packets one in so many is told */
+	__u32 pid;    /* the reader's, for people */
+	__u32 pad;
+};
+
+/*
+ * A record of `events`: a packet as a hook met it, or a socket as it asked. Addresses of IPv4 are in the first word; what is
+ * not known is 0, or PTL_NO_BACKEND, PTL_NO_SERVICE.
+ */
+struct flow_event {
+	__u64 time;         /* ns of CLOCK_MONOTONIC */
+	__u64 cookie;       /* of the socket; 0: it is about a packet */
+	struct addr6 src;   /* of a socket: what it is bound to */
+	struct addr6 dst;
+	struct addr6 addr;  /* what ingress writes for dst, egress for src */
+	__be16 sport;
+	__be16 dport;
+	__be16 port;        /* of addr */
+	__u8 family;        /* 4 or 6 */
+	__u8 protocol;
+	__u8 kind;          /* one of enum ptl_tell */
+	__u8 direction;     /* enum ptl_direction */
+	__u16 reason;       /* enum ptl_reason */
+	__u32 ifindex;
+	__u32 length;       /* bytes of the packet, its link header included */
+	__u32 service;
+	__u32 backend;
+	__u32 generation;
+	__u16 nat_flags;      /* enum ptl_nat_flag */
+	__u16 frontend_flags; /* enum ptl_frontend_flag, of a new flow */
+	__u16 why;            /* enum ptl_why, of a new flow */
+	__u8 tcp_flags;
+	__u8 pad;
+};
+
 /* Settings the loader writes into .rodata before the programs are verified. Times in ticks. */
 struct ptl_config {
 	/* two ranges of source ports that masquerading may use, host byte order; count 0: none */

@@ -31,6 +31,7 @@ static __always_inline bool FAM(affinity_recall)(const struct FAM(affinity_key) 
 	    !FAM(take_cell)(seen.backend, choice->service, set, t) || t->generation != seen.generation)
 		return false;
 	a->last_new = now;
+	t->why |= PTL_WHY_AFFINITY_KEPT;
 	ptl_count_at(PTL_REASON_AFFINITY_KEPT, 1, 0, 0);
 	return true;
 }
@@ -52,6 +53,7 @@ static __always_inline bool FAM(affine_pick)(const struct FAM(choice) *choice, c
 		return true;
 	if (!FAM(pick)(choice, ptl_mix(ptl_choice_tag(&key, sizeof(key) / 4), salt), t))
 		return false;
+	t->why |= PTL_WHY_AFFINITY_BOUND;
 	fresh.backend = t->backend;
 	fresh.generation = t->generation;
 	ptl_update(FAM(affinity), &key, &fresh, BPF_ANY);

@@ -66,7 +66,15 @@ struct FAM(target) {
 	__u32 generation;
 	__u32 service;    /* or PTL_NO_SERVICE */
 	__u32 masquerade; /* not 0: egress gives the flow an address of the node */
+	__u16 frontend_flags; /* enum ptl_frontend_flag */
+	__u16 why;            /* enum ptl_why */
 };
+
+/* A target that says that there is none. */
+static __always_inline void FAM(no_target)(struct FAM(target) *t)
+{
+	*t = (struct FAM(target)){ .backend = PTL_NO_BACKEND, .service = PTL_NO_SERVICE };
+}
 
 /* Who asks. */
 struct FAM(sender) {
@@ -110,7 +118,8 @@ static __always_inline bool FAM(source_allowed)(const ADDR *sender, __u32 servic
 }
 
 /*
- * Chooses a backend for a new flow to a frontend: PTL_CHOSEN, PTL_NO_FRONTEND, or the reason why the flow gets none.
+ * Chooses a backend for a new flow to a frontend: PTL_CHOSEN, PTL_NO_FRONTEND, or the reason why the flow gets none; then
+ * t->service says whose it is.
  * Who may not come in learns nothing of what is behind (6.18): source ranges are looked at first.
  */
 static __always_inline int FAM(choose)(const struct FAM(addr_port) *key, const struct FAM(sender) *from,
@@ -125,13 +134,15 @@ static __always_inline int FAM(choose)(const struct FAM(addr_port) *key, const s
 			return PTL_NO_FRONTEND;
 		if (r == FAM(CHOICE_TORN))
 			continue;
+		t->service = choice.service;
 		if (choice.flags & PTL_FRONTEND_SOURCE_RANGES && !FAM(source_allowed)(&from->addr, choice.service))
 			return PTL_REASON_DROP_SOURCE_RANGE;
 		if (r == FAM(CHOICE_EMPTY))
 			return PTL_CHOICE_BASE(choice.word) == PTL_EMPTY_DROP ? PTL_REASON_DROP_POLICY :
 										PTL_REASON_REJECT_NO_BACKEND;
-		t->service = choice.service;
 		t->flags = 0;
+		t->frontend_flags = choice.flags;
+		t->why = from->inside ? PTL_WHY_INSIDE : 0;
 		t->masquerade = choice.flags & (from->inside ? PTL_FRONTEND_MASQUERADE :
 							       PTL_FRONTEND_MASQUERADE | PTL_FRONTEND_MASQUERADE_OUTSIDERS);
 		if (choice.affinity_seconds ? FAM(affine_pick)(&choice, from, t) : FAM(pick)(&choice, bpf_get_prandom_u32(), t))

@@ -160,7 +160,7 @@ static __always_inline void FAM(forward_key)(struct FAM(nat_key) *key)
  *
  * PTL_CHOSEN, or the reason to drop.
  */
-static __noinline int FAM(flow_open)(const struct FAM(packet) *p, const struct FAM(target) *t,
+static ptl_framed int FAM(flow_open)(const struct FAM(packet) *p, const struct FAM(target) *t,
 				     struct FAM(nat_value) *value)
 {
 	struct FAM(nat_key) reply_key = {};

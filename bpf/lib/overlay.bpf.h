@@ -72,17 +72,16 @@ static __always_inline struct trace_record *ptl_trace_next(__u8 op, __u8 map)
 	} map##_gone SEC(".maps");                                                        \
                                                                                           \
 	/* Copies the live entry of the key, unless this trace has written or deleted it. */ \
-	__noinline int ptl_fetch_##map(void)                                              \
+	static __always_inline void ptl_fetch_##map(void)                                 \
 	{                                                                                 \
 		value_type *v;                                                            \
                                                                                           \
 		if (bpf_map_lookup_elem(&map, ptl_trace.key) ||                           \
 		    bpf_map_lookup_elem(&map##_gone, ptl_trace.key))                      \
-			return 0;                                                         \
+			return;                                                           \
 		v = bpf_map_lookup_elem(&map##_live, ptl_trace.key);                      \
 		if (v)                                                                    \
 			bpf_map_update_elem(&map, ptl_trace.key, v, BPF_NOEXIST);         \
-		return 0;                                                                 \
 	}                                                                                 \
 	__noinline int ptl_see_##map(void)                                                \
 	{                                                                                 \
@@ -172,5 +171,6 @@ PTL_TRACE_TALLIED(counters, PTL_MAP_COUNTERS)
 
 #define ptl_aside(map, key) ((void)(key), (void *)NULL)
 #define ptl_uses(argument) asm volatile("" ::"r"(argument))
+#define ptl_framed __always_inline
 
 #endif /* PTL_OVERLAY_BPF_H */

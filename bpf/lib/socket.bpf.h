@@ -95,6 +95,35 @@ static __always_inline bool FAM(socket_recall)(struct bpf_sock_addr *ctx, const 
 	return true;
 }
 
+/* Tells of a socket: what it wanted, and what it got. Its own address is known only if it is bound. */
+static __always_inline void FAM(socket_tell)(struct bpf_sock_addr *ctx, const struct FAM(addr_port) *wanted,
+					     const struct FAM(target) *t, enum ptl_tell kind, enum ptl_reason reason)
+{
+	struct flow_event *e;
+	ADDR bound;
+
+	if (!ptl_listener(kind))
+		return;
+	bound = FAM(ptl_bound)(ctx);
+	e = ptl_event_begin(kind, reason);
+	if (!e)
+		return;
+	FAM(ptl_event_addr)(&e->src, &bound);
+	FAM(ptl_event_addr)(&e->dst, &wanted->addr);
+	FAM(ptl_event_addr)(&e->addr, &t->addr);
+	e->dport = wanted->port;
+	e->port = t->port;
+	e->family = sizeof(ADDR) == 4 ? 4 : 6;
+	e->protocol = wanted->protocol;
+	e->service = t->service;
+	e->backend = t->backend;
+	e->generation = t->generation;
+	e->frontend_flags = t->frontend_flags;
+	e->why = t->why;
+	e->cookie = bpf_get_socket_cookie(ctx);
+	ptl_event_send(e);
+}
+
 /*
  * Chooses a backend for a socket that wants `wanted`: PTL_SOCKET_TRANSLATED with *t, PTL_SOCKET_GO_ON, or
  * PTL_SOCKET_REFUSE. A flow that is to get no answer goes on as it is, and meets the guard of the uplinks.
@@ -118,9 +147,13 @@ static __noinline int FAM(socket_choose)(struct bpf_sock_addr *ctx, const struct
 		return PTL_SOCKET_TRANSLATED;
 	from.addr = FAM(ptl_bound)(ctx);
 	bound = FAM(socket_sender)(&from);
+	FAM(no_target)(t);
 	r = FAM(socket_verdict)(FAM(choose)(&key, &from, t), class);
-	if (r == PTL_SOCKET_REFUSE)
+	if (r == PTL_SOCKET_REFUSE) {
+		ptl_service_drop(t->service);
+		FAM(socket_tell)(ctx, wanted, t, PTL_TELL_REJECTED, PTL_REASON_SOCKET_REFUSED);
 		return ptl_socket_refuse();
+	}
 	if (r != PTL_SOCKET_TRANSLATED)
 		return r;
 	FAM(socket_remember)(ctx, &wanted->addr, wanted->port, t, connected);
@@ -128,6 +161,7 @@ static __noinline int FAM(socket_choose)(struct bpf_sock_addr *ctx, const struct
 		FAM(socket_masquerade)(&from, t, ctx->protocol, bpf_htons(ctx->sk->src_port));
 	ptl_count_at(PTL_REASON_SOCKET_TRANSLATED, 1, 0, 0);
 	ptl_count_at(PTL_COUNTERS_SERVICE_BASE + t->service, 0, 0, 1);
+	FAM(socket_tell)(ctx, wanted, t, PTL_TELL_NEW, PTL_REASON_SOCKET_TRANSLATED);
 	return PTL_SOCKET_TRANSLATED;
 }
 

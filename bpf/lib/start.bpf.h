@@ -113,12 +113,30 @@ static __always_inline struct FAM(start) *FAM(start_cell)(void)
 	return ptl_own(FAM(starts), &only);
 }
 
+#include "tell.bpf.h"
+
+/* What a refusal tells. */
+static __always_inline enum ptl_tell FAM(refusal)(int reason)
+{
+	return reason == PTL_REASON_REJECT_NO_BACKEND || reason == PTL_REASON_REJECT_NO_PORT ? PTL_TELL_REJECTED :
+											      PTL_TELL_DROPPED;
+}
+
 /* The two steps below take the packet from the cell. `pod`: as in hooks.bpf.h. Result and *target as of resolve(). */
 __noinline int FAM(ptl_resolve)(struct __sk_buff *skb, int pod)
 {
 	struct FAM(start) *start = FAM(start_cell)();
+	int r;
 
-	return start ? FAM(resolve)(&start->packet, skb->ifindex, pod, &start->target, &start->pass) : PTL_REASON_DROP_MAP_FULL;
+	if (!start)
+		return PTL_REASON_DROP_MAP_FULL;
+	FAM(no_target)(&start->target);
+	r = FAM(resolve)(&start->packet, skb->ifindex, pod, &start->target, &start->pass);
+	if (r < 0)
+		return r;
+	ptl_service_drop(start->target.service);
+	FAM(ptl_tell)(skb, FAM(refusal)(r), r);
+	return r;
 }
 
 /* Opens the flow to the target and counts it. PTL_CHOSEN with the entry in the cell's value, or the reason to drop. */
@@ -131,9 +149,21 @@ __noinline int FAM(ptl_open)(struct __sk_buff *skb)
 	if (!start)
 		return PTL_REASON_DROP_MAP_FULL;
 	r = FAM(flow_open)(&start->packet, &start->target, &start->value);
-	if (r != PTL_CHOSEN)
+	if (r != PTL_CHOSEN) {
+		ptl_service_drop(start->target.service);
+		FAM(ptl_tell)(skb, PTL_TELL_DROPPED, r);
 		return r;
+	}
 	ptl_count(skb, start->value.flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_FLOW_NEW);
 	FAM(nat_account)(skb, &start->value, 1);
+	if (!(start->value.flags & PTL_NAT_DIRECT) && ptl_listener(PTL_TELL_NEW)) {
+		/* another CPU may have opened the same flow, to its own choice */
+		start->target.addr = start->value.addr;
+		start->target.port = start->value.port;
+		start->target.backend = start->value.backend;
+		start->target.generation = start->value.generation;
+		start->target.flags = start->value.flags;
+		FAM(ptl_tell)(skb, PTL_TELL_NEW, PTL_REASON_FLOW_NEW);
+	}
 	return PTL_CHOSEN;
 }

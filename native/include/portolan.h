@@ -326,6 +326,16 @@ int ptl_apply(int handle, const void *buffer, uint32_t size, uint32_t batch, voi
 int ptl_dump(int handle, uint32_t map, uint32_t limit, uint32_t batch, void *cursor, void *keys, void *values,
 	     uint32_t capacity, char *err, uint32_t err_size);
 
+/*
+ * Opens a map that is a BPF ring buffer for reading, through a writable handle. Returns a number for the two below. A ring
+ * buffer has one reader: two that drain one share its records out between them.
+ */
+int ptl_ring_open(int handle, uint32_t map, char *err, uint32_t err_size);
+/* Takes up to `capacity` records of `record_size` bytes out of the ring and into `out` (NULL: throws them away). Others are thrown
+ * away. Returns their number and never waits. */
+int ptl_ring_drain(int ring, void *out, uint32_t record_size, uint32_t capacity, char *err, uint32_t err_size);
+int ptl_ring_close(int ring);
+
 /* The values of `count` keys (packed, both), for maps that have one value for all CPUs. `found`: a byte a key, 1 or 0. Returns how
  * many were found. */
 int ptl_look_up(int handle, uint32_t map, const void *keys, uint32_t count, void *values, void *found, char *err,

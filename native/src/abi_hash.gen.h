@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define PTL_ABI_HASH 3540606972855642825ull
+#define PTL_ABI_HASH 4693926127974387765ull
 
 _Static_assert(sizeof(struct addr_port4) == 8, "run make abi");
 _Static_assert(offsetof(struct addr_port4, addr) == 0, "run make abi");
@@ -43,6 +43,30 @@ _Static_assert(offsetof(struct backend6, state) == 18, "run make abi");
 _Static_assert(offsetof(struct backend6, flags) == 19, "run make abi");
 _Static_assert(offsetof(struct backend6, generation) == 20, "run make abi");
 _Static_assert(offsetof(struct backend6, service) == 24, "run make abi");
+_Static_assert(sizeof(struct flow_event) == 104, "run make abi");
+_Static_assert(offsetof(struct flow_event, time) == 0, "run make abi");
+_Static_assert(offsetof(struct flow_event, cookie) == 8, "run make abi");
+_Static_assert(offsetof(struct flow_event, src) == 16, "run make abi");
+_Static_assert(offsetof(struct flow_event, dst) == 32, "run make abi");
+_Static_assert(offsetof(struct flow_event, addr) == 48, "run make abi");
+_Static_assert(offsetof(struct flow_event, sport) == 64, "run make abi");
+_Static_assert(offsetof(struct flow_event, dport) == 66, "run make abi");
+_Static_assert(offsetof(struct flow_event, port) == 68, "run make abi");
+_Static_assert(offsetof(struct flow_event, family) == 70, "run make abi");
+_Static_assert(offsetof(struct flow_event, protocol) == 71, "run make abi");
+_Static_assert(offsetof(struct flow_event, kind) == 72, "run make abi");
+_Static_assert(offsetof(struct flow_event, direction) == 73, "run make abi");
+_Static_assert(offsetof(struct flow_event, reason) == 74, "run make abi");
+_Static_assert(offsetof(struct flow_event, ifindex) == 76, "run make abi");
+_Static_assert(offsetof(struct flow_event, length) == 80, "run make abi");
+_Static_assert(offsetof(struct flow_event, service) == 84, "run make abi");
+_Static_assert(offsetof(struct flow_event, backend) == 88, "run make abi");
+_Static_assert(offsetof(struct flow_event, generation) == 92, "run make abi");
+_Static_assert(offsetof(struct flow_event, nat_flags) == 96, "run make abi");
+_Static_assert(offsetof(struct flow_event, frontend_flags) == 98, "run make abi");
+_Static_assert(offsetof(struct flow_event, why) == 100, "run make abi");
+_Static_assert(offsetof(struct flow_event, tcp_flags) == 102, "run make abi");
+_Static_assert(offsetof(struct flow_event, pad) == 103, "run make abi");
 _Static_assert(sizeof(struct fragment) == 4, "run make abi");
 _Static_assert(offsetof(struct fragment, sport) == 0, "run make abi");
 _Static_assert(offsetof(struct fragment, dport) == 2, "run make abi");
@@ -72,6 +96,12 @@ _Static_assert(offsetof(struct interface, role) == 0, "run make abi");
 _Static_assert(offsetof(struct interface, masquerade4) == 4, "run make abi");
 _Static_assert(offsetof(struct interface, masquerade6) == 8, "run make abi");
 _Static_assert(offsetof(struct interface, flags) == 24, "run make abi");
+_Static_assert(sizeof(struct listener) == 24, "run make abi");
+_Static_assert(offsetof(struct listener, until) == 0, "run make abi");
+_Static_assert(offsetof(struct listener, kinds) == 8, "run make abi");
+_Static_assert(offsetof(struct listener, sample) == 12, "run make abi");
+_Static_assert(offsetof(struct listener, pid) == 16, "run make abi");
+_Static_assert(offsetof(struct listener, pad) == 20, "run make abi");
 _Static_assert(sizeof(struct nat_key4) == 16, "run make abi");
 _Static_assert(offsetof(struct nat_key4, src) == 0, "run make abi");
 _Static_assert(offsetof(struct nat_key4, dst) == 4, "run make abi");

@@ -18,7 +18,9 @@ import { explainCommand } from "./commands/explain/index.js";
 import { flowsCommand } from "./commands/flows/index.js";
 import { interfacesCommand } from "./commands/interfaces/index.js";
 import { mapsCommand } from "./commands/maps/index.js";
+import { monitorCommand } from "./commands/monitor/index.js";
 import { servicesCommand } from "./commands/services/index.js";
+import { topCommand } from "./commands/top/index.js";
 import { traceCommand } from "./commands/trace/index.js";
 import { verifyCommand } from "./commands/verify/index.js";
 import { endWhenClosed } from "./output.js";
@@ -65,6 +67,8 @@ export function buildProgram(): Command {
     flowsCommand(),
     affinityCommand(),
     interfacesCommand(),
+    topCommand(),
+    monitorCommand(),
     mapsCommand(),
     traceCommand(),
     verifyCommand(),

@@ -9,11 +9,14 @@
  *   findFlows(kernel, tables, …) -> AsyncGenerator     the flows as they come, in bounded memory
  *   readFlows(kernel, tables, { timeouts, nowTicks? }) -> Promise<FlowRow[]>   one row for each flow (2 dumps)
  *   readNodePortAddresses(kernel) -> Promise<string[]> where NodePorts are served (2 dumps)
+ *   readTraffic(kernel, now)    -> Promise<TrafficReading>   what is counted at one moment (7 dumps)
+ *   countActiveFlows(kernel, …) -> Promise<ActiveFlows>      live flows by service and backend (a dump for each 131,072)
  *   serviceKey(row)             -> "default/redis:http/TCP"
  *
  * Counts are bigint, ports numbers, addresses text.
  */
 
+export { type ActiveFlows, countActiveFlows } from "./view/active.js";
 export {
   type BackendRow,
   type BackendStateName,
@@ -22,6 +25,17 @@ export {
 export { entries } from "./view/entries.js";
 export { findOrphans, type OrphanReason, type OrphanRow } from "./view/flow-orphans.js";
 export { type FlowState, type FlowTimeoutTicks, monotonicTicks, ticksOf } from "./view/flow-state.js";
+export {
+  EVENT_TYPES,
+  type EventType,
+  type EventView,
+  eventView,
+  type FindService,
+  isNews,
+  kindsOf,
+  serviceFinder,
+  type WhyName,
+} from "./view/events.js";
 export {
   type FlowOptions,
   type FlowRow,
@@ -46,3 +60,11 @@ export {
   servicesView,
 } from "./view/services.js";
 export { readNodePortAddresses, readTables, type SetName, type Tables } from "./view/tables.js";
+export {
+  type BackendCounts,
+  backendKey,
+  type NamedReads,
+  readTraffic,
+  type ServiceCounts,
+  type TrafficReading,
+} from "./view/traffic.js";

@@ -18,6 +18,7 @@ import {
   ptlRunCodec,
   RunKind,
 } from "./portolan.gen.js";
+import { Ring } from "./ring.js";
 
 /** About half a microsecond an entry: below this many the event loop does not notice. */
 const SYNC_ENTRIES = 512;
@@ -173,6 +174,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
     limit?: number,
     first: number = chunk,
   ): AsyncGenerator<MapDump> {
+    if (MAPS[map].type === "ringbuf") return; // it has no entries: records pass through it
     const { keySize, valueSize, maxEntries } = this.info(map);
     const cursor = Buffer.alloc(ptlCursorCodec.size);
     let capacity = Math.min(first, chunk);
@@ -205,6 +207,19 @@ export class NativeMaps implements KernelMaps, KernelLookups {
       yield { count, keys: fit(keys, count * keySize), values: fit(values, count * valueSize) };
       capacity = Math.max(capacity, Math.min(4 * capacity, chunk));
     }
+  }
+
+  /**
+   * Opens a ring buffer for reading. The handle must be writable, and nobody else may read the ring: records go to
+   * whoever takes them first.
+   *
+   * @throws NativeError E_NATIVE_PINS when there is no such map
+   */
+  openRing(map: MapName, recordSize: number): Ring {
+    this.assertOpen();
+    const index = this.#indexes.get(map);
+    if (index === undefined) throw missingMap(map);
+    return new Ring(this.ffi, this.ffi.call("ptl_ring_open", this.handle, index), recordSize);
   }
 
   /** Waits for what is under way, then lets go of the maps. Idempotent. */

@@ -23,6 +23,9 @@ export type SymbolName =
   | "ptl_map_infos"
   | "ptl_apply"
   | "ptl_dump"
+  | "ptl_ring_open"
+  | "ptl_ring_drain"
+  | "ptl_ring_close"
   | "ptl_look_up"
   | "ptl_programs"
   | "ptl_program_maps"
@@ -66,6 +69,9 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_map_infos: ["int", "u32", "out", "u32", ...ERROR],
   ptl_apply: ["int", "in", "u32", "u32", "out", ...ERROR],
   ptl_dump: ["int", "u32", "u32", "u32", "out", "out", "out", "u32", ...ERROR],
+  ptl_ring_open: ["int", "u32", ...ERROR],
+  ptl_ring_drain: ["int", "out", "u32", "u32", ...ERROR],
+  ptl_ring_close: ["int"],
   ptl_look_up: ["int", "u32", "in", "u32", "out", "out", ...ERROR],
   ptl_programs: ["int", "out", "u32", ...ERROR],
   ptl_program_maps: ["u32", "out", "u32", "out", "u32", ...ERROR],

@@ -51,7 +51,7 @@ export function ageOf(
   return { state: live ? phase.state : "dead", live, idleSeconds };
 }
 
-interface Phase {
+export interface Phase {
   readonly state: LivePhase;
   readonly timeout: keyof FlowTimeoutTicks;
 }
@@ -60,7 +60,7 @@ const FINS = NatState.FIN_FORWARD | NatState.FIN_REPLY;
 const RSTS = NatState.RST_FORWARD | NatState.RST_REPLY;
 
 /** The same decision as ptl_nat_live() in bpf/lib/common.bpf.h. */
-function phaseOf(protocol: number, state: number): Phase {
+export function phaseOf(protocol: number, state: number): Phase {
   if (protocol === protocolNumber("UDP")) {
     return state & NatState.SEEN_REPLY
       ? { state: "established", timeout: "timeoutUdpReplied" }

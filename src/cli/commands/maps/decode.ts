@@ -50,10 +50,14 @@ function plain(struct: string, field: string, value: unknown): Plain {
   return words === undefined ? (value as string | number) : nameOf(words, value as number);
 }
 
-/** A reader of the entries that a map's spec names: a struct of ours, or a u32. */
+/** A reader of the entries that a map's spec names: a struct of ours, a u32 or a u64. */
 export function decoderOf(type: string): (bytes: Uint8Array) => Plain {
   if (type === "u32") {
     return (bytes) => new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+  }
+  if (type === "") return () => ""; // a ring buffer: it has neither keys nor values
+  if (type === "u64") {
+    return (bytes) => Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   }
   const codec = CODECS.find(({ name }) => name === type);
   if (codec === undefined) throw new RangeError(`no layout is known for "${type}"`);

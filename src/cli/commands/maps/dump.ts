@@ -75,7 +75,8 @@ export const dumpMap: Handler<DumpOptions> = (options, printer, [text]) => {
     const count = await (printer.structured
       ? printer.objects(rows)
       : printer.print({ name, columns: COLUMNS, rows }));
-    if (count === 0) printer.note(`map ${name} is empty`);
+    if (MAPS[name].type === "ringbuf") printer.note(`map ${name} has no entries: portolan monitor reads it`);
+    else if (count === 0) printer.note(`map ${name} is empty`);
     return ExitCode.ok;
   });
 };

@@ -52,7 +52,9 @@ Run it on the node, as root. It does not look at the host's firewall, and not at
       new Option(
         "--from <origin>",
         "by what it comes in; host: from a process of this node (default: told by the route back)",
-      ).argParser(parseOrigin),
+      )
+        .choices(ORIGINS)
+        .argParser(parseOrigin),
     )
     .option("--interface <name>", "the interface by which it comes in")
     .option("--flags <flags>", "of tcp and sctp, with commas: syn, ack, fin, rst, psh, urg (default: syn)")
