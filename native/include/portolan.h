@@ -334,6 +334,7 @@ int ptl_ring_open(int handle, uint32_t map, char *err, uint32_t err_size);
 /* Takes up to `capacity` records of `record_size` bytes out of the ring and into `out` (NULL: throws them away). Others are thrown
  * away. Returns their number and never waits. */
 int ptl_ring_drain(int ring, void *out, uint32_t record_size, uint32_t capacity, char *err, uint32_t err_size);
+/* The ring goes on without a reader. */
 int ptl_ring_close(int ring);
 
 /* The values of `count` keys (packed, both), for maps that have one value for all CPUs. `found`: a byte a key, 1 or 0. Returns how

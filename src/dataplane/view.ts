@@ -23,11 +23,8 @@ export {
   backendsView,
 } from "./view/backends.js";
 export { entries } from "./view/entries.js";
-export { findOrphans, type OrphanReason, type OrphanRow } from "./view/flow-orphans.js";
-export { type FlowState, type FlowTimeoutTicks, monotonicTicks, ticksOf } from "./view/flow-state.js";
+export { EVENT_TYPES, type EventType } from "./view/event-types.js";
 export {
-  EVENT_TYPES,
-  type EventType,
   type EventView,
   eventView,
   type FindService,
@@ -36,6 +33,8 @@ export {
   serviceFinder,
   type WhyName,
 } from "./view/events.js";
+export { findOrphans, type OrphanReason, type OrphanRow } from "./view/flow-orphans.js";
+export { type FlowState, type FlowTimeoutTicks, monotonicTicks, ticksOf } from "./view/flow-state.js";
 export {
   type FlowOptions,
   type FlowRow,

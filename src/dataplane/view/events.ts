@@ -13,13 +13,9 @@ import {
 } from "../../abi/enums.gen.js";
 import type { FlowEvent } from "../../abi/layout.gen.js";
 import { type Family, ipFromBytes, type Protocol } from "../../net/ip.js";
+import type { EventType } from "./event-types.js";
 import { type Peer, protocolName, type ServiceId, unnamed } from "./names.js";
 import type { Tables } from "./tables.js";
-
-/** "gone": a flow's backend has left, and it was chosen anew or reset. */
-export type EventType = "new" | "translated" | "rejected" | "dropped" | "gone";
-
-export const EVENT_TYPES: readonly EventType[] = ["new", "translated", "rejected", "dropped", "gone"];
 
 /**
  * How a new flow came to its backend. "random", "affinity" (where the client's last one went), "affinity-new" (bound now);

@@ -3,9 +3,7 @@
 import type { FlowRow, FlowState } from "../../../dataplane/view.js";
 import type { Column } from "../../output.js";
 import { peerText, serviceName } from "../../service-text.js";
-
-export const COUNT_KEYS = ["service", "backend", "client", "state", "protocol"] as const;
-export type CountKey = (typeof COUNT_KEYS)[number];
+import type { CountKey } from "./keys.js";
 
 export interface FlowCount {
   /** What they share: "shop/web", "shop/web 10.1.0.1:8080", "10.9.0.9", "established", "TCP". */

@@ -15,7 +15,8 @@ import { withKernel } from "../../open-maps.js";
 import type { Printer } from "../../output.js";
 import { scopeStatus } from "../../service-text.js";
 import { FLOW_COLUMNS, withServiceJson } from "./columns.js";
-import { type FlowFilterOptions, flowFilter, flowName, isFiltered } from "./filter.js";
+import { flowFilter, flowName } from "./filter.js";
+import { type FlowFilterOptions, isFiltered } from "./filter-options.js";
 import { flowOptions } from "./timeouts.js";
 
 export interface DeleteFlowsOptions extends FlowFilterOptions {

@@ -14,9 +14,11 @@ import { type MapReader, withMaps } from "../../open-maps.js";
 import type { Printer } from "../../output.js";
 import { inScope, peerText, scopeStatus } from "../../service-text.js";
 import { FLOW_COLUMNS, ORPHAN_COLUMNS, withServiceJson } from "./columns.js";
-import { type CountKey, countColumns, countFlows } from "./count.js";
-import { type FlowFilterOptions, flowFilter, flowName } from "./filter.js";
-import { type SortKey, sortedFlows } from "./sort.js";
+import { countColumns, countFlows } from "./count.js";
+import { flowFilter, flowName } from "./filter.js";
+import type { FlowFilterOptions } from "./filter-options.js";
+import type { CountKey, SortKey } from "./keys.js";
+import { sortedFlows } from "./sort.js";
 import { flowOptions } from "./timeouts.js";
 
 export interface FlowsOptions extends FlowFilterOptions {

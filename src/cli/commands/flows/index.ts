@@ -2,11 +2,10 @@
 import { type Command, Option } from "commander";
 import { describe, integerOption, run } from "../../command.js";
 import { LIST_FORMATS } from "../../output.js";
-import { COUNT_KEYS } from "./count.js";
 import type { DeleteFlowsOptions } from "./delete.js";
-import { withFlowFilter } from "./filter.js";
+import { withFlowFilter } from "./filter-options.js";
 import type { FlowsOptions } from "./handler.js";
-import { SORT_KEYS } from "./sort.js";
+import { COUNT_KEYS, SORT_KEYS } from "./keys.js";
 
 function deleteCommand(): Command {
   const command = describe({

@@ -2,9 +2,7 @@
 /** Flows in order. As they come they have none, and only then a list of any length is never held at once. */
 import { compareServices, compareText, type FlowRow } from "../../../dataplane/view.js";
 import { peerText } from "../../service-text.js";
-
-export const SORT_KEYS = ["idle", "client", "service", "backend", "state"] as const;
-export type SortKey = (typeof SORT_KEYS)[number];
+import type { SortKey } from "./keys.js";
 
 type Compare = (a: FlowRow, b: FlowRow) => number;
 

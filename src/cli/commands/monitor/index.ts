@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Command, Option } from "commander";
-import { EVENT_TYPES } from "../../../dataplane/view.js";
+import { EVENT_TYPES } from "../../../dataplane/view/event-types.js";
 import { describe, integerOption, repeatedOption, run } from "../../command.js";
 import { withServiceScope } from "../../service-text.js";
 import type { MonitorOptions } from "./handler.js";

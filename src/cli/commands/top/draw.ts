@@ -3,8 +3,9 @@
 import type { ServiceId } from "../../../dataplane/view.js";
 import { bytesText } from "../../output.js";
 import { peerText, serviceName } from "../../service-text.js";
+import type { SortKey } from "./keys.js";
 import type { Interval } from "./rates.js";
-import { type Line, linesOf, type SortKey, type TopState } from "./state.js";
+import { type Line, linesOf, type TopState } from "./state.js";
 
 export interface Size {
   readonly columns: number;

@@ -8,10 +8,11 @@ import { withKernel } from "../../open-maps.js";
 import { colorsFor, type Printer } from "../../output.js";
 import { inScope, type ServiceScope } from "../../service-text.js";
 import { draw } from "./draw.js";
+import type { SortKey } from "./keys.js";
 import { intervalJson, linesTable } from "./plain.js";
 import type { Interval } from "./rates.js";
 import { Sampler } from "./sampler.js";
-import { linesOf, press, type SortKey, START, type TopState } from "./state.js";
+import { linesOf, press, START, type TopState } from "./state.js";
 import { FullScreen } from "./terminal.js";
 
 export interface TopOptions extends ServiceScope {

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { describe, integerOption, run } from "../../command.js";
 import { withServiceScope } from "../../service-text.js";
 import type { TopOptions } from "./handler.js";
-import { SORT_KEYS } from "./state.js";
+import { SORT_KEYS } from "./keys.js";
 
 const MOST_SECONDS = 3600;
 

@@ -2,10 +2,8 @@
 /** What the person at the keyboard has chosen to see, and what each key changes of it. Pure. */
 import { compareServices, compareText } from "../../../dataplane/view.js";
 import { peerText, serviceName } from "../../service-text.js";
+import { SORT_KEYS, type SortKey } from "./keys.js";
 import type { BackendLine, Interval, ServiceLine } from "./rates.js";
-
-export const SORT_KEYS = ["name", "new", "packets", "bytes", "drops", "active"] as const;
-export type SortKey = (typeof SORT_KEYS)[number];
 
 /** A line of either table. */
 export type Line = ServiceLine | BackendLine;
