@@ -67,7 +67,7 @@ for (const [args, says] of [
   [["agent", "--manifests", "x", "--attach", "xdp"], /--attach: must be one of auto, tcx, clsact/],
   [["agent", "--manifests", "x", "--devices", ","], /must name at least one/],
   [["flows", "--state", "happy"], /Allowed choices are opening, established, closing, closed, dead/],
-  [["maps", "dump"], /missing required argument 'name'/],
+  [["maps", "dump"], /which map\? Name one, or give --all/],
 ] as const) {
   test(`portolan ${args.join(" ")} is wrong usage: status 2, one message on stderr, nothing on stdout`, async () => {
     const { code, stdout, stderr } = await cli([...args]);
@@ -79,7 +79,7 @@ for (const [args, says] of [
 }
 
 test("portolan points from a wrong option to the help of that very command", async () => {
-  const { stderr } = await cli(["maps", "dump"]);
+  const { stderr } = await cli(["maps", "dump", "--nope"]);
   assert.match(stderr, /\(portolan maps dump --help explains it\)/);
 });
 
