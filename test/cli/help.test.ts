@@ -12,13 +12,20 @@ const COMMANDS = [
   "compile",
   "completion",
   "demo",
+  "diff",
   "doctor",
   "dump",
+  "explain",
   "flows",
+  "flows delete",
   "interfaces",
   "maps",
   "maps dump",
+  "monitor",
   "services",
+  "top",
+  "trace",
+  "verify",
 ];
 
 test("portolan --help names every command, explains the exit statuses, and goes to stdout with status 0", async () => {
