@@ -4,12 +4,14 @@
  * IPv4 address in its mapped form (::ffff:a.b.c.d): that is IPv4's affair.
  */
 #include "common.bpf.h"
+#include "event.bpf.h"
 
 #define ADDR struct addr4
 #define FAM(name) name##4
 #include "address.bpf.h"
 #include "choice.bpf.h"
 #include "nat.bpf.h"
+#include "socket_choice.bpf.h"
 #include "socket.bpf.h"
 #undef ADDR
 #undef FAM
@@ -19,6 +21,7 @@
 #include "address.bpf.h"
 #include "choice.bpf.h"
 #include "nat.bpf.h"
+#include "socket_choice.bpf.h"
 #include "socket.bpf.h"
 #undef ADDR
 #undef FAM

@@ -4,6 +4,7 @@
  * a constant of the program, so nothing is looked up to know it.
  */
 #include "common.bpf.h"
+#include "event.bpf.h"
 #include "parse.bpf.h"
 #include "sctp.bpf.h"
 

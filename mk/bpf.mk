@@ -12,13 +12,14 @@ bpf_multiarch := $(shell gcc -print-multiarch 2>/dev/null)
 BPF_CFLAGS = -target bpf -mcpu=$(BPF_CPU) -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
   -D__TARGET_ARCH_$(bpf_arch) -Ibpf/include -Ibpf/lib -Ibpf $(addprefix -idirafter /usr/include/,$(bpf_multiarch)) -MMD -MP
 
-bpf_sources := $(wildcard bpf/*.bpf.c)
+# The twin (bpf/trace.bpf.c) is an object of its own, from the same source.
+bpf_sources := $(filter-out bpf/trace.bpf.c,$(wildcard bpf/*.bpf.c))
 bpf_objects := $(bpf_sources:bpf/%.bpf.c=build/bpf/%.bpf.o)
 bpf_test_sources := $(wildcard bpf/test/*.bpf.c test/bpf/*.bpf.c)
 bpf_test_objects := $(addprefix build/test/,$(notdir $(bpf_test_sources:.c=.o)))
 
 .PHONY: bpf bpf-tests
-bpf: build/portolan.bpf.o ## the BPF object, build/portolan.bpf.o
+bpf: build/portolan.bpf.o build/portolan-trace.bpf.o ## the BPF objects
 bpf-tests: $(bpf_test_objects)
 
 define need_clang
@@ -28,6 +29,10 @@ endef
 
 build/portolan.bpf.o: $(bpf_objects) mk/bpf.mk
 	@$(BPFTOOL) gen object $@ $(bpf_objects)
+	@echo "  BPF     $@"
+
+build/portolan-trace.bpf.o: build/bpf/trace.bpf.o mk/bpf.mk
+	@$(BPFTOOL) gen object $@ $<
 	@echo "  BPF     $@"
 
 build/bpf/%.bpf.o: bpf/%.bpf.c mk/bpf.mk

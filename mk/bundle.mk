@@ -6,7 +6,7 @@ DOCKER ?= docker
 .PHONY: bundle image
 bundle: build/bundle.stamp ## the product as it is shipped, in a directory of its own: build/bundle/
 
-build/bundle.stamp: $(ts_sources) scripts/bundle.ts $(wildcard scripts/bundle/*.ts) package.json build/libportolan.so build/portolan.bpf.o \
+build/bundle.stamp: $(ts_sources) scripts/bundle.ts $(wildcard scripts/bundle/*.ts) package.json build/libportolan.so build/portolan.bpf.o build/portolan-trace.bpf.o \
   mk/bundle.mk | $(installed)
 	@$(TSX) scripts/bundle.ts
 	@touch $@

@@ -3,7 +3,7 @@
 ts_sources := $(shell find src -name '*.ts' 2>/dev/null)
 installed := node_modules/.package-lock.json
 
-.PHONY: ts check check-types check-lint check-imports check-abi abi
+.PHONY: ts check check-types check-lint check-imports check-abi check-docs abi docs
 ts: build/dist.stamp ## compile src/ to dist/
 
 $(installed): package-lock.json
@@ -18,7 +18,7 @@ build/dist.stamp: $(ts_sources) tsconfig.json tsconfig.build.json | $(installed)
 	@touch $@
 	@echo "  TSC     dist/"
 
-check: check-types check-lint check-imports check-abi ## types, lint and format, import directions, generated ABI
+check: check-types check-lint check-imports check-abi check-docs ## types, lint and format, import directions, generated ABI, generated docs
 
 check-types: | $(installed)
 	@$(BIN)/tsc -p tsconfig.json --noEmit
@@ -31,6 +31,16 @@ check-lint: | $(installed)
 check-imports: | $(installed)
 	@$(TSX) scripts/check-imports.ts
 	@echo "  CHECK   import directions"
+
+# What docs/ says about settings, metrics and commands is read off the code that has them.
+docs_scripts := config-docs metrics-docs cli-docs
+
+docs: | $(installed) ## write the generated parts of docs/
+	@for script in $(docs_scripts); do $(TSX) scripts/$$script.ts; done
+
+check-docs: | $(installed)
+	@for script in $(docs_scripts); do $(TSX) scripts/$$script.ts --check; done
+	@echo "  CHECK   generated docs"
 
 abi: bpf | $(installed) ## regenerate src/abi/*.gen.ts from the BPF object
 	@$(TSX) scripts/gen-abi.ts

@@ -6,7 +6,7 @@
  *
  *   package.json           name, version
  *   dist/cli/main.js       the entry (also under the name kube-proxy), dist/chunks/*.js
- *   build/                 libportolan.so, portolan.bpf.o
+ *   build/                 libportolan.so, portolan.bpf.o, portolan-trace.bpf.o
  *   node_modules/          the native binding, with the binaries of this architecture
  *   LICENSE, LICENSES/, THIRD-PARTY-NOTICES
  *
@@ -86,7 +86,13 @@ function describePackage(out: string): void {
 function addFiles(out: string, bundled: readonly string[]): void {
   describePackage(out);
   const native = copyNativePackages(ROOT, out, process.arch);
-  for (const path of ["LICENSE", "LICENSES", "build/libportolan.so", "build/portolan.bpf.o"]) {
+  for (const path of [
+    "LICENSE",
+    "LICENSES",
+    "build/libportolan.so",
+    "build/portolan.bpf.o",
+    "build/portolan-trace.bpf.o",
+  ]) {
     mkdirSync(dirname(join(out, path)), { recursive: true });
     cpSync(join(ROOT, path), join(out, path), { recursive: true });
   }

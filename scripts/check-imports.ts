@@ -30,12 +30,13 @@ export const RULES: Readonly<Record<string, Rule>> = {
   diff: { modules: ["abi"], lazily: ["image", "native"], pure: true },
   native: { modules: ["abi"], packages: ["ffi-napi", "ref-napi"] },
   dataplane: { modules: ["native", "abi", "image", "diff", "model"] },
+  trace: { modules: ["native", "abi", "dataplane/view"] },
   source: { modules: ["model"], packages: ["yaml"], lazyPackages: ["@kubernetes/client-node"] },
   daemon: { modules: BELOW_DAEMON, packages: ["pino", "prom-client"] },
   cli: {
     modules: ["native", "abi", "image", "model", "config", "dataplane/view", "dataplane/pins"],
-    lazily: ["daemon", "source", "dataplane", "diff", "demo"],
-    packages: ["commander", "picocolors", "pino", "pino-pretty", "yaml"],
+    lazily: ["daemon", "source", "dataplane", "diff", "demo", "trace"],
+    packages: ["commander", "picocolors", "pino", "pino-pretty", "string-width", "tar-stream", "yaml"],
   },
   demo: { modules: ["cli/output"], packages: ["picocolors"] },
   // src/index.ts: the library. A command line is not part of it.

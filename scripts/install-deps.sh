@@ -11,7 +11,9 @@ set -euo pipefail
 base=(clang-19 llvm-19 libbpf-dev bpftool libelf-dev zlib1g-dev # build
   iproute2 iputils-ping procps iptables nftables conntrack ethtool tcpdump # network lanes and the demo
   openssl curl                                                  # what tests make certificates with, and ask health checks
-  redis-server redis-tools)                                     # the demo's application
+  redis-server redis-tools                                      # the demo's application
+  tmux                                                          # a terminal for the test of `portolan top`
+  zsh fish)                                                     # shells whose completions are tested
 kernels=(qemu-system-x86 cpio busybox-static kmod xz-utils)
 
 packages=("${base[@]}")

@@ -183,6 +183,67 @@ enum ptl_reason { PTL_REASONS(PTL_REASON_ENUM) PTL_REASON_COUNT };
 /* `counters` holds the reasons first and then, from this index on, one cell per service index. */
 enum ptl_counters { PTL_COUNTERS_SERVICE_BASE = 64 };
 
+/* What a twin of the programs notes of a run (`portolan trace`). */
+enum trace_op {
+	PTL_TRACE_LOOK_UP = 1,
+	PTL_TRACE_UPDATE = 2,
+	PTL_TRACE_DELETE = 3,
+	PTL_TRACE_TALLY = 4, /* a cell of `counters` or `backend_stats` that would have been added to */
+};
+
+/* Which map: its name without the family. */
+enum trace_map {
+	PTL_MAP_FRONTENDS = 1,
+	PTL_MAP_SLOTS = 2,
+	PTL_MAP_BACKENDS = 3,
+	PTL_MAP_ADDRESSES = 4,
+	PTL_MAP_NAT = 5,
+	PTL_MAP_FRAGMENTS = 6,
+	PTL_MAP_AFFINITY = 7,
+	PTL_MAP_SOURCE_RANGES = 8,
+	PTL_MAP_SERVICE_NETS = 9,
+	PTL_MAP_INTERFACES = 10,
+	PTL_MAP_COUNTERS = 11,
+	PTL_MAP_BACKEND_STATS = 12,
+};
+
+/* Room for the longest key and value; how many records fit (a power of two). */
+enum trace_size { PTL_TRACE_KEY_SIZE = 40, PTL_TRACE_VALUE_SIZE = 48, PTL_TRACE_RECORDS = 256 };
+
+struct trace_record {
+	__u8 op;    /* enum trace_op */
+	__u8 map;   /* enum trace_map */
+	__u8 found; /* a look-up found the key, a write succeeded */
+	__u8 pad[5];
+	__u8 key[40];
+	__u8 value[48];
+};
+
+/*
+ * What a twin is asked. Of a packet: `pod` alone. Of a socket that connects: the rest; IPv4 addresses are the first four bytes.
+ */
+struct trace_request {
+	__u8 wanted[16];
+	__u8 bound[16]; /* all zero: it is bound to none */
+	__be16 port;
+	__be16 bound_port;
+	__u8 protocol;
+	__u8 host; /* a socket of the node's own processes; 0: of a pod */
+	__u8 pod;  /* the interface is the host side of a pod's veth; 0: it leads to other nodes */
+	__u8 pad;
+};
+
+/* What the socket hook would do. */
+struct trace_answer {
+	__u8 addr[16]; /* TRANSLATED: where to */
+	__be16 port;
+	__u8 verdict; /* enum trace_verdict */
+	__u8 pad;
+	__s32 result; /* of choose(): -1 chosen, -2 no frontend, or an enum ptl_reason */
+};
+
+enum trace_verdict { PTL_TRACE_REFUSED = 0, PTL_TRACE_AS_IT_IS = 1, PTL_TRACE_TRANSLATED = 2 };
+
 /* Who counts as a pod of this node (8.3), per family. */
 enum ptl_detector {
 	PTL_DETECT_NONE = 0,
@@ -196,6 +257,64 @@ enum ptl_option {
 	PTL_OPTION_LOOPBACK_NODEPORT = 2, /* NodePorts on 127.0.0.0/8 for the node's own processes (6.5) */
 	PTL_OPTION_RESET_REMOVED = 4,     /* --reset-removed-backends */
 	PTL_OPTION_SET_RETVAL = 8,        /* the kernel has bpf_set_retval (5.18) */
+};
+
+/* What an event tells: bits, of which a listener names those that it wants. */
+enum ptl_tell {
+	PTL_TELL_NEW = 1,        /* a backend was chosen for a new flow, or for a socket */
+	PTL_TELL_TRANSLATED = 2, /* a packet was rewritten: sampled */
+	PTL_TELL_REJECTED = 4,   /* its sender was told no */
+	PTL_TELL_DROPPED = 8,
+	PTL_TELL_GONE = 16,      /* a flow's backend has left: it was chosen anew, or reset */
+};
+
+/* Why a new flow has its backend, beside what the frontend's flags say. */
+enum ptl_why {
+	PTL_WHY_INSIDE = 1,         /* the sender is a local pod or process: the internal choice (4.12) */
+	PTL_WHY_AFFINITY_KEPT = 2,  /* the client's last new flow went there (5.3) */
+	PTL_WHY_AFFINITY_BOUND = 4, /* chosen by the client's address, and kept for its next flows */
+};
+
+/*
+ * The value of `listener`: who reads `events`. No bit in `kinds`: nobody does. Whoever listens has to say so again before
+ * `until`; a program that finds it past clears `kinds`, so a reader that was killed costs no more than none.
+ */
+struct listener {
+	__u64 until;  /* ns of CLOCK_MONOTONIC */
+	__u32 kinds;  /* enum ptl_tell */
+	__u32 sample; /* of translated packets one in so many is told */
+	__u32 pid;    /* the reader's, for people */
+	__u32 pad;
+};
+
+/*
+ * A record of `events`: a packet as a hook met it, or a socket as it asked. Addresses of IPv4 are in the first word; what is
+ * not known is 0, or PTL_NO_BACKEND, PTL_NO_SERVICE.
+ */
+struct flow_event {
+	__u64 time;         /* ns of CLOCK_MONOTONIC */
+	__u64 cookie;       /* of the socket; 0: it is about a packet */
+	struct addr6 src;   /* of a socket: what it is bound to */
+	struct addr6 dst;
+	struct addr6 addr;  /* what ingress writes for dst, egress for src */
+	__be16 sport;
+	__be16 dport;
+	__be16 port;        /* of addr */
+	__u8 family;        /* 4 or 6 */
+	__u8 protocol;
+	__u8 kind;          /* one of enum ptl_tell */
+	__u8 direction;     /* enum ptl_direction */
+	__u16 reason;       /* enum ptl_reason */
+	__u32 ifindex;
+	__u32 length;       /* bytes of the packet, its link header included */
+	__u32 service;
+	__u32 backend;
+	__u32 generation;
+	__u16 nat_flags;      /* enum ptl_nat_flag */
+	__u16 frontend_flags; /* enum ptl_frontend_flag, of a new flow */
+	__u16 why;            /* enum ptl_why, of a new flow */
+	__u8 tcp_flags;
+	__u8 pad;
 };
 
 /* Settings the loader writes into .rodata before the programs are verified. Times in ticks. */

@@ -24,6 +24,7 @@ enum {
 	PTL_DEFAULT_SOURCE_RANGES = 16384,
 	PTL_DEFAULT_SERVICE_NETS = 64,
 	PTL_DEFAULT_SOCKETS = 65536,
+	PTL_DEFAULT_EVENT_BYTES = 1 << 20, /* a power of two, and whole pages: nearly 10,000 events */
 };
 
 #define PTL_FAMILY_MAPS(F)                                          \
@@ -135,5 +136,28 @@ struct {
 	__type(value, struct service_name);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } services __weak SEC(".maps");
+
+/* New flows of each service index that got no backend: rejected, dropped, or refused to a socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PTL_DEFAULT_SERVICES);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} service_drops __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct listener);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} listener __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, PTL_DEFAULT_EVENT_BYTES);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} events __weak SEC(".maps");
 
 #endif /* PTL_MAPS_BPF_H */

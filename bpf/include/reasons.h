@@ -44,6 +44,7 @@
 	PTL_REASON(AFFINITY_KEPT, "affinity_kept", "session affinity chose a flow's backend")                \
 	PTL_REASON(SOCKET_TRANSLATED, "socket_translated", "a socket was sent to a backend")                 \
 	PTL_REASON(SOCKET_REFUSED, "socket_refused", "a socket was refused: the Service has no endpoint, or no such port") \
-	PTL_REASON(DROP_LOOPBACK, "loopback_from_outside", "dropped: a packet to a loopback address that did not begin on this host")
+	PTL_REASON(DROP_LOOPBACK, "loopback_from_outside", "dropped: a packet to a loopback address that did not begin on this host") \
+	PTL_REASON(EVENT_LOST, "event_lost", "an event was lost: whoever reads `events` is too slow")
 
 #endif /* PTL_REASONS_H */

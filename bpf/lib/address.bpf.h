@@ -33,7 +33,7 @@ static __always_inline bool FAM(loopback)(const ADDR *addr)
 static __always_inline __u32 FAM(address_class)(const ADDR *addr, __be16 port, __u8 protocol)
 {
 	struct FAM(addr_port) key = { .addr = *addr, .port = port, .protocol = protocol };
-	__u32 *class = bpf_map_lookup_elem(&FAM(addresses), &key);
+	__u32 *class = ptl_look_up(FAM(addresses), &key);
 
 	return class ? *class : 0;
 }
@@ -43,5 +43,5 @@ static __always_inline bool FAM(unallocated)(const ADDR *addr)
 {
 	struct FAM(network) key = { .prefix_length = 8 * sizeof(ADDR), .addr = *addr };
 
-	return bpf_map_lookup_elem(&FAM(service_nets), &key) != NULL;
+	return ptl_look_up(FAM(service_nets), &key) != NULL;
 }

@@ -18,7 +18,7 @@
 static __always_inline bool FAM(affinity_recall)(const struct FAM(affinity_key) *key, const struct FAM(choice) *choice,
 						 __u32 set, __u64 now, struct FAM(target) *t, __u32 *salt)
 {
-	struct affinity *a = bpf_map_lookup_elem(&FAM(affinity), key);
+	struct affinity *a = ptl_look_up(FAM(affinity), key);
 	struct affinity seen;
 
 	*salt = now >> PTL_AFFINITY_MOMENT;
@@ -31,6 +31,7 @@ static __always_inline bool FAM(affinity_recall)(const struct FAM(affinity_key) 
 	    !FAM(take_cell)(seen.backend, choice->service, set, t) || t->generation != seen.generation)
 		return false;
 	a->last_new = now;
+	t->why |= PTL_WHY_AFFINITY_KEPT;
 	ptl_count_at(PTL_REASON_AFFINITY_KEPT, 1, 0, 0);
 	return true;
 }
@@ -52,8 +53,9 @@ static __always_inline bool FAM(affine_pick)(const struct FAM(choice) *choice, c
 		return true;
 	if (!FAM(pick)(choice, ptl_mix(ptl_choice_tag(&key, sizeof(key) / 4), salt), t))
 		return false;
+	t->why |= PTL_WHY_AFFINITY_BOUND;
 	fresh.backend = t->backend;
 	fresh.generation = t->generation;
-	bpf_map_update_elem(&FAM(affinity), &key, &fresh, BPF_ANY);
+	ptl_update(FAM(affinity), &key, &fresh, BPF_ANY);
 	return true;
 }

@@ -37,7 +37,7 @@ struct FAM(choice) {
  */
 static __always_inline int FAM(choice_read)(const struct FAM(addr_port) *key, bool external, struct FAM(choice) *choice)
 {
-	volatile struct frontend *f = bpf_map_lookup_elem(&FAM(frontends), key);
+	volatile struct frontend *f = ptl_look_up(FAM(frontends), key);
 	__u64 word;
 
 	if (!f)
@@ -66,7 +66,15 @@ struct FAM(target) {
 	__u32 generation;
 	__u32 service;    /* or PTL_NO_SERVICE */
 	__u32 masquerade; /* not 0: egress gives the flow an address of the node */
+	__u16 frontend_flags; /* enum ptl_frontend_flag */
+	__u16 why;            /* enum ptl_why */
 };
+
+/* A target that says that there is none. */
+static __always_inline void FAM(no_target)(struct FAM(target) *t)
+{
+	*t = (struct FAM(target)){ .backend = PTL_NO_BACKEND, .service = PTL_NO_SERVICE };
+}
 
 /* Who asks. */
 struct FAM(sender) {
@@ -79,7 +87,7 @@ struct FAM(sender) {
  */
 static __always_inline bool FAM(take_cell)(__u32 cell, __u32 service, __u32 flags, struct FAM(target) *t)
 {
-	struct FAM(backend) *b = bpf_map_lookup_elem(&FAM(backends), &cell);
+	struct FAM(backend) *b = ptl_look_up(FAM(backends), &cell);
 
 	if (!b || b->state != PTL_BACKEND_LIVE || b->service != service || (b->flags & flags) != flags)
 		return false;
@@ -94,7 +102,7 @@ static __always_inline bool FAM(take_cell)(__u32 cell, __u32 service, __u32 flag
 static __always_inline bool FAM(pick)(const struct FAM(choice) *choice, __u32 number, struct FAM(target) *t)
 {
 	__u32 index = PTL_CHOICE_BASE(choice->word) + ptl_scale(number, PTL_CHOICE_COUNT(choice->word));
-	__u32 *slot = bpf_map_lookup_elem(&FAM(slots), &index);
+	__u32 *slot = ptl_look_up(FAM(slots), &index);
 
 	return slot && FAM(take_cell)(*slot, choice->service, 0, t);
 }
@@ -106,11 +114,12 @@ static __always_inline bool FAM(source_allowed)(const ADDR *sender, __u32 servic
 {
 	struct FAM(source_range) key = { .prefix_length = 32 + 8 * sizeof(ADDR), .service = service, .addr = *sender };
 
-	return bpf_map_lookup_elem(&FAM(source_ranges), &key) != NULL;
+	return ptl_look_up(FAM(source_ranges), &key) != NULL;
 }
 
 /*
- * Chooses a backend for a new flow to a frontend: PTL_CHOSEN, PTL_NO_FRONTEND, or the reason why the flow gets none.
+ * Chooses a backend for a new flow to a frontend: PTL_CHOSEN, PTL_NO_FRONTEND, or the reason why the flow gets none; then
+ * t->service says whose it is.
  * Who may not come in learns nothing of what is behind (6.18): source ranges are looked at first.
  */
 static __always_inline int FAM(choose)(const struct FAM(addr_port) *key, const struct FAM(sender) *from,
@@ -125,13 +134,15 @@ static __always_inline int FAM(choose)(const struct FAM(addr_port) *key, const s
 			return PTL_NO_FRONTEND;
 		if (r == FAM(CHOICE_TORN))
 			continue;
+		t->service = choice.service;
 		if (choice.flags & PTL_FRONTEND_SOURCE_RANGES && !FAM(source_allowed)(&from->addr, choice.service))
 			return PTL_REASON_DROP_SOURCE_RANGE;
 		if (r == FAM(CHOICE_EMPTY))
 			return PTL_CHOICE_BASE(choice.word) == PTL_EMPTY_DROP ? PTL_REASON_DROP_POLICY :
 										PTL_REASON_REJECT_NO_BACKEND;
-		t->service = choice.service;
 		t->flags = 0;
+		t->frontend_flags = choice.flags;
+		t->why = from->inside ? PTL_WHY_INSIDE : 0;
 		t->masquerade = choice.flags & (from->inside ? PTL_FRONTEND_MASQUERADE :
 							       PTL_FRONTEND_MASQUERADE | PTL_FRONTEND_MASQUERADE_OUTSIDERS);
 		if (choice.affinity_seconds ? FAM(affine_pick)(&choice, from, t) : FAM(pick)(&choice, bpf_get_prandom_u32(), t))
@@ -148,7 +159,7 @@ static __always_inline bool FAM(backend_current)(__u32 index, __u32 generation)
 
 	if (index == PTL_NO_BACKEND)
 		return true;
-	b = bpf_map_lookup_elem(&FAM(backends), &index);
+	b = ptl_look_up(FAM(backends), &index);
 	return b && b->state == PTL_BACKEND_LIVE && b->generation == generation;
 }
 
@@ -159,7 +170,7 @@ static __always_inline bool FAM(backend_removed)(__u32 index, __u32 generation)
 
 	if (index == PTL_NO_BACKEND)
 		return false;
-	b = bpf_map_lookup_elem(&FAM(backends), &index);
+	b = ptl_look_up(FAM(backends), &index);
 	return b && (b->state == PTL_BACKEND_FREE || b->generation != generation);
 }
 
@@ -174,6 +185,6 @@ static __always_inline void FAM(frontend_key)(const ADDR *addr, __be16 port, __u
 	key->port = port;
 	key->protocol = protocol;
 	key->pad = 0;
-	if (class & PTL_CLASS_NODE && !(class & PTL_CLASS_VIP && bpf_map_lookup_elem(&FAM(frontends), key)))
+	if (class & PTL_CLASS_NODE && !(class & PTL_CLASS_VIP && ptl_look_up(FAM(frontends), key)))
 		key->addr = (ADDR){};
 }

@@ -18,7 +18,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "abi.h"
-#include "maps.bpf.h"
+#include "access.bpf.h"
 
 /* Go on with the next program. TC_ACT_OK would hide every program behind ours (measured). */
 #define PTL_PASS TC_ACT_UNSPEC
@@ -56,7 +56,7 @@ static __always_inline __u32 ptl_now(void)
 
 static __always_inline void ptl_count_at(__u32 index, __u32 packets, __u32 bytes, __u32 flows)
 {
-	struct traffic *t = bpf_map_lookup_elem(&counters, &index);
+	struct traffic *t = ptl_tally(counters, &index);
 
 	if (t) {
 		t->flows += flows;

@@ -19,15 +19,15 @@ static __always_inline long FAM(nat_insert)(const struct FAM(nat_key) *key, cons
 	long r = -1;
 
 	if (!dead)
-		return bpf_map_update_elem(&FAM(nat), key, value, BPF_NOEXIST);
+		return ptl_update(FAM(nat), key, value, BPF_NOEXIST);
 	lock.pad = PTL_NAT_LOCK;
-	if (bpf_map_update_elem(&FAM(nat), &lock, value, BPF_NOEXIST))
+	if (ptl_update(FAM(nat), &lock, value, BPF_NOEXIST))
 		return r;
 	if (FAM(nat_use)(key, value->last_seen, &seen) != FAM(NAT_TAKEN)) {
-		bpf_map_delete_elem(&FAM(nat), key);
-		r = bpf_map_update_elem(&FAM(nat), key, value, BPF_NOEXIST);
+		ptl_delete(FAM(nat), key);
+		r = ptl_update(FAM(nat), key, value, BPF_NOEXIST);
 	}
-	bpf_map_delete_elem(&FAM(nat), &lock);
+	ptl_delete(FAM(nat), &lock);
 	return r;
 }
 
@@ -118,7 +118,7 @@ static __always_inline int FAM(claim_reply)(const struct FAM(nat_key) *key, stru
 	mine = use != FAM(NAT_ABSENT) && FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch);
 	if (mine) {
 		FAM(nat_opposite_value)(key, value, reply_key, scratch, true);
-		return bpf_map_update_elem(&FAM(nat), reply_key, scratch, BPF_ANY) ? PTL_REASON_DROP_MAP_FULL : PTL_CHOSEN;
+		return ptl_update(FAM(nat), reply_key, scratch, BPF_ANY) ? PTL_REASON_DROP_MAP_FULL : PTL_CHOSEN;
 	}
 	if (use < FAM(NAT_CLOSED)) {
 		FAM(nat_opposite_value)(key, value, reply_key, scratch, true);
@@ -139,7 +139,7 @@ static __always_inline void FAM(forget_reply)(const struct FAM(nat_key) *key, st
 {
 	FAM(nat_opposite_key)(key, scratch, reply_key, true);
 	if (FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch))
-		bpf_map_delete_elem(&FAM(nat), reply_key);
+		ptl_delete(FAM(nat), reply_key);
 }
 
 /* Turns the replies' key into that of the packets on their way to the backend. */
@@ -160,7 +160,7 @@ static __always_inline void FAM(forward_key)(struct FAM(nat_key) *key)
  *
  * PTL_CHOSEN, or the reason to drop.
  */
-static __noinline int FAM(flow_open)(const struct FAM(packet) *p, const struct FAM(target) *t,
+static ptl_framed int FAM(flow_open)(const struct FAM(packet) *p, const struct FAM(target) *t,
 				     struct FAM(nat_value) *value)
 {
 	struct FAM(nat_key) reply_key = {};
@@ -183,12 +183,12 @@ static __noinline int FAM(flow_open)(const struct FAM(packet) *p, const struct F
 	if (r != PTL_CHOSEN)
 		return r;
 	value->check = FAM(nat_check)(&p->key, value);
-	if (bpf_map_update_elem(&FAM(nat), &p->key, value, found ? BPF_ANY : BPF_NOEXIST)) {
+	if (ptl_update(FAM(nat), &p->key, value, found ? BPF_ANY : BPF_NOEXIST)) {
 		/* Another CPU has started the same flow: its choice holds. */
 		bool lost = !FAM(nat_lookup)(&p->key, &scratch);
 
 		if (lost || scratch.check != value->check)
-			bpf_map_delete_elem(&FAM(nat), &reply_key);
+			ptl_delete(FAM(nat), &reply_key);
 		if (lost)
 			return PTL_REASON_DROP_MAP_FULL;
 		*value = scratch;
@@ -208,7 +208,7 @@ static __noinline int FAM(flow_open)(const struct FAM(packet) *p, const struct F
  */
 static __noinline int FAM(masquerade)(const struct FAM(nat_key) *key, struct FAM(nat_value) *value, __u32 ifindex)
 {
-	struct interface *iface = bpf_map_lookup_elem(&interfaces, &ifindex);
+	struct interface *iface = ptl_look_up(interfaces, &ifindex);
 	struct FAM(nat_key) reply_key = {};
 	struct FAM(nat_value) reply;
 	int r;
@@ -222,7 +222,7 @@ static __noinline int FAM(masquerade)(const struct FAM(nat_key) *key, struct FAM
 	if (r != PTL_CHOSEN)
 		return r;
 	value->check = FAM(nat_check)(key, value);
-	if (bpf_map_update_elem(&FAM(nat), key, value, BPF_ANY))
+	if (ptl_update(FAM(nat), key, value, BPF_ANY))
 		return PTL_REASON_DROP_MAP_FULL;
 	ptl_count_at(PTL_REASON_MASQUERADED, 1, 0, 0);
 	return PTL_CHOSEN;

@@ -18,10 +18,10 @@ static __noinline bool FAM(fragment_ports)(struct FAM(packet) *p)
 	struct fragment ports = { p->key.sport, p->key.dport }, *known;
 
 	if (p->part == PTL_FIRST_FRAGMENT) {
-		bpf_map_update_elem(&FAM(fragments), &key, &ports, BPF_ANY);
+		ptl_update(FAM(fragments), &key, &ports, BPF_ANY);
 		return true;
 	}
-	known = bpf_map_lookup_elem(&FAM(fragments), &key);
+	known = ptl_look_up(FAM(fragments), &key);
 	if (!known)
 		return false;
 	p->key.sport = known->sport;

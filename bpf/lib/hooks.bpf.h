@@ -4,7 +4,7 @@
  * interface is the host side of a pod's veth; otherwise it leads to other nodes.
  */
 
-/* Answers with port unreachable. `inward`: the sender is behind the stack, not behind the wire. */
+/* Answers with port unreachable (and tells of nothing but its failure). `inward`: the sender is behind the stack, not behind the wire. */
 static __always_inline int FAM(reject)(struct __sk_buff *skb, const struct FAM(packet) *p, enum ptl_reason reason,
 				       bool inward)
 {
@@ -12,7 +12,7 @@ static __always_inline int FAM(reject)(struct __sk_buff *skb, const struct FAM(p
 
 	ptl_count(skb, reason);
 	if (FAM(reject_build)(skb, p, redirect))
-		return ptl_drop(skb, PTL_REASON_DROP_REJECT_FAILED);
+		return FAM(drop)(skb, p, NULL, PTL_REASON_DROP_REJECT_FAILED);
 	return bpf_redirect(skb->ifindex, redirect);
 }
 
@@ -41,7 +41,8 @@ static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct
 }
 
 /* Is a live entry's flow over for this packet, so that it selects anew? */
-static __always_inline bool FAM(selects_anew)(const struct FAM(packet) *p, const struct FAM(nat_value) *v)
+static __always_inline bool FAM(selects_anew)(struct __sk_buff *skb, const struct FAM(packet) *p,
+					      const struct FAM(nat_value) *v)
 {
 	if (v->flags & PTL_NAT_REPLY)
 		return false; /* simultaneous open and the like are the endpoints' affair */
@@ -52,15 +53,21 @@ static __always_inline bool FAM(selects_anew)(const struct FAM(packet) *p, const
 	if (FAM(backend_current)(v->backend, v->generation))
 		return false;
 	ptl_count_at(PTL_REASON_BACKEND_STALE, 1, 0, 0);
+	FAM(tell)(skb, p, v, PTL_TELL_GONE, PTL_REASON_BACKEND_STALE);
 	return true;
 }
 
-/* A packet of a live flow: notes it and counts it. */
-static __always_inline void FAM(note)(const struct __sk_buff *skb, const struct FAM(packet) *p, struct FAM(nat_value) *e,
+/* A packet of a live flow: notes it, counts it and tells of it. */
+static __always_inline void FAM(note)(struct __sk_buff *skb, const struct FAM(packet) *p, struct FAM(nat_value) *e,
 				      const struct FAM(nat_value) *v, __u32 now, bool in)
 {
 	FAM(nat_touch)(&p->key, e, v, p->tcp_flags, now, in);
-	ptl_count(skb, v->flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_TRANSLATED);
+	if (v->flags & PTL_NAT_DIRECT) {
+		ptl_count(skb, PTL_REASON_PASS_DIRECT);
+		return;
+	}
+	ptl_count(skb, PTL_REASON_TRANSLATED);
+	FAM(tell)(skb, p, v, PTL_TELL_TRANSLATED, PTL_REASON_TRANSLATED);
 	FAM(nat_account)(skb, v, 0);
 }
 
@@ -73,13 +80,14 @@ static __always_inline bool FAM(resets)(const struct FAM(packet) *p, const struc
 
 /* Answers with an RST, which the entry remembers for a while: the client may not hear the first one. */
 static __always_inline int FAM(reset)(struct __sk_buff *skb, const struct FAM(packet) *p, struct FAM(nat_value) *e,
-				      __u32 now)
+				      const struct FAM(nat_value) *v, __u32 now)
 {
 	e->state |= PTL_RST_REPLY;
 	e->last_seen = now;
 	ptl_count(skb, PTL_REASON_RESET_REMOVED);
+	FAM(tell)(skb, p, v, PTL_TELL_GONE, PTL_REASON_RESET_REMOVED);
 	if (FAM(reset_build)(skb, p))
-		return ptl_drop(skb, PTL_REASON_DROP_REJECT_FAILED);
+		return FAM(drop)(skb, p, v, PTL_REASON_DROP_REJECT_FAILED);
 	return bpf_redirect(skb->ifindex, 0);
 }
 
@@ -97,11 +105,11 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
-		return FAM(icmp_in)(skb, &p);
+		return FAM(icmp_verdict)(skb, &p, FAM(icmp_in)(skb, &p));
 	e = FAM(nat_lookup)(&p.key, &v);
-	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(&p, &v)) {
+	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(skb, &p, &v)) {
 		if (FAM(resets)(&p, &v))
-			return FAM(reset)(skb, &p, e, now);
+			return FAM(reset)(skb, &p, e, &v, now);
 		FAM(note)(skb, &p, e, &v, now, true);
 	} else {
 		if (!ptl_opens(p.key.protocol, p.tcp_flags))
@@ -112,7 +120,7 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 	}
 	if (!(v.flags & PTL_NAT_DIRECT))
 		skb->mark |= v.flags & PTL_NAT_ASKED ? config.mark | config.masquerade_mark : config.mark;
-	return FAM(rewrite)(skb, &p, &v, false) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
+	return FAM(rewrite)(skb, &p, &v, false) ? FAM(drop)(skb, &p, &v, PTL_REASON_DROP_REWRITE) : PTL_PASS;
 }
 
 /*
@@ -130,9 +138,10 @@ static __noinline int FAM(guard)(const struct FAM(packet) *p)
 		return FAM(unallocated)(&p->key.dst) ? PTL_REASON_DROP_UNALLOCATED : PTL_NO_FRONTEND;
 	if (!(class & PTL_CLASS_VIP))
 		return PTL_NO_FRONTEND;
-	f = bpf_map_lookup_elem(&FAM(frontends), &key);
+	f = ptl_look_up(FAM(frontends), &key);
 	if (!f)
 		return class & PTL_CLASS_CLUSTER_IP ? PTL_REASON_REJECT_UNTRANSLATED : PTL_NO_FRONTEND;
+	ptl_service_drop(f->service);
 	word = f->internal;
 	if (!PTL_CHOICE_COUNT(word) && PTL_CHOICE_BASE(word) == PTL_EMPTY_DROP)
 		return PTL_REASON_DROP_POLICY;
@@ -153,7 +162,7 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
-		return FAM(icmp_out)(skb, &p);
+		return FAM(icmp_verdict)(skb, &p, FAM(icmp_out)(skb, &p));
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (!e || !ptl_nat_live(p.key.protocol, v.state, v.last_seen, now)) {
 		r = PTL_NO_FRONTEND;
@@ -161,18 +170,19 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 			r = FAM(guard)(&p);
 		if (r == PTL_NO_FRONTEND)
 			return ptl_pass(skb, PTL_REASON_PASS_EGRESS_MISS);
-		if (r == PTL_REASON_REJECT_UNTRANSLATED)
-			return FAM(reject)(skb, &p, r, true);
-		return ptl_drop(skb, r);
+		if (r != PTL_REASON_REJECT_UNTRANSLATED)
+			return FAM(drop)(skb, &p, NULL, r);
+		FAM(tell)(skb, &p, NULL, PTL_TELL_REJECTED, r);
+		return FAM(reject)(skb, &p, r, true);
 	}
 	if (v.flags & PTL_NAT_MASQUERADE)
 		skb->mark &= ~config.masquerade_mark;
 	if (v.flags & PTL_NAT_PENDING) {
 		r = FAM(masquerade)(&p.key, &v, skb->ifindex);
 		if (r != PTL_CHOSEN)
-			return ptl_drop(skb, r);
+			return FAM(drop)(skb, &p, &v, r);
 	} else {
 		FAM(note)(skb, &p, e, &v, now, false);
 	}
-	return FAM(rewrite)(skb, &p, &v, true) ? ptl_drop(skb, PTL_REASON_DROP_REWRITE) : PTL_PASS;
+	return FAM(rewrite)(skb, &p, &v, true) ? FAM(drop)(skb, &p, &v, PTL_REASON_DROP_REWRITE) : PTL_PASS;
 }

@@ -147,7 +147,10 @@ static __always_inline long FAM(icmp_rewrite)(struct __sk_buff *skb, const struc
 	return 0;
 }
 
-/* An ICMP packet at the ingress (`in`) or egress hook. Returns the verdict. */
+/*
+ * An ICMP packet at the ingress (`in`) or egress hook. Returns the reason under which to count it. The entry that it was
+ * translated by is left in the cell of start.bpf.h when somebody listens: to tell of it here would take too much stack.
+ */
 static __always_inline int FAM(icmp)(struct __sk_buff *skb, const struct FAM(packet) *outer, bool in)
 {
 	struct FAM(packet) inner = {};
@@ -158,13 +161,13 @@ static __always_inline int FAM(icmp)(struct __sk_buff *skb, const struct FAM(pac
 	__u8 type;
 
 	if (bpf_skb_load_bytes(skb, outer->l4, &type, sizeof(type)))
-		return ptl_pass(skb, PTL_REASON_PASS_MALFORMED);
+		return PTL_REASON_PASS_MALFORMED;
 	kind = FAM(ptl_icmp_kind)(type);
 	if (kind == PTL_ICMP_OTHER)
-		return ptl_pass(skb, PTL_REASON_PASS_ICMP);
+		return PTL_REASON_PASS_ICMP;
 	quoted = ptl_quoted_at(skb, outer->l4, kind, sizeof(ADDR) != 4);
 	if (!quoted || FAM(parse)(skb, quoted, true, &inner) != PTL_PARSED)
-		return ptl_pass(skb, PTL_REASON_PASS_ICMP);
+		return PTL_REASON_PASS_ICMP;
 	key.src = inner.key.dst;
 	key.dst = inner.key.src;
 	key.sport = inner.key.dport;
@@ -172,12 +175,16 @@ static __always_inline int FAM(icmp)(struct __sk_buff *skb, const struct FAM(pac
 	key.protocol = inner.key.protocol;
 	key.direction = in ? PTL_IN : PTL_OUT;
 	if (!FAM(nat_find_live)(&key, &value) || value.flags & PTL_NAT_PENDING)
-		return ptl_pass(skb, PTL_REASON_PASS_ICMP);
+		return PTL_REASON_PASS_ICMP;
+	if (ptl_listener(PTL_TELL_DROPPED | PTL_TELL_TRANSLATED)) {
+		struct FAM(start) *s = FAM(start_cell)();
+
+		if (s)
+			FAM(entry_target)(&s->target, &value);
+	}
 	if (kind == PTL_ICMP_IS_REDIRECT)
-		return ptl_drop(skb, PTL_REASON_DROP_REDIRECT);
-	if (FAM(icmp_rewrite)(skb, outer, &inner, &value, in))
-		return ptl_drop(skb, PTL_REASON_DROP_REWRITE);
-	return ptl_pass(skb, PTL_REASON_ICMP_TRANSLATED);
+		return PTL_REASON_DROP_REDIRECT;
+	return FAM(icmp_rewrite)(skb, outer, &inner, &value, in) ? PTL_REASON_DROP_REWRITE : PTL_REASON_ICMP_TRANSLATED;
 }
 
 static __noinline int FAM(icmp_in)(struct __sk_buff *skb, const struct FAM(packet) *outer)
@@ -188,4 +195,21 @@ static __noinline int FAM(icmp_in)(struct __sk_buff *skb, const struct FAM(packe
 static __noinline int FAM(icmp_out)(struct __sk_buff *skb, const struct FAM(packet) *outer)
 {
 	return FAM(icmp)(skb, outer, false);
+}
+
+/* Counts an ICMP packet under the reason that it was given, tells of it, and returns the verdict. */
+static __always_inline int FAM(icmp_verdict)(struct __sk_buff *skb, const struct FAM(packet) *p, int reason)
+{
+	bool drop = reason == PTL_REASON_DROP_REDIRECT || reason == PTL_REASON_DROP_REWRITE;
+	__u32 kind = drop ? PTL_TELL_DROPPED : PTL_TELL_TRANSLATED;
+	struct FAM(start) *s;
+
+	if ((drop || reason == PTL_REASON_ICMP_TRANSLATED) && ptl_listener(kind)) {
+		s = FAM(start_cell)();
+		if (s)
+			s->packet = *p;
+		FAM(ptl_tell)(skb, kind, reason);
+	}
+	ptl_count(skb, reason);
+	return drop ? PTL_DROP : PTL_PASS;
 }

@@ -20,7 +20,7 @@ static __always_inline struct FAM(nat_value) *FAM(nat_lookup)(const struct FAM(n
 							      struct FAM(nat_value) *copy)
 {
 	for (int i = 0; i < PTL_READS; i++) {
-		struct FAM(nat_value) *e = bpf_map_lookup_elem(&FAM(nat), key);
+		struct FAM(nat_value) *e = ptl_look_up(FAM(nat), key);
 
 		if (!e)
 			return NULL;
@@ -42,7 +42,7 @@ enum FAM(nat_use) { FAM(NAT_ABSENT), FAM(NAT_DEAD), FAM(NAT_CLOSED), FAM(NAT_TAK
  */
 static __always_inline enum FAM(nat_use) FAM(nat_use)(const struct FAM(nat_key) *key, __u32 now, __u32 *last_seen)
 {
-	struct FAM(nat_value) *e = bpf_map_lookup_elem(&FAM(nat), key);
+	struct FAM(nat_value) *e = ptl_look_up(FAM(nat), key);
 
 	if (!e)
 		return FAM(NAT_ABSENT);
@@ -104,5 +104,5 @@ static __always_inline long FAM(ask_masquerade)(const struct FAM(nat_key) *key, 
 	scratch->peer_port = key->dport;
 	scratch->flags = PTL_NAT_PENDING | PTL_NAT_MASQUERADE;
 	scratch->check = FAM(nat_check)(key, scratch);
-	return bpf_map_update_elem(&FAM(nat), key, scratch, BPF_ANY);
+	return ptl_update(FAM(nat), key, scratch, BPF_ANY);
 }

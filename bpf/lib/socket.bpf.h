@@ -8,15 +8,7 @@
 #ifndef PTL_SOCKET_COMMON
 #define PTL_SOCKET_COMMON
 
-/* Verdicts of a sock_addr program. */
-#define PTL_SOCKET_REFUSE 0
-#define PTL_SOCKET_GO_ON 1
-/* Our own: go on, to the target. */
-#define PTL_SOCKET_TRANSLATED 2
-
 #define PTL_ECONNREFUSED 111
-/* The key of `interfaces` under which the node's own addresses are. */
-#define PTL_NODE_IFINDEX 0
 
 /* Is this a socket of the node's own network namespace? */
 static __always_inline bool ptl_host_socket(struct bpf_sock_addr *ctx)
@@ -76,7 +68,7 @@ static __always_inline void FAM(socket_remember)(struct bpf_sock_addr *ctx, cons
 	};
 
 	FAM(socket_key)(ctx, &t->addr, t->port, PTL_OUT, &key);
-	bpf_map_update_elem(&FAM(socket_nat), &key, &value, BPF_ANY);
+	ptl_update(FAM(socket_nat), &key, &value, BPF_ANY);
 	if (connected)
 		return;
 	key.addr = *addr;
@@ -84,7 +76,7 @@ static __always_inline void FAM(socket_remember)(struct bpf_sock_addr *ctx, cons
 	key.direction = PTL_IN;
 	value.addr = t->addr;
 	value.port = t->port;
-	bpf_map_update_elem(&FAM(socket_nat), &key, &value, BPF_ANY);
+	ptl_update(FAM(socket_nat), &key, &value, BPF_ANY);
 }
 
 /* The backend that this socket's last datagram to the same Service went to, while that is its current one. */
@@ -95,7 +87,7 @@ static __always_inline bool FAM(socket_recall)(struct bpf_sock_addr *ctx, const 
 	struct FAM(socket_value) *value;
 
 	FAM(socket_key)(ctx, addr, port, PTL_IN, &key);
-	value = bpf_map_lookup_elem(&FAM(socket_nat), &key);
+	value = ptl_look_up(FAM(socket_nat), &key);
 	if (!value || !FAM(backend_current)(value->backend, value->generation))
 		return false;
 	t->addr = value->addr;
@@ -103,67 +95,33 @@ static __always_inline bool FAM(socket_recall)(struct bpf_sock_addr *ctx, const 
 	return true;
 }
 
-/*
- * The frontend that a socket's destination is. False: none of ours. Loopback addresses are node addresses for processes
- * of this host, if NodePorts are served there (6.5).
- */
-static __always_inline bool FAM(socket_frontend)(const struct FAM(addr_port) *wanted, bool host, __u32 *class,
-						 struct FAM(addr_port) *key)
+/* Tells of a socket: what it wanted, and what it got. Its own address is known only if it is bound. */
+static __always_inline void FAM(socket_tell)(struct bpf_sock_addr *ctx, const struct FAM(addr_port) *wanted,
+					     const struct FAM(target) *t, enum ptl_tell kind, enum ptl_reason reason)
 {
-	*class = FAM(address_class)(&wanted->addr, 0, 0);
-	if (host && config.options & PTL_OPTION_LOOPBACK_NODEPORT && FAM(loopback)(&wanted->addr))
-		*class |= PTL_CLASS_NODE;
-	FAM(frontend_key)(&wanted->addr, wanted->port, wanted->protocol, *class, key);
-	return *class & (PTL_CLASS_VIP | PTL_CLASS_NODE);
-}
+	struct flow_event *e;
+	ADDR bound;
 
-/*
- * Must this frontend be left to tc for a pod's socket? Masquerading, source ranges and affinity need the client's
- * address, which a socket that is not connected yet does not have.
- */
-static __always_inline bool FAM(socket_leaves_to_tc)(const struct FAM(addr_port) *key)
-{
-	struct frontend *f = bpf_map_lookup_elem(&FAM(frontends), key);
-	__u32 needs = PTL_FRONTEND_MASQUERADE | PTL_FRONTEND_SOURCE_RANGES;
-
-	if (config.FAM(detector) == PTL_DETECT_NONE)
-		needs |= PTL_FRONTEND_MASQUERADE_OUTSIDERS;
-	return f && (f->affinity_seconds || f->flags & needs);
-}
-
-/* The address that a socket's packets will have: the one it is bound to (true), or the node's. */
-static __always_inline bool FAM(socket_sender)(struct bpf_sock_addr *ctx, struct FAM(sender) *from)
-{
-	__u32 node = PTL_NODE_IFINDEX;
-	struct interface *self;
-
-	from->addr = FAM(ptl_bound)(ctx);
-	if (!FAM(addr_zero)(&from->addr))
-		return true;
-	self = bpf_map_lookup_elem(&interfaces, &node);
-	if (self)
-		from->addr = self->FAM(masquerade);
-	return false;
-}
-
-/*
- * A socket may be bound to an address to which a backend's replies would not come back: a load balancer's on this node, or
- * a loopback one. Its packets get an address of the node at egress (8.4, 8.5, 6.5).
- */
-static __always_inline void FAM(socket_masquerade)(struct bpf_sock_addr *ctx, const struct FAM(sender) *from,
-						   const struct FAM(target) *t)
-{
-	struct bpf_sock *sk = ctx->sk;
-	struct FAM(nat_key) key = { .src = from->addr, .dst = t->addr, .dport = t->port, .direction = PTL_OUT };
-	struct FAM(nat_value) value = { .backend = t->backend, .generation = t->generation, .service = t->service }, entry;
-
-	if (!sk || !(FAM(loopback)(&from->addr) || FAM(address_class)(&from->addr, 0, 0) & PTL_CLASS_VIP))
+	if (!ptl_listener(kind))
 		return;
-	key.protocol = ctx->protocol;
-	key.sport = bpf_htons(sk->src_port);
-	value.last_seen = ptl_now();
-	value.state = PTL_SEEN_FORWARD;
-	FAM(ask_masquerade)(&key, &value, &entry);
+	bound = FAM(ptl_bound)(ctx);
+	e = ptl_event_begin(kind, reason);
+	if (!e)
+		return;
+	FAM(ptl_event_addr)(&e->src, &bound);
+	FAM(ptl_event_addr)(&e->dst, &wanted->addr);
+	FAM(ptl_event_addr)(&e->addr, &t->addr);
+	e->dport = wanted->port;
+	e->port = t->port;
+	e->family = sizeof(ADDR) == 4 ? 4 : 6;
+	e->protocol = wanted->protocol;
+	e->service = t->service;
+	e->backend = t->backend;
+	e->generation = t->generation;
+	e->frontend_flags = t->frontend_flags;
+	e->why = t->why;
+	e->cookie = bpf_get_socket_cookie(ctx);
+	ptl_event_send(e);
 }
 
 /*
@@ -187,17 +145,23 @@ static __noinline int FAM(socket_choose)(struct bpf_sock_addr *ctx, const struct
 		return PTL_SOCKET_GO_ON;
 	if (!connected && FAM(socket_recall)(ctx, &wanted->addr, wanted->port, t))
 		return PTL_SOCKET_TRANSLATED;
-	bound = FAM(socket_sender)(ctx, &from);
-	r = FAM(choose)(&key, &from, t);
-	if (r == PTL_REASON_REJECT_NO_BACKEND || (r == PTL_NO_FRONTEND && class & PTL_CLASS_CLUSTER_IP))
+	from.addr = FAM(ptl_bound)(ctx);
+	bound = FAM(socket_sender)(&from);
+	FAM(no_target)(t);
+	r = FAM(socket_verdict)(FAM(choose)(&key, &from, t), class);
+	if (r == PTL_SOCKET_REFUSE) {
+		ptl_service_drop(t->service);
+		FAM(socket_tell)(ctx, wanted, t, PTL_TELL_REJECTED, PTL_REASON_SOCKET_REFUSED);
 		return ptl_socket_refuse();
-	if (r != PTL_CHOSEN)
-		return PTL_SOCKET_GO_ON;
+	}
+	if (r != PTL_SOCKET_TRANSLATED)
+		return r;
 	FAM(socket_remember)(ctx, &wanted->addr, wanted->port, t, connected);
-	if (bound)
-		FAM(socket_masquerade)(ctx, &from, t);
+	if (bound && ctx->sk)
+		FAM(socket_masquerade)(&from, t, ctx->protocol, bpf_htons(ctx->sk->src_port));
 	ptl_count_at(PTL_REASON_SOCKET_TRANSLATED, 1, 0, 0);
 	ptl_count_at(PTL_COUNTERS_SERVICE_BASE + t->service, 0, 0, 1);
+	FAM(socket_tell)(ctx, wanted, t, PTL_TELL_NEW, PTL_REASON_SOCKET_TRANSLATED);
 	return PTL_SOCKET_TRANSLATED;
 }
 
@@ -208,7 +172,7 @@ static __always_inline bool FAM(socket_peer)(struct bpf_sock_addr *ctx, ADDR *ad
 	struct FAM(socket_value) *value;
 
 	FAM(socket_key)(ctx, addr, *port, PTL_OUT, &key);
-	value = bpf_map_lookup_elem(&FAM(socket_nat), &key);
+	value = ptl_look_up(FAM(socket_nat), &key);
 	if (!value)
 		return false;
 	*addr = value->addr;

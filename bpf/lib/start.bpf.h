@@ -23,7 +23,7 @@ static __always_inline int FAM(direct)(const struct FAM(packet) *p, bool pod, st
 	key.dport = p->key.sport;
 	if (!FAM(nat_find_live)(&key, &reply)) {
 		if (!pod) {
-			bpf_map_delete_elem(&FAM(nat), &key);
+			ptl_delete(FAM(nat), &key);
 			return PTL_NO_FRONTEND;
 		}
 	}
@@ -43,7 +43,7 @@ static __always_inline bool FAM(local_pod)(const ADDR *src, __u32 ifindex)
 	__u32 outside = 0;
 
 	if (config.FAM(detector) == PTL_DETECT_INTERFACE) {
-		struct interface *iface = bpf_map_lookup_elem(&interfaces, &ifindex);
+		struct interface *iface = ptl_look_up(interfaces, &ifindex);
 
 		return iface && iface->flags & PTL_INTERFACE_LOCAL_PODS;
 	}
@@ -110,15 +110,33 @@ static __always_inline struct FAM(start) *FAM(start_cell)(void)
 {
 	__u32 only = 0;
 
-	return bpf_map_lookup_elem(&FAM(starts), &only);
+	return ptl_own(FAM(starts), &only);
+}
+
+#include "tell.bpf.h"
+
+/* What a refusal tells. */
+static __always_inline enum ptl_tell FAM(refusal)(int reason)
+{
+	return reason == PTL_REASON_REJECT_NO_BACKEND || reason == PTL_REASON_REJECT_NO_PORT ? PTL_TELL_REJECTED :
+											      PTL_TELL_DROPPED;
 }
 
 /* The two steps below take the packet from the cell. `pod`: as in hooks.bpf.h. Result and *target as of resolve(). */
 __noinline int FAM(ptl_resolve)(struct __sk_buff *skb, int pod)
 {
 	struct FAM(start) *start = FAM(start_cell)();
+	int r;
 
-	return start ? FAM(resolve)(&start->packet, skb->ifindex, pod, &start->target, &start->pass) : PTL_REASON_DROP_MAP_FULL;
+	if (!start)
+		return PTL_REASON_DROP_MAP_FULL;
+	FAM(no_target)(&start->target);
+	r = FAM(resolve)(&start->packet, skb->ifindex, pod, &start->target, &start->pass);
+	if (r < 0)
+		return r;
+	ptl_service_drop(start->target.service);
+	FAM(ptl_tell)(skb, FAM(refusal)(r), r);
+	return r;
 }
 
 /* Opens the flow to the target and counts it. PTL_CHOSEN with the entry in the cell's value, or the reason to drop. */
@@ -127,12 +145,25 @@ __noinline int FAM(ptl_open)(struct __sk_buff *skb)
 	struct FAM(start) *start = FAM(start_cell)();
 	int r;
 
+	ptl_uses(skb);
 	if (!start)
 		return PTL_REASON_DROP_MAP_FULL;
 	r = FAM(flow_open)(&start->packet, &start->target, &start->value);
-	if (r != PTL_CHOSEN)
+	if (r != PTL_CHOSEN) {
+		ptl_service_drop(start->target.service);
+		FAM(ptl_tell)(skb, PTL_TELL_DROPPED, r);
 		return r;
+	}
 	ptl_count(skb, start->value.flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_FLOW_NEW);
 	FAM(nat_account)(skb, &start->value, 1);
+	if (!(start->value.flags & PTL_NAT_DIRECT) && ptl_listener(PTL_TELL_NEW)) {
+		/* another CPU may have opened the same flow, to its own choice */
+		start->target.addr = start->value.addr;
+		start->target.port = start->value.port;
+		start->target.backend = start->value.backend;
+		start->target.generation = start->value.generation;
+		start->target.flags = start->value.flags;
+		FAM(ptl_tell)(skb, PTL_TELL_NEW, PTL_REASON_FLOW_NEW);
+	}
 	return PTL_CHOSEN;
 }

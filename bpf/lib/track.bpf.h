@@ -24,7 +24,7 @@ static __always_inline __u16 FAM(nat_touch_opposite)(const struct FAM(nat_key) *
 	if (!e) {
 		wanted.state = state;
 		wanted.last_seen = now;
-		if (!bpf_map_update_elem(&FAM(nat), &opposite_key, &wanted, BPF_NOEXIST))
+		if (!ptl_update(FAM(nat), &opposite_key, &wanted, BPF_NOEXIST))
 			ptl_count_at(PTL_REASON_PAIR_RESTORED, 1, 0, 0);
 		return state;
 	}
@@ -75,7 +75,7 @@ static __always_inline void FAM(nat_account)(const struct __sk_buff *skb, const 
 		return; /* counted by the pair that changes the destination, or no Service's traffic */
 	if (value->service != PTL_NO_SERVICE)
 		ptl_count_at(PTL_COUNTERS_SERVICE_BASE + value->service, 1, skb->len, flows);
-	t = bpf_map_lookup_elem(&FAM(backend_stats), &backend);
+	t = ptl_tally(FAM(backend_stats), &backend);
 	if (t) {
 		if (flows)
 			__sync_fetch_and_add(&t->flows, flows);

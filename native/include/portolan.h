@@ -108,6 +108,14 @@ struct ptl_attach_result {
 	char code[24];   /* PTL_E_* when error != 0 */
 };
 
+/* A program that an object has loaded, or what the kernel says of any. */
+struct ptl_program {
+	char name[16];
+	uint32_t id;
+	uint32_t pad;
+	uint8_t tag[8]; /* hash of its instructions, as the kernel computes it when it loads them */
+};
+
 /* One program at one hook, in the order in which the kernel runs them. */
 struct ptl_attachment {
 	uint32_t ifindex;
@@ -244,6 +252,26 @@ struct ptl_links_header {
 	uint32_t addresses;
 };
 
+/* Where the kernel would send a packet. */
+struct ptl_route_request {
+	uint8_t family; /* 4 or 6 */
+	uint8_t protocol;
+	uint8_t pad[2];
+	uint32_t iif;  /* the interface it came in by; 0: it is the node's own */
+	uint32_t mark;
+	__be16 sport;
+	__be16 dport;
+	uint8_t src[16]; /* v4: the first 4 bytes, here and below; all zero: not known yet */
+	uint8_t dst[16];
+};
+
+struct ptl_route {
+	uint32_t type; /* RTN_UNICAST, RTN_LOCAL … */
+	uint32_t oif;
+	uint8_t gateway[16]; /* all zero: none */
+	uint8_t source[16];  /* the preferred source address; all zero: none */
+};
+
 /* PTL_LAYOUT_VERSION of the headers the library was built from. */
 int ptl_abi_version(void);
 /* The layout hash of the same; writes 8 bytes. */
@@ -254,6 +282,9 @@ int ptl_choice_tag_of(const void *key, uint32_t size);
 /* The layout of an object's own BTF as lines "struct NAME SIZE" and "  FIELD OFFSET SIZE", for every struct that is a map's
  * key or value or a variable of .rodata. Returns the length of the text; -ENOSPC when it does not fit. */
 int ptl_object_layout(const char *object, void *out, uint32_t out_size, char *err, uint32_t err_size);
+
+/* The libbpf that is linked in: its major version in the upper 16 bits, the minor one below. */
+int ptl_libbpf_version(void);
 
 /* Mounts a bpf file system on `path` unless there is one. 1: mounted now, 0: it was there. */
 int ptl_mount_bpffs(const char *path, char *err, uint32_t err_size);
@@ -295,16 +326,59 @@ int ptl_apply(int handle, const void *buffer, uint32_t size, uint32_t batch, voi
 int ptl_dump(int handle, uint32_t map, uint32_t limit, uint32_t batch, void *cursor, void *keys, void *values,
 	     uint32_t capacity, char *err, uint32_t err_size);
 
+/*
+ * Opens a map that is a BPF ring buffer for reading, through a writable handle. Returns a number for the two below. A ring
+ * buffer has one reader: two that drain one share its records out between them.
+ */
+int ptl_ring_open(int handle, uint32_t map, char *err, uint32_t err_size);
+/* Takes up to `capacity` records of `record_size` bytes out of the ring and into `out` (NULL: throws them away). Others are thrown
+ * away. Returns their number and never waits. */
+int ptl_ring_drain(int ring, void *out, uint32_t record_size, uint32_t capacity, char *err, uint32_t err_size);
+/* The ring goes on without a reader. */
+int ptl_ring_close(int ring);
+
 /* The values of `count` keys (packed, both), for maps that have one value for all CPUs. `found`: a byte a key, 1 or 0. Returns how
  * many were found. */
 int ptl_look_up(int handle, uint32_t map, const void *keys, uint32_t count, void *values, void *found, char *err,
 		uint32_t err_size);
+
+/* The programs of an opened object: up to `capacity` struct ptl_program. Returns how many. */
+int ptl_programs(int handle, void *programs, uint32_t capacity, char *err, uint32_t err_size);
+/* The maps that a loaded program works on, by the program's id: up to `capacity` struct ptl_map_info without `index` and `used`.
+ * Returns how many. `config` gets the variable of that name in its constants; zeros when it has none of this size. */
+int ptl_program_maps(uint32_t program_id, void *infos, uint32_t capacity, void *config, uint32_t config_size, char *err,
+		     uint32_t err_size);
+/* The id of the map that is pinned at `path`; 0: there is nothing. -EINVAL with PTL_E_MAP_SPEC: it is no map. */
+int ptl_pinned_map(const char *path, char *err, uint32_t err_size);
+/* Pins the map with this id at `path`, in the place of whatever is there; makes the directory when it is missing. */
+int ptl_pin_map(uint32_t map_id, const char *path, char *err, uint32_t err_size);
 
 /* BPF_PROG_TEST_RUN of a program of an opened object. `ctx` is a struct __sk_buff or empty; it is read and written.
  * `flags` are the kernel's BPF_F_TEST_*. */
 int ptl_test_run(int handle, const char *program, const void *data_in, uint32_t data_in_size, void *data_out,
 		 uint32_t data_out_size, void *ctx, uint32_t ctx_size, uint32_t repeat, uint32_t flags, void *result,
 		 char *err, uint32_t err_size);
+
+/* The .rodata variable `config` of a loaded program, by its id: as it was loaded. -ENOENT with PTL_E_OBJECT: it has none of this size. */
+int ptl_program_config(uint32_t program_id, void *config, uint32_t size, char *err, uint32_t err_size);
+/*
+ * Loads the twin of the programs: maps that the agent writes are those pinned in `pins`, what programs write goes to private
+ * copies, what they count in is not there at all (bpf/lib/overlay.bpf.h). Only the programs of one `family` (4 or 6) are loaded:
+ * twin_in4, twin_out4, twin_socket4. Returns a handle for the two functions below and ptl_close. PTL_E_PINS: a map is not
+ * pinned; PTL_E_MAP_SPEC: it has another layout.
+ */
+int ptl_trace_open(const char *object, const char *pins, uint32_t family, const void *config, uint32_t config_size, char *err,
+		   uint32_t err_size);
+/* As ptl_test_run, once, with a struct trace_request. Fills `answer` (a struct trace_answer)
+ * and up to `capacity` records (struct trace_record). Returns how many accesses were noted. */
+int ptl_trace_run(int handle, const char *program, const void *data_in, uint32_t data_in_size, void *data_out,
+		  uint32_t data_out_size, void *ctx, uint32_t ctx_size, const void *request, uint32_t request_size,
+		  void *result, void *answer, void *records, uint32_t capacity, char *err, uint32_t err_size);
+/* Forgets what earlier runs of a twin have written. */
+int ptl_trace_reset(int handle, char *err, uint32_t err_size);
+/* Where the kernel sends a packet, in the calling thread's network namespace: fills a struct ptl_route from a ptl_route_request.
+ * -ENETUNREACH, -EHOSTUNREACH, -EACCES …: the routing table's own answers; -EXDEV, -EINVAL: it is refused by that interface. */
+int ptl_route_get(const void *request, void *route, char *err, uint32_t err_size);
 
 /* Attaches both directions of each interface, replacing what this object's earlier life left there, without a gap. A failed
  * interface does not stop the others; what was at work there before stays, and it is not left with one direction alone:

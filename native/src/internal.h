@@ -88,6 +88,18 @@ int possible_cpus(void);
 bool on_bpffs(const char *path);
 int make_directories(const char *path, char *first_made, size_t first_made_size);
 
+/* object.c */
+#define VERIFIER_LOG_SIZE (8u << 20)
+struct bpf_object;
+/* NULL and errno: the error is reported. `log` has VERIFIER_LOG_SIZE bytes, or is NULL. */
+struct bpf_object *object_open(struct error *err, const char *path, const char *pins, char *log);
+/* Replaces the .rodata variable `config`. */
+int object_set_config(struct error *err, struct bpf_object *object, const char *path, const void *config, uint32_t size);
+int object_load(struct error *err, struct bpf_object *object, const char *path, const char *log);
+
+/* run.c */
+int test_run(const struct program *program, union bpf_attr *attr, struct ptl_test_result *result);
+
 /* tcx.c: what the kernel headers of Debian 12 do not know yet. */
 #define TCX_INGRESS 46
 #define TCX_EGRESS 47
@@ -109,6 +121,8 @@ int probe_udp_destroy(void);
 typedef int (*netlink_visit)(const void *message, void *context);
 /* One dump request; visits every answer and the NLMSG_DONE that ends them. Returns 0 or -errno. */
 int netlink_dump(const void *request, uint32_t size, netlink_visit visit, void *context);
+/* One request that is answered by a message and then acknowledged. */
+int netlink_ask(void *request, uint32_t size, netlink_visit visit, void *context);
 /* A request with an acknowledgement. */
 int netlink_request(void *request, uint32_t size);
 /* Whether a message begins and ends within what is left; NLMSG_OK, but for a signed number. */

@@ -441,6 +441,11 @@ static int64_t count_entries_of(struct map *map)
 	uint8_t *values = malloc((size_t)chunk * map->value_size);
 	int64_t total = 0;
 
+	if (map->type == BPF_MAP_TYPE_RINGBUF) { /* it has no keys */
+		free(keys);
+		free(values);
+		return -1;
+	}
 	while (keys && values && cursor.state != PTL_CURSOR_DONE) {
 		int count = dump(map, 0, true, &cursor, keys, values, chunk);
 

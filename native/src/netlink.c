@@ -111,6 +111,12 @@ int netlink_dump(const void *request, uint32_t size, netlink_visit visit, void *
 	return netlink_dump_of(NETLINK_ROUTE, request, size, visit, context);
 }
 
+int netlink_ask(void *request, uint32_t size, netlink_visit visit, void *context)
+{
+	((struct nlmsghdr *)request)->nlmsg_flags |= NLM_F_ACK;
+	return exchange(NETLINK_ROUTE, request, size, visit, context);
+}
+
 int netlink_request(void *request, uint32_t size)
 {
 	return netlink_request_to(NETLINK_ROUTE, request, size);

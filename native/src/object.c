@@ -11,8 +11,6 @@
 
 #include "internal.h"
 
-#define VERIFIER_LOG_SIZE (8u << 20)
-
 /* libbpf explains itself through a callback only. Its words of this thread's current call: */
 static __thread char warnings[2048];
 
@@ -60,7 +58,7 @@ static void last_meaningful_line(const char *log, char *out, size_t size)
 	}
 }
 
-static struct bpf_object *open_file(struct error *err, const char *path, const char *pins, char *log)
+struct bpf_object *object_open(struct error *err, const char *path, const char *pins, char *log)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options);
 
@@ -131,7 +129,7 @@ EXPORT int ptl_object_layout(const char *path, void *out, uint32_t out_size, cha
 {
 	struct error err = error_begin(err_text, err_size);
 	struct text text = { .out = out, .size = out_size };
-	struct bpf_object *object = open_file(&err, path, "", NULL);
+	struct bpf_object *object = object_open(&err, path, "", NULL);
 	struct bpf_map *map;
 
 	if (!object)
@@ -163,7 +161,7 @@ EXPORT int ptl_object_layout(const char *path, void *out, uint32_t out_size, cha
 
 /* ---- load ---- */
 
-static int set_config(struct error *err, struct bpf_object *object, const char *path, const void *config, uint32_t size)
+int object_set_config(struct error *err, struct bpf_object *object, const char *path, const void *config, uint32_t size)
 {
 	const struct btf *btf = bpf_object__btf(object);
 	int section = btf ? btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC) : -ENOENT;
@@ -316,7 +314,7 @@ static void undo_pins(struct bpf_object *object, const char *pins, const struct 
 	}
 }
 
-static int load(struct error *err, struct bpf_object *object, const char *path, const char *log)
+int object_load(struct error *err, struct bpf_object *object, const char *path, const char *log)
 {
 	char line[512];
 	int result = bpf_object__load(object);
@@ -403,20 +401,20 @@ EXPORT int ptl_open(const char *path, const char *pins, const void *config, uint
 		free(log);
 		return fail(&err, ENAMETOOLONG, PTL_E_ARGUMENT, "open", pins, "The path of the pin directory is too long");
 	}
-	struct bpf_object *object = open_file(&err, path, pins, log);
+	struct bpf_object *object = object_open(&err, path, pins, log);
 	int result = object ? 0 : -errno;
 
 	if (object) {
 		if (flags & PTL_OPEN_NO_SOCKETS)
 			leave_out_sockets(object);
 		if (config_size)
-			result = set_config(&err, object, path, config, config_size);
+			result = object_set_config(&err, object, path, config, config_size);
 		if (result == 0)
 			result = set_sizes(&err, object, sizes, size_count);
 		if (result == 0) {
 			result = prepare_pins(&err, object, pins, &state);
 			if (result == 0)
-				result = load(&err, object, path, log);
+				result = object_load(&err, object, path, log);
 			if (result == 0)
 				result = finish(&err, object, path, pins);
 			if (result < 0)

@@ -2,7 +2,7 @@
 /* BPF_PROG_TEST_RUN. */
 #include "internal.h"
 
-static int run(const struct program *program, union bpf_attr *attr, struct ptl_test_result *result)
+int test_run(const struct program *program, union bpf_attr *attr, struct ptl_test_result *result)
 {
 	attr->test.prog_fd = (uint32_t)program->fd;
 	int status = sys_bpf(BPF_PROG_TEST_RUN, attr, sizeof(*attr));
@@ -37,7 +37,7 @@ EXPORT int ptl_test_run(int number, const char *name, const void *data_in, uint3
 	attr.test.flags = flags;
 	for (uint32_t i = 0; i < handle->program_count; i++)
 		if (!strcmp(handle->programs[i].name, name))
-			status = run(&handle->programs[i], &attr, &result);
+			status = test_run(&handle->programs[i], &attr, &result);
 	memcpy(result_out, &result, sizeof(result));
 	if (status < 0)
 		fail(&err, status, PTL_E_KERNEL, "test_run", name, "Cannot run the program: %s",

@@ -23,6 +23,11 @@ int possible_cpus(void)
 	return libbpf_num_possible_cpus();
 }
 
+EXPORT int ptl_libbpf_version(void)
+{
+	return (int)(libbpf_major_version() << 16 | libbpf_minor_version());
+}
+
 bool on_bpffs(const char *path)
 {
 	struct statfs info;

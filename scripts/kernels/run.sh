@@ -50,7 +50,7 @@ initramfs() {
   mv "$root/bin/ip" "$root/sbin/ip"
   cp test/kernels/init "$root/init"
   cp build/kernels/runner "$root/bin/runner"
-  cp build/kernels/selftest.bpf.o build/portolan.bpf.o "$root/"
+  cp build/kernels/selftest.bpf.o build/portolan.bpf.o build/portolan-trace.bpf.o "$root/"
   for module in veth bridge sch_ingress cls_bpf sctp udp_diag; do
     modprobe -d "$home" -S "$release" --show-depends "$module"
   done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$root/modules/paths"

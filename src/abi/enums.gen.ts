@@ -155,7 +155,8 @@ export const Reason = {
   SOCKET_TRANSLATED: 32,
   SOCKET_REFUSED: 33,
   DROP_LOOPBACK: 34,
-  COUNT: 35,
+  EVENT_LOST: 35,
+  COUNT: 36,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 
@@ -169,12 +170,72 @@ export const Role = {
 } as const;
 export type Role = (typeof Role)[keyof typeof Role];
 
+/** enum ptl_tell */
+export const Tell = {
+  NEW: 1,
+  TRANSLATED: 2,
+  REJECTED: 4,
+  DROPPED: 8,
+  GONE: 16,
+} as const;
+export type Tell = (typeof Tell)[keyof typeof Tell];
+
+/** enum ptl_why */
+export const Why = {
+  INSIDE: 1,
+  AFFINITY_KEPT: 2,
+  AFFINITY_BOUND: 4,
+} as const;
+export type Why = (typeof Why)[keyof typeof Why];
+
+/** enum trace_map */
+export const TraceMap = {
+  MAP_FRONTENDS: 1,
+  MAP_SLOTS: 2,
+  MAP_BACKENDS: 3,
+  MAP_ADDRESSES: 4,
+  MAP_NAT: 5,
+  MAP_FRAGMENTS: 6,
+  MAP_AFFINITY: 7,
+  MAP_SOURCE_RANGES: 8,
+  MAP_SERVICE_NETS: 9,
+  MAP_INTERFACES: 10,
+  MAP_COUNTERS: 11,
+  MAP_BACKEND_STATS: 12,
+} as const;
+export type TraceMap = (typeof TraceMap)[keyof typeof TraceMap];
+
+/** enum trace_op */
+export const TraceOp = {
+  TRACE_LOOK_UP: 1,
+  TRACE_UPDATE: 2,
+  TRACE_DELETE: 3,
+  TRACE_TALLY: 4,
+} as const;
+export type TraceOp = (typeof TraceOp)[keyof typeof TraceOp];
+
+/** enum trace_size */
+export const TraceSize = {
+  TRACE_KEY_SIZE: 40,
+  TRACE_VALUE_SIZE: 48,
+  TRACE_RECORDS: 256,
+} as const;
+export type TraceSize = (typeof TraceSize)[keyof typeof TraceSize];
+
+/** enum trace_verdict */
+export const TraceVerdict = {
+  TRACE_REFUSED: 0,
+  TRACE_AS_IT_IS: 1,
+  TRACE_TRANSLATED: 2,
+} as const;
+export type TraceVerdict = (typeof TraceVerdict)[keyof typeof TraceVerdict];
+
 export const NAT_LOCK = 1;
 export const NO_BACKEND = 4294967295;
 export const NO_SERVICE = 4294967295;
 export const TICK_SHIFT = 30;
 
-export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unknown" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried" | "source_range" | "service_address_unused" | "backend_removed" | "affinity_kept" | "socket_translated" | "socket_refused" | "loopback_from_outside";
+export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unknown" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried" | "source_range" | "service_address_unused" | "backend_removed" | "affinity_kept" | "socket_translated" | "socket_refused" | "loopback_from_outside" | "event_lost";
 
 export interface ReasonInfo {
   /** Index into `counters`. */
@@ -222,4 +283,5 @@ export const REASONS: readonly ReasonInfo[] = [
   { id: 32, key: "SOCKET_TRANSLATED", name: "socket_translated", text: "a socket was sent to a backend" },
   { id: 33, key: "SOCKET_REFUSED", name: "socket_refused", text: "a socket was refused: the Service has no endpoint, or no such port" },
   { id: 34, key: "DROP_LOOPBACK", name: "loopback_from_outside", text: "dropped: a packet to a loopback address that did not begin on this host" },
+  { id: 35, key: "EVENT_LOST", name: "event_lost", text: "an event was lost: whoever reads `events` is too slow" },
 ];

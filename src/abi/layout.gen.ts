@@ -175,6 +175,86 @@ export const backend6Codec: Codec<Backend6> = codec<Backend6>({
   }),
 });
 
+/** struct flow_event, 104 bytes. */
+export interface FlowEvent {
+  readonly time: bigint;
+  readonly cookie: bigint;
+  readonly src: Uint8Array;
+  readonly dst: Uint8Array;
+  readonly addr: Uint8Array;
+  readonly sport: number;
+  readonly dport: number;
+  readonly port: number;
+  readonly family: number;
+  readonly protocol: number;
+  readonly kind: number;
+  readonly direction: number;
+  readonly reason: number;
+  readonly ifindex: number;
+  readonly length: number;
+  readonly service: number;
+  readonly backend: number;
+  readonly generation: number;
+  readonly natFlags: number;
+  readonly frontendFlags: number;
+  readonly why: number;
+  readonly tcpFlags: number;
+}
+
+export const flowEventCodec: Codec<FlowEvent> = codec<FlowEvent>({
+  name: "flow_event",
+  size: 104,
+  offsets: { time: 0, cookie: 8, src: 16, dst: 32, addr: 48, sport: 64, dport: 66, port: 68, family: 70, protocol: 71, kind: 72, direction: 73, reason: 74, ifindex: 76, length: 80, service: 84, backend: 88, generation: 92, natFlags: 96, frontendFlags: 98, why: 100, tcpFlags: 102, pad: 103 },
+  encodeInto(view, offset, fields) {
+    view.setBigUint64(offset, fields.time, true);
+    view.setBigUint64(offset + 8, fields.cookie, true);
+    putBytes(view, offset + 16, 16, fields.src, "flow_event.src");
+    putBytes(view, offset + 32, 16, fields.dst, "flow_event.dst");
+    putBytes(view, offset + 48, 16, fields.addr, "flow_event.addr");
+    view.setUint16(offset + 64, fields.sport, false);
+    view.setUint16(offset + 66, fields.dport, false);
+    view.setUint16(offset + 68, fields.port, false);
+    view.setUint8(offset + 70, fields.family);
+    view.setUint8(offset + 71, fields.protocol);
+    view.setUint8(offset + 72, fields.kind);
+    view.setUint8(offset + 73, fields.direction);
+    view.setUint16(offset + 74, fields.reason, true);
+    view.setUint32(offset + 76, fields.ifindex, true);
+    view.setUint32(offset + 80, fields.length, true);
+    view.setUint32(offset + 84, fields.service, true);
+    view.setUint32(offset + 88, fields.backend, true);
+    view.setUint32(offset + 92, fields.generation, true);
+    view.setUint16(offset + 96, fields.natFlags, true);
+    view.setUint16(offset + 98, fields.frontendFlags, true);
+    view.setUint16(offset + 100, fields.why, true);
+    view.setUint8(offset + 102, fields.tcpFlags);
+  },
+  decodeFrom: (view, offset) => ({
+    time: view.getBigUint64(offset, true),
+    cookie: view.getBigUint64(offset + 8, true),
+    src: getBytes(view, offset + 16, 16),
+    dst: getBytes(view, offset + 32, 16),
+    addr: getBytes(view, offset + 48, 16),
+    sport: view.getUint16(offset + 64, false),
+    dport: view.getUint16(offset + 66, false),
+    port: view.getUint16(offset + 68, false),
+    family: view.getUint8(offset + 70),
+    protocol: view.getUint8(offset + 71),
+    kind: view.getUint8(offset + 72),
+    direction: view.getUint8(offset + 73),
+    reason: view.getUint16(offset + 74, true),
+    ifindex: view.getUint32(offset + 76, true),
+    length: view.getUint32(offset + 80, true),
+    service: view.getUint32(offset + 84, true),
+    backend: view.getUint32(offset + 88, true),
+    generation: view.getUint32(offset + 92, true),
+    natFlags: view.getUint16(offset + 96, true),
+    frontendFlags: view.getUint16(offset + 98, true),
+    why: view.getUint16(offset + 100, true),
+    tcpFlags: view.getUint8(offset + 102),
+  }),
+});
+
 /** struct fragment, 4 bytes. */
 export interface Fragment {
   readonly sport: number;
@@ -305,6 +385,32 @@ export const interfaceCodec: Codec<Interface> = codec<Interface>({
     masquerade4: getBytes(view, offset + 4, 4),
     masquerade6: getBytes(view, offset + 8, 16),
     flags: view.getUint32(offset + 24, true),
+  }),
+});
+
+/** struct listener, 24 bytes. */
+export interface Listener {
+  readonly until: bigint;
+  readonly kinds: number;
+  readonly sample: number;
+  readonly pid: number;
+}
+
+export const listenerCodec: Codec<Listener> = codec<Listener>({
+  name: "listener",
+  size: 24,
+  offsets: { until: 0, kinds: 8, sample: 12, pid: 16, pad: 20 },
+  encodeInto(view, offset, fields) {
+    view.setBigUint64(offset, fields.until, true);
+    view.setUint32(offset + 8, fields.kinds, true);
+    view.setUint32(offset + 12, fields.sample, true);
+    view.setUint32(offset + 16, fields.pid, true);
+  },
+  decodeFrom: (view, offset) => ({
+    until: view.getBigUint64(offset, true),
+    kinds: view.getUint32(offset + 8, true),
+    sample: view.getUint32(offset + 12, true),
+    pid: view.getUint32(offset + 16, true),
   }),
 });
 
@@ -755,6 +861,96 @@ export const sourceRange6Codec: Codec<SourceRange6> = codec<SourceRange6>({
   }),
 });
 
+/** struct trace_answer, 24 bytes. */
+export interface TraceAnswer {
+  readonly addr: Uint8Array;
+  readonly port: number;
+  readonly verdict: number;
+  readonly result: number;
+}
+
+export const traceAnswerCodec: Codec<TraceAnswer> = codec<TraceAnswer>({
+  name: "trace_answer",
+  size: 24,
+  offsets: { addr: 0, port: 16, verdict: 18, pad: 19, result: 20 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.addr, "trace_answer.addr");
+    view.setUint16(offset + 16, fields.port, false);
+    view.setUint8(offset + 18, fields.verdict);
+    view.setInt32(offset + 20, fields.result, true);
+  },
+  decodeFrom: (view, offset) => ({
+    addr: getBytes(view, offset, 16),
+    port: view.getUint16(offset + 16, false),
+    verdict: view.getUint8(offset + 18),
+    result: view.getInt32(offset + 20, true),
+  }),
+});
+
+/** struct trace_record, 96 bytes. */
+export interface TraceRecord {
+  readonly op: number;
+  readonly map: number;
+  readonly found: number;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+export const traceRecordCodec: Codec<TraceRecord> = codec<TraceRecord>({
+  name: "trace_record",
+  size: 96,
+  offsets: { op: 0, map: 1, found: 2, pad: 3, key: 8, value: 48 },
+  encodeInto(view, offset, fields) {
+    view.setUint8(offset, fields.op);
+    view.setUint8(offset + 1, fields.map);
+    view.setUint8(offset + 2, fields.found);
+    putBytes(view, offset + 8, 40, fields.key, "trace_record.key");
+    putBytes(view, offset + 48, 48, fields.value, "trace_record.value");
+  },
+  decodeFrom: (view, offset) => ({
+    op: view.getUint8(offset),
+    map: view.getUint8(offset + 1),
+    found: view.getUint8(offset + 2),
+    key: getBytes(view, offset + 8, 40),
+    value: getBytes(view, offset + 48, 48),
+  }),
+});
+
+/** struct trace_request, 40 bytes. */
+export interface TraceRequest {
+  readonly wanted: Uint8Array;
+  readonly bound: Uint8Array;
+  readonly port: number;
+  readonly boundPort: number;
+  readonly protocol: number;
+  readonly host: number;
+  readonly pod: number;
+}
+
+export const traceRequestCodec: Codec<TraceRequest> = codec<TraceRequest>({
+  name: "trace_request",
+  size: 40,
+  offsets: { wanted: 0, bound: 16, port: 32, boundPort: 34, protocol: 36, host: 37, pod: 38, pad: 39 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 16, fields.wanted, "trace_request.wanted");
+    putBytes(view, offset + 16, 16, fields.bound, "trace_request.bound");
+    view.setUint16(offset + 32, fields.port, false);
+    view.setUint16(offset + 34, fields.boundPort, false);
+    view.setUint8(offset + 36, fields.protocol);
+    view.setUint8(offset + 37, fields.host);
+    view.setUint8(offset + 38, fields.pod);
+  },
+  decodeFrom: (view, offset) => ({
+    wanted: getBytes(view, offset, 16),
+    bound: getBytes(view, offset + 16, 16),
+    port: view.getUint16(offset + 32, false),
+    boundPort: view.getUint16(offset + 34, false),
+    protocol: view.getUint8(offset + 36),
+    host: view.getUint8(offset + 37),
+    pod: view.getUint8(offset + 38),
+  }),
+});
+
 /** struct traffic, 24 bytes. */
 export interface Traffic {
   readonly flows: bigint;
@@ -813,11 +1009,13 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "affinity_key6", size: 20, fields: [["client", 0, 16], ["service", 16, 4]] },
   { name: "backend4", size: 16, fields: [["addr", 0, 4], ["port", 4, 2], ["state", 6, 1], ["flags", 7, 1], ["generation", 8, 4], ["service", 12, 4]] },
   { name: "backend6", size: 28, fields: [["addr", 0, 16], ["port", 16, 2], ["state", 18, 1], ["flags", 19, 1], ["generation", 20, 4], ["service", 24, 4]] },
+  { name: "flow_event", size: 104, fields: [["time", 0, 8], ["cookie", 8, 8], ["src", 16, 16], ["dst", 32, 16], ["addr", 48, 16], ["sport", 64, 2], ["dport", 66, 2], ["port", 68, 2], ["family", 70, 1], ["protocol", 71, 1], ["kind", 72, 1], ["direction", 73, 1], ["reason", 74, 2], ["ifindex", 76, 4], ["length", 80, 4], ["service", 84, 4], ["backend", 88, 4], ["generation", 92, 4], ["nat_flags", 96, 2], ["frontend_flags", 98, 2], ["why", 100, 2], ["tcp_flags", 102, 1], ["pad", 103, 1]] },
   { name: "fragment", size: 4, fields: [["sport", 0, 2], ["dport", 2, 2]] },
   { name: "fragment_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["id", 8, 4], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
   { name: "fragment_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["id", 32, 4], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
   { name: "frontend", size: 32, fields: [["internal", 0, 8], ["external", 8, 8], ["service", 16, 4], ["affinity_seconds", 20, 4], ["flags", 24, 4], ["pad", 28, 4]] },
   { name: "interface", size: 28, fields: [["role", 0, 4], ["masquerade4", 4, 4], ["masquerade6", 8, 16], ["flags", 24, 4]] },
+  { name: "listener", size: 24, fields: [["until", 0, 8], ["kinds", 8, 4], ["sample", 12, 4], ["pid", 16, 4], ["pad", 20, 4]] },
   { name: "nat_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["sport", 8, 2], ["dport", 10, 2], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
   { name: "nat_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["sport", 32, 2], ["dport", 34, 2], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
   { name: "nat_value4", size: 32, fields: [["addr", 0, 4], ["port", 4, 2], ["peer_port", 6, 2], ["check", 8, 4], ["backend", 12, 4], ["generation", 16, 4], ["last_seen", 20, 4], ["state", 24, 2], ["flags", 26, 2], ["service", 28, 4]] },
@@ -832,5 +1030,8 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "socket_value6", size: 28, fields: [["addr", 0, 16], ["port", 16, 2], ["pad", 18, 2], ["backend", 20, 4], ["generation", 24, 4]] },
   { name: "source_range4", size: 12, fields: [["prefix_length", 0, 4], ["service", 4, 4], ["addr", 8, 4]] },
   { name: "source_range6", size: 24, fields: [["prefix_length", 0, 4], ["service", 4, 4], ["addr", 8, 16]] },
+  { name: "trace_answer", size: 24, fields: [["addr", 0, 16], ["port", 16, 2], ["verdict", 18, 1], ["pad", 19, 1], ["result", 20, 4]] },
+  { name: "trace_record", size: 96, fields: [["op", 0, 1], ["map", 1, 1], ["found", 2, 1], ["pad", 3, 5], ["key", 8, 40], ["value", 48, 48]] },
+  { name: "trace_request", size: 40, fields: [["wanted", 0, 16], ["bound", 16, 16], ["port", 32, 2], ["bound_port", 34, 2], ["protocol", 36, 1], ["host", 37, 1], ["pod", 38, 1], ["pad", 39, 1]] },
   { name: "traffic", size: 24, fields: [["flows", 0, 8], ["packets", 8, 8], ["bytes", 16, 8]] },
 ];

@@ -3,13 +3,15 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { AppError, UserError } from "../util/errors.js";
 import { ExitCode } from "./exit-codes.js";
-import { type OutputFormat, Printer } from "./output.js";
+import { loadYamlWriter, OBJECT_FORMATS, type OutputFormat, Printer } from "./output.js";
 
 /** Options that every command has. */
 export interface CommonOptions {
   readonly output: OutputFormat;
   /** Undefined: `<bpffs>/portolan`. */
   readonly bpfRoot?: string;
+  /** Of commands that read: the archive of `portolan dump` that stands for the kernel. */
+  readonly from?: string;
 }
 
 /** An example for the help text: what to type, and what that does. */
@@ -24,6 +26,17 @@ export interface CommandText {
   readonly summary: string;
   readonly description: string;
   readonly examples: readonly Example[];
+  /** Left out: OBJECT_FORMATS. */
+  readonly formats?: readonly OutputFormat[];
+  /** It only reads, by withMaps(): it can read an archive too. */
+  readonly reads?: true;
+}
+
+const examplesByCommand = new WeakMap<Command, readonly Example[]>();
+
+/** The examples that a command was described with. */
+export function examplesOf(command: Command): readonly Example[] {
+  return examplesByCommand.get(command) ?? [];
 }
 
 /** The work of a command. It prints its result and returns its exit status. */
@@ -37,17 +50,20 @@ export type Handler<Options> = (
 export function describe(text: CommandText): Command {
   const width = Math.max(...text.examples.map((example) => example.line.length));
   const examples = text.examples.map(({ line, does }) => `  $ ${line.padEnd(width)}   # ${does}`);
-  return (
-    new Command(text.name)
-      .summary(text.summary)
-      // Its lines are those of our source: the terminal has a width of its own. An empty line begins a paragraph.
-      .description(text.description.replaceAll(/([^\n])\n(?!\n)/g, "$1 "))
-      .addOption(
-        new Option("-o, --output <format>", "form of the result").choices(["table", "json"]).default("table"),
-      )
-      .option("--bpf-root <dir>", "directory of the pinned maps (default: portolan below the bpffs mount)")
-      .addHelpText("after", `\nExamples:\n${examples.join("\n")}`)
-  );
+  const formats = text.formats ?? OBJECT_FORMATS;
+  const command = new Command(text.name)
+    .summary(text.summary)
+    // Its lines are those of our source: the terminal has a width of its own. An empty line begins a paragraph.
+    .description(text.description.replaceAll(/([^\n])\n(?!\n)/g, "$1 "))
+    .addOption(new Option("-o, --output <format>", "form of the result").choices(formats).default("table"))
+    .option("--bpf-root <dir>", "directory of the pinned maps (default: portolan below the bpffs mount)")
+    .addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
+  examplesByCommand.set(command, text.examples);
+  if (text.reads === true) {
+    const what = "read an archive of `portolan dump` instead of this machine's kernel";
+    command.addOption(new Option("--from <file>", what).conflicts("bpfRoot"));
+  }
+  return command;
 }
 
 /**
@@ -60,7 +76,9 @@ export function run<Options>(load: () => Promise<Handler<Options>>): (...args: u
     // `maps` and `maps dump` have the same options, and commander gives them to the first that knows them.
     const options = command.optsWithGlobals() as Options & CommonOptions;
     const handler = await load();
-    process.exitCode = await handler(options, new Printer(options.output), command.args);
+    const yaml = options.output === "yaml" ? await loadYamlWriter() : null;
+    const printer = new Printer(options.output, process.stdout, process.stderr, yaml);
+    process.exitCode = await handler(options, printer, command.args);
   };
 }
 

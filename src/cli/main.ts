@@ -9,12 +9,20 @@ import { agentCommand, kubeProxyCommand, withDashes } from "./commands/agent/ind
 import { backendsCommand } from "./commands/backends/index.js";
 import { cleanupCommand } from "./commands/cleanup/index.js";
 import { compileCommand } from "./commands/compile/index.js";
+import { commandTreeCommand, completionCommand } from "./commands/completion/index.js";
 import { demoCommand } from "./commands/demo/index.js";
+import { diffCommand } from "./commands/diff/index.js";
 import { doctorCommand } from "./commands/doctor/index.js";
+import { dumpCommand } from "./commands/dump/index.js";
+import { explainCommand } from "./commands/explain/index.js";
 import { flowsCommand } from "./commands/flows/index.js";
 import { interfacesCommand } from "./commands/interfaces/index.js";
 import { mapsCommand } from "./commands/maps/index.js";
+import { monitorCommand } from "./commands/monitor/index.js";
 import { servicesCommand } from "./commands/services/index.js";
+import { topCommand } from "./commands/top/index.js";
+import { traceCommand } from "./commands/trace/index.js";
+import { verifyCommand } from "./commands/verify/index.js";
 import { endWhenClosed } from "./output.js";
 
 const DESCRIPTION =
@@ -52,17 +60,29 @@ export function buildProgram(): Command {
   const commands = [
     agentCommand(),
     compileCommand(),
+    explainCommand(),
+    diffCommand(),
     servicesCommand(),
     backendsCommand(),
     flowsCommand(),
     affinityCommand(),
     interfacesCommand(),
+    topCommand(),
+    monitorCommand(),
     mapsCommand(),
+    traceCommand(),
+    verifyCommand(),
     doctorCommand(),
+    dumpCommand(),
     cleanupCommand(),
     demoCommand(),
+    completionCommand(() => program),
   ];
   for (const command of commands) program.addCommand(command);
+  program.addCommand(
+    commandTreeCommand(() => program),
+    { hidden: true },
+  );
   inherit(program);
   return program;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Flags' texts as values, read as Go's flag library does. */
 import type { SettingProblem } from "./problem.js";
-import type { Kind, Setting, Value, VModule } from "./setting.js";
+import { flagName, type Kind, type Setting, type Value, type VModule } from "./setting.js";
 import { type ReadValue, readValue } from "./value-schemas.js";
 
 /** What was given, by flag: `true` without a value; the texts of a flag that may be repeated in their order. */
@@ -28,11 +28,6 @@ export function readFlags(
     }
   }
   return values;
-}
-
-/** As it is typed. */
-export function flagName(flag: string): string {
-  return flag.length === 1 ? `-${flag}` : `--${flag}`;
 }
 
 function readFlag(kind: Kind, given: "true" | readonly string[]): ReadValue {

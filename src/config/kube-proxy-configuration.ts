@@ -117,5 +117,6 @@ export interface PortolanConfiguration {
     readonly backends: number;
     readonly slots: number;
     readonly nat: number;
+    readonly events: number;
   };
 }

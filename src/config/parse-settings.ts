@@ -3,7 +3,7 @@
 import { parseCidr } from "../net/cidr.js";
 import { parseIp } from "../net/ip.js";
 import { SERVICE_CIDR_GATE } from "./feature-gates.js";
-import { flagName, type GivenFlags, readFlags } from "./flag-values.js";
+import { type GivenFlags, readFlags } from "./flag-values.js";
 import { parseHostPort, withPort } from "./host-port.js";
 import type { KubeProxyConfiguration, PortolanConfiguration } from "./kube-proxy-configuration.js";
 import { KUBE_PROXY_FIELDS, KUBE_PROXY_FLAGS } from "./kube-proxy-settings.js";
@@ -13,7 +13,7 @@ import { type ProxyOptions, parseProxyOptions } from "./proxy-options.js";
 import type { Action, ProxySettings } from "./proxy-settings.js";
 import type { ReadDocument } from "./read-document.js";
 import { type ReadFile, readConfigFile } from "./read-file.js";
-import { isZero, sameValue, type Value } from "./setting.js";
+import { flagName, isZero, sameValue, type Value } from "./setting.js";
 import { advise, bounds, type Complain, oneOf, validate } from "./validate.js";
 import { defaultsOf, treeOf, type Values, withDefaults } from "./value-tree.js";
 

@@ -145,4 +145,5 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
   size("backends", "backends of one family"),
   size("slots", "places in Services' choices of one family"),
   size("nat", "halves of flows of one family"),
+  size("events", "events that wait for a reader: `portolan monitor`"),
 ] as readonly (Setting & { readonly field: string; readonly flag: string })[];

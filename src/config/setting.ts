@@ -89,3 +89,8 @@ export function fallbackText(setting: Setting, duration: (milliseconds: number) 
   if (typeof fallback === "object") return "none";
   return fallback === "" ? "none" : String(fallback);
 }
+
+/** A flag as it is typed. */
+export function flagName(flag: string): string {
+  return flag.length === 1 ? `-${flag}` : `--${flag}`;
+}

@@ -10,6 +10,7 @@ import { systemClock } from "../util/clock.js";
 import { errorMessage } from "../util/errors.js";
 import { Lane } from "../util/lane.js";
 import type { Logger } from "../util/log.js";
+import type { AgentAudit } from "./agent-audit.js";
 import type { AgentConfig } from "./agent-config.js";
 import { dataplaneState } from "./dataplane-health.js";
 import type { EventRecorder } from "./events.js";
@@ -22,6 +23,7 @@ import { HostView } from "./host-view.js";
 import { InterfaceFollower } from "./interface-follower.js";
 import { detectorNode, withLocalPods } from "./kernel-options.js";
 import { readListeners } from "./local-listeners.js";
+import { MapPins } from "./map-pins.js";
 import type { AgentMetrics } from "./metrics/agent-metrics.js";
 import { socketKernel, udpDestroyer } from "./native-sockets.js";
 import { writeProblems } from "./problem-file.js";
@@ -42,12 +44,15 @@ export interface PartsContext {
   readonly health: HealthState;
   readonly metrics: AgentMetrics;
   readonly events: EventRecorder;
+  /** Told what the parts find. */
+  readonly audit: AgentAudit;
   /** Addresses of others that no frontend may capture, beside the host's own listeners. */
   readonly reserved: () => readonly ReservedAddress[];
 }
 
 export interface AgentParts {
   readonly keeper: InterfaceKeeper;
+  readonly mapPins: MapPins;
   readonly follower: InterfaceFollower;
   readonly services: ServiceSync;
   readonly sockets: SocketHooks;
@@ -58,7 +63,7 @@ export interface AgentParts {
 }
 
 export function buildParts(config: AgentConfig, context: PartsContext): AgentParts {
-  const { library, object, pins, log, node, health } = context;
+  const { library, object, pins, log, node, health, audit } = context;
   const proxy = proxyConfig(config.proxy, detectorNode(config.proxy, node));
   const rules = config.forwardRules ? new ForwardRules({ markBit: config.markBit, log }) : null;
   const host = new HostView(async () => [...context.reserved(), ...(await readListeners(checks.listening))]);
@@ -69,6 +74,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     onLinks: ({ localAddresses }) => {
       if (host.setLocalAddresses(localAddresses)) services.hostChanged();
     },
+    onFound: (found) => audit.interfacesFound(found),
   });
   const stale = new StaleSockets({ maps: object, destroy: udpDestroyer(library), log });
   const takeover = new Takeover({
@@ -103,9 +109,13 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     log,
     onProblem: (failure) => committed.checkFailed(failure),
   });
-  const onLook = (error: unknown): void => health.setDataplane(dataplaneState(keeper, error));
+  const onLook = (error: unknown): void => {
+    audit.looked(error);
+    health.setDataplane(dataplaneState(keeper, error));
+  };
   return {
     keeper,
+    mapPins: new MapPins({ library, object, pins, log, onFound: (count) => audit.pinsFound(count) }),
     follower: new InterfaceFollower({ watcher: library, keeper, log, onLook }),
     services,
     sockets: new SocketHooks({
@@ -113,6 +123,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
       cgroup: config.cgroupRoot,
       kernel: socketKernel(library, object, pins),
       log,
+      onFound: (hooks) => audit.socketsFound(hooks),
     }),
     stale,
     takeover,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernel's interfaces and hooks, as the interface keeper wants to see them. */
+import { Role } from "../abi/enums.gen.js";
 import type { AttachOutcome, AttachRequest, Hooks, LinkSnapshot } from "../dataplane/attach.js";
 import type { Link, LinkAddress } from "../dataplane/interfaces.js";
 import type { InterfaceAddress, NetworkInterface } from "../native/interfaces.js";
@@ -47,6 +48,13 @@ export function readLinks(library: NativeLibrary): LinkSnapshot {
   };
 }
 
+export const DIRECTIONS = ["in", "out"] as const;
+
+/** The program that interfaces of a role carry: pods have others than uplinks and overlays. */
+export function programName(role: Role, direction: (typeof DIRECTIONS)[number]): string {
+  return `ptl_${role === Role.POD ? "pod" : "net"}_${direction}`;
+}
+
 /** The hooks of this network namespace. Programs are those of `object`, links are pinned below `pins`. */
 export class NativeHooks implements Hooks {
   readonly #library: NativeLibrary;
@@ -72,12 +80,20 @@ export class NativeHooks implements Hooks {
     });
   }
 
-  async present(ifindexes: readonly number[]): Promise<ReadonlySet<number>> {
-    const directions = new Map<number, Set<string>>();
-    for (const { ifindex, ours, direction } of await this.#library.attachments(ifindexes)) {
-      if (ours) directions.set(ifindex, (directions.get(ifindex) ?? new Set()).add(direction));
-    }
-    return new Set([...directions].filter(([, both]) => both.size === 2).map(([ifindex]) => ifindex));
+  async present(
+    interfaces: readonly Pick<AttachRequest, "ifindex" | "role">[],
+  ): Promise<ReadonlySet<number>> {
+    const ids = new Map(this.#object.programs().map(({ name, id }) => [name, id]));
+    const there = new Set(
+      (await this.#library.attachments(interfaces.map(({ ifindex }) => ifindex))).map(
+        ({ ifindex, direction, programId }) => `${ifindex} ${direction} ${programId}`,
+      ),
+    );
+    const carries = ({ ifindex, role }: (typeof interfaces)[number]): boolean =>
+      DIRECTIONS.every((direction) =>
+        there.has(`${ifindex} ${direction} ${ids.get(programName(role, direction))}`),
+      );
+    return new Set(interfaces.filter(carries).map(({ ifindex }) => ifindex));
   }
 
   async detach(ifindexes: readonly number[]): Promise<void> {

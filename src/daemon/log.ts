@@ -9,11 +9,22 @@ export interface LeveledLogger extends Logger {
   level: string;
 }
 
+/** Who else is given the lines. */
+export interface LogSink {
+  /** @param line with its end */
+  write(line: string): void;
+}
+
 /**
  * A logger of JSON lines to a file descriptor. Writes are synchronous: there are few of them, and the last one before a
  * crash is the one that is wanted.
  */
-export function createLogger(level: LogLevel, fd = 2): LeveledLogger {
+export function createLogger(level: LogLevel, fd = 2, also: LogSink | null = null): LeveledLogger {
+  const file = destination({ fd, sync: true });
+  const toBoth = (line: string): void => {
+    file.write(line);
+    also?.write(line);
+  };
   return pino(
     {
       level,
@@ -21,6 +32,6 @@ export function createLogger(level: LogLevel, fd = 2): LeveledLogger {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    destination({ fd, sync: true }),
+    also === null ? file : { write: toBoth },
   );
 }

@@ -19,7 +19,12 @@ export function kernelAbilities(library: NativeLibrary): KernelAbilities {
 /** The socket hooks of a cgroup. Programs are those of `object`, links are pinned below `pins`. */
 export function socketKernel(library: NativeLibrary, object: LoadedObject, pins: string): SocketKernel {
   return {
-    attach: (cgroup) => object.attachSockets(cgroup),
+    attach: async (cgroup) => {
+      const ours = new Set(object.programs().map(({ id }) => id));
+      const foreign = library.socketLinks(pins).filter(({ programId }) => !ours.has(programId)).length;
+      const { added } = await object.attachSockets(cgroup);
+      return { added, foreign };
+    },
     detach: () => library.detachSockets(pins),
   };
 }

@@ -17,7 +17,7 @@ import { join, resolve } from "node:path";
 import type { Origin, Problem } from "../model/types.js";
 import { readText } from "../util/proc.js";
 
-const RUN_DIRECTORY = "/run/portolan";
+export const RUN_DIRECTORY: string = "/run/portolan";
 const FILE_VERSION = 1;
 
 export interface ProblemReport {
@@ -43,7 +43,8 @@ interface ProblemFile {
   readonly problems: readonly Problem[];
 }
 
-function directoryOf(bpfRoot: string, runDirectory: string): string {
+/** Where an agent with this --bpf-root keeps what it has for other programs of this host. */
+export function runDirectoryOf(bpfRoot: string, runDirectory: string = RUN_DIRECTORY): string {
   const name = createHash("sha256").update(resolve(bpfRoot)).digest("hex").slice(0, 16);
   return join(runDirectory, name);
 }
@@ -67,7 +68,7 @@ export async function writeProblems(
   problems: readonly Problem[],
   runDirectory: string = RUN_DIRECTORY,
 ): Promise<void> {
-  const directory = directoryOf(bpfRoot, runDirectory);
+  const directory = runDirectoryOf(bpfRoot, runDirectory);
   const content: ProblemFile = {
     version: FILE_VERSION,
     bpfRoot: resolve(bpfRoot),
@@ -87,7 +88,7 @@ const KEPT_DIRECTORY: readonly (string | undefined)[] = ["ENOENT", "ENOTEMPTY", 
 
 /** Removes the file and its directories; what is not there, is mounted, or holds something of others, is no error. */
 export async function removeProblems(bpfRoot: string, runDirectory: string = RUN_DIRECTORY): Promise<void> {
-  const directory = directoryOf(bpfRoot, runDirectory);
+  const directory = runDirectoryOf(bpfRoot, runDirectory);
   await rm(directory, { recursive: true, force: true });
   await rmdir(runDirectory).catch((error: NodeJS.ErrnoException) => {
     if (!KEPT_DIRECTORY.includes(error.code)) throw error;
@@ -99,7 +100,7 @@ export async function readProblems(
   bpfRoot: string,
   runDirectory: string = RUN_DIRECTORY,
 ): Promise<ProblemReport | null> {
-  const content = await readReport(directoryOf(bpfRoot, runDirectory));
+  const content = await readReport(runDirectoryOf(bpfRoot, runDirectory));
   if (content === null || content.bpfRoot !== resolve(bpfRoot)) return null;
   const { agent, written, problems } = content;
   return { problems, written, agentRunning: isRunning(agent) };
@@ -151,7 +152,8 @@ function isProblemFile(value: unknown): value is ProblemFile {
   );
 }
 
-function isProblem(value: unknown): value is Problem {
+/** Whether something that was read is a Problem. */
+export function isProblem(value: unknown): value is Problem {
   if (!isObject(value)) return false;
   const { severity, origin, object, field, message } = value;
   return (

@@ -11,6 +11,7 @@ import { systemClock } from "../util/clock.js";
 import { AppError, errorMessage, UserError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
 import { productVersion } from "../util/version.js";
+import { AgentAudit } from "./agent-audit.js";
 import type { AgentConfig } from "./agent-config.js";
 import { type AgentParts, buildParts } from "./agent-parts.js";
 import { AgentServers } from "./agent-servers.js";
@@ -25,6 +26,7 @@ import { bridgeNetfilter, bridgesWithPorts, findInvalidDrops } from "./host-fact
 import { hostFamilies } from "./host-families.js";
 import { initOnly, setUpHost } from "./host-setup.js";
 import { needsNode } from "./kernel-options.js";
+import { ENDPOINT_VERSION, LocalEndpoint } from "./local-endpoint.js";
 import type { LeveledLogger } from "./log.js";
 import { AgentMetrics } from "./metrics/agent-metrics.js";
 import { snapshotChanges } from "./metrics/sync-watch.js";
@@ -264,6 +266,7 @@ class Agent {
     signal: AbortSignal,
   ): Promise<void> {
     const address = new ApiAddress({ servers: from.api?.servers ?? [], log: this.#log });
+    const audit = new AgentAudit(this.#log, this.#metrics);
     const parts = buildParts(this.#config, {
       library: this.#library,
       object,
@@ -274,11 +277,16 @@ class Agent {
       health: this.#health,
       metrics: this.#metrics,
       events,
+      audit,
       reserved: () => address.reserved,
     });
-    const audit = setInterval(() => this.#audit(parts, address), this.#config.auditSeconds * 1000);
+    this.#askParts(audit, parts, address);
+    const audits = setInterval(() => void audit.request(), this.#config.auditSeconds * 1000);
+    const endpoint = this.#endpoint(object, from, parts, audit);
     this.#closers.push(async () => {
-      clearInterval(audit);
+      clearInterval(audits);
+      await endpoint.close();
+      await audit.idle();
       await from.source.close();
       await parts.services.stop();
       await Promise.all([
@@ -289,6 +297,7 @@ class Agent {
       ]);
     });
     await this.#startParts(parts, from);
+    await endpoint.start();
     this.#refresh(address, parts);
     const started = await node;
     if (signal.aborted) return;
@@ -301,15 +310,55 @@ class Agent {
     await aborted(signal);
   }
 
-  #audit(parts: AgentParts, address: ApiAddress): void {
-    const { follower, sockets, rules, stale, checks, services } = parts;
-    void follower.look(true);
-    void sockets.ensure();
-    void rules?.ensure();
-    void stale.sweep();
-    void checks.retry();
-    this.#refresh(address, parts);
-    services.audit().catch((error: unknown) => this.#log.error({ err: error }, "audit failed"));
+  #askParts(audit: AgentAudit, parts: AgentParts, address: ApiAddress): void {
+    const { mapPins, follower, sockets, rules, stale, checks, services } = parts;
+    const others = [
+      () => rules?.ensure(),
+      () => stale.sweep(),
+      () => checks.retry(),
+      async () => this.#refresh(address, parts),
+    ];
+    audit.setParts({ pins: mapPins, follower, sockets, services, others });
+  }
+
+  /** Who runs on this host as root may ask what this agent has compiled, and have it audit. */
+  #endpoint(
+    object: LoadedObject,
+    { api }: AgentSource,
+    { keeper, services }: AgentParts,
+    audit: AgentAudit,
+  ): LocalEndpoint {
+    const { bpfRoot, nodeName, manifests, socketLb, cgroupRoot } = this.#config;
+    return new LocalEndpoint({
+      bpfRoot,
+      log: this.#log,
+      header: () => ({
+        version: ENDPOINT_VERSION,
+        pid: process.pid,
+        node: nodeName,
+        source:
+          api === null
+            ? { kind: "manifests", paths: manifests }
+            : {
+                kind: "api",
+                server: api.servers[0] ?? "",
+                resourceVersions: api.source.resourceVersions,
+              },
+        newest: services.compiled?.newest ?? false,
+        heldBack: services.compiled?.heldBack ?? false,
+        interfaces: keeper.expected,
+        interfaceEntries:
+          keeper.entries &&
+          Object.fromEntries(
+            Array.from(keeper.entries, ([ifindex, value]) => [ifindex, Buffer.from(value).toString("hex")]),
+          ),
+        sockets: { mode: socketLb, cgroup: cgroupRoot },
+        programs: object.programs(),
+      }),
+      compiled: () => services.compiled?.image ?? null,
+      source: () => services.compileAnew(),
+      audit: () => audit.request(),
+    });
   }
 
   async #startParts({ rules, follower, sockets, takeover }: AgentParts, { api }: AgentSource): Promise<void> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From a snapshot to the kernel's maps: compile, reconcile, and say what happened. Single flight, and coalescing. */
 import { HoldBack } from "../dataplane/hold-back.js";
-import type { Reconciler, SyncResult } from "../dataplane/reconciler.js";
+import type { AuditResult, Reconciler, SyncResult } from "../dataplane/reconciler.js";
 import { BackendCount } from "../image/backend-count.js";
 import { type Compiler, createCompiler } from "../image/compile.js";
 import type { Image } from "../image/types.js";
@@ -33,6 +33,16 @@ export interface ServiceSyncDependencies {
   readonly syncPeriodMs?: number;
 }
 
+/** What the kernel was last told. */
+export interface CompiledState {
+  readonly image: Image;
+  readonly snapshot: Snapshot;
+  /** The source has told nothing since. */
+  readonly newest: boolean;
+  /** There is more in the image than the snapshot names: see HoldBack. */
+  readonly heldBack: boolean;
+}
+
 const FIRST_RETRY_MS = 100;
 /** kube-proxy waits for its syncPeriod, 30 s: a write costs less here. */
 const LAST_RETRY_MS = 5_000;
@@ -61,6 +71,7 @@ export class ServiceSync {
   readonly #watcher: SyncWatcher;
   readonly #lastRetryMs: number;
   readonly #compiler: Compiler;
+  readonly #proxy: ProxyConfig;
   readonly #backends = new BackendCount();
   readonly #lane = new Lane(() => this.#run());
   readonly #audits = new Lane(() => this.#audit());
@@ -100,6 +111,7 @@ export class ServiceSync {
     this.#watcher = watcher ?? NOBODY;
     this.#lastRetryMs = Math.min(LAST_RETRY_MS, dependencies.syncPeriodMs ?? LAST_RETRY_MS);
     this.#compiler = createCompiler(proxy);
+    this.#proxy = proxy;
   }
 
   /**
@@ -122,24 +134,42 @@ export class ServiceSync {
     this.#request();
   }
 
-  /** Compares the kernel with what was written, and repairs it; and looks who listens on this host now. */
-  audit(): Promise<void> {
+  /**
+   * Compares the kernel with what was written, and repairs it; and looks who listens on this host now. Null: nothing has been
+   * written yet.
+   */
+  audit(): Promise<AuditResult | null> {
     return this.#audits.request();
   }
 
-  async #audit(): Promise<void> {
-    if (this.#image === null || this.#stopped) return;
+  async #audit(): Promise<AuditResult | null> {
+    if (this.#image === null || this.#stopped) return null;
     this.#warnOfHeldBack();
     if (await this.#host.refresh()) this.hostChanged();
-    if (this.#stopped) return;
+    if (this.#stopped) return null;
     const start = this.#clock.now();
     const audit = await this.#reconciler.audit();
     const { repair, failure } = audit;
     this.#watcher.audited(audit);
     if (failure !== null) this.#log.warn({ ...failure }, "audit failed");
-    if (repair === null) return;
+    if (repair === null) return audit;
     this.#full = true;
     this.#report(repair, this.#image, start);
+    return audit;
+  }
+
+  /** What the kernel was last told, and from which state of the source; null: nothing yet. */
+  get compiled(): CompiledState | null {
+    const [image, snapshot] = [this.#image, this.#compiled];
+    if (image === null || snapshot === null) return null;
+    return { image, snapshot, newest: snapshot === this.#snapshot, heldBack: this.#heldBack !== null };
+  }
+
+  /** The newest state of the source compiled anew, from nothing; null: there is none yet. */
+  async compileAnew(): Promise<Image | null> {
+    const { facts } = this.#host;
+    if (this.#snapshot === null || facts === null) return null;
+    return await inSlices(createCompiler(this.#proxy).compileSliced(this.#snapshot, facts));
   }
 
   /** Starts nothing more; resolves when what is under way is done. */

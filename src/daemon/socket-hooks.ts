@@ -6,10 +6,18 @@ import type { SocketLb } from "./kernel-options.js";
 
 /** What it needs of the kernel. */
 export interface SocketKernel {
-  /** Puts the programs on the hooks of this cgroup; idempotent. `added`: hooks that had none of ours before. */
-  attach(cgroup: string): { readonly added: number } | Promise<{ readonly added: number }>;
+  /**
+   * Puts the programs on the hooks of this cgroup; idempotent. `added`: hooks that had none of ours before. `foreign`: hooks
+   * that had another program in our place.
+   */
+  attach(cgroup: string): AttachedHooks | Promise<AttachedHooks>;
   /** Takes them off, wherever they are. Idempotent. How many there were. */
   detach(): number | Promise<number>;
+}
+
+export interface AttachedHooks {
+  readonly added: number;
+  readonly foreign?: number;
 }
 
 export interface SocketHooksOptions {
@@ -18,6 +26,8 @@ export interface SocketHooksOptions {
   readonly cgroup: string | null;
   readonly kernel: SocketKernel;
   readonly log: Logger;
+  /** Told how many hooks had to be given their programs again. */
+  readonly onFound?: (hooks: number) => void;
 }
 
 export class SocketHooks {
@@ -25,15 +35,17 @@ export class SocketHooks {
   readonly #cgroup: string | null;
   readonly #kernel: SocketKernel;
   readonly #log: Logger;
+  readonly #onFound: (hooks: number) => void;
   #attached = false;
   /** What was said last, so that it is said once. */
   #complaint = "";
 
-  constructor({ mode, cgroup, kernel, log }: SocketHooksOptions) {
+  constructor({ mode, cgroup, kernel, log, onFound }: SocketHooksOptions) {
     this.#mode = mode;
     this.#cgroup = cgroup;
     this.#kernel = kernel;
     this.#log = log;
+    this.#onFound = onFound ?? (() => {});
   }
 
   /** Makes it so; with each audit again. Never rejects. */
@@ -51,10 +63,13 @@ export class SocketHooks {
   }
 
   async #putOn(cgroup: string): Promise<void> {
-    const { added } = await this.#kernel.attach(cgroup);
+    const { added, foreign = 0 } = await this.#kernel.attach(cgroup);
+    const hooks = added + foreign;
     this.#complaint = "";
-    if (this.#attached && added > 0)
-      this.#log.warn({ cgroup, hooks: added }, "socket programs were taken off by someone else");
+    if (this.#attached && hooks > 0) {
+      this.#log.warn({ cgroup, hooks }, "socket programs were taken off by someone else");
+      this.#onFound(hooks);
+    }
     if (!this.#attached) this.#log.info({ cgroup, mode: this.#mode, added }, "socket hooks attached");
     this.#attached = true;
   }

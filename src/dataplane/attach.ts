@@ -3,10 +3,11 @@
  * Keeps the programs on the interfaces that should carry them, and the `interfaces` map in step. Level-triggered: each
  * call looks at everything there is and does what is missing, whatever happened before.
  */
+import { viewOf } from "../abi/codec.js";
 import { InterfaceFlag, Role } from "../abi/enums.gen.js";
 import { interfaceCodec } from "../abi/layout.gen.js";
 import type { HookMode } from "../native/hooks.js";
-import type { KernelMaps, MapWrite } from "../native/kernel.js";
+import type { KernelMaps, KernelReads, MapWrite } from "../native/kernel.js";
 import { type IpAddress, ipFromBytes } from "../net/ip.js";
 import { AppError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
@@ -14,6 +15,7 @@ import {
   type InterfaceOptions,
   type InterfacePlan,
   type InterfaceRole,
+  type Interfaces,
   type Link,
   type LinkAddress,
   type NodeAddresses,
@@ -47,8 +49,8 @@ export interface Hooks {
   readLinks(): LinkSnapshot;
   /** Puts both programs on each interface; replaces them without a gap where they are. One outcome a request. */
   attach(requests: readonly AttachRequest[]): Promise<readonly AttachOutcome[]>;
-  /** Those of these interfaces that carry both our programs now. */
-  present(ifindexes: readonly number[]): Promise<ReadonlySet<number>>;
+  /** Those of these interfaces that carry both programs of their role now: the very ones that `attach` puts there. */
+  present(interfaces: readonly Pick<AttachRequest, "ifindex" | "role">[]): Promise<ReadonlySet<number>>;
   /** Takes our programs off. Nothing there, or no such interface, is no error. */
   detach(ifindexes: readonly number[]): Promise<void>;
 }
@@ -59,6 +61,16 @@ export interface KeeperDependencies {
   readonly log: Logger;
   /** Told of everything that a sync has seen, before it does anything. */
   readonly onLinks?: (links: LinkSnapshot) => void;
+  /** Told of what an audit has found that somebody else did, once it is repaired. */
+  readonly onFound?: (found: KeeperFindings) => void;
+}
+
+/** What somebody else has done. */
+export interface KeeperFindings {
+  /** Entries of `interfaces` that were not as they had been written. */
+  readonly entries: number;
+  /** Interfaces on which a program was missing, or another one in its place. */
+  readonly programs: number;
 }
 
 interface Attached {
@@ -87,7 +99,18 @@ const encodeInterface = (plan: InterfacePlan): Uint8Array =>
   encodeEntry(ROLES[plan.role], plan, plan.localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0);
 
 /** The key of `interfaces` that stands for the node itself: no interface has this index. */
-const NODE_KEY = 0;
+export const NODE_KEY = 0;
+
+/** What `interfaces` must hold, by key. */
+export function interfaceEntries({
+  plans,
+  node,
+}: Pick<Interfaces, "plans" | "node">): Map<number, Uint8Array> {
+  const entries = new Map(plans.map((plan) => [plan.ifindex, encodeInterface(plan)]));
+  if (node.masquerade4 !== null || node.masquerade6 !== null)
+    entries.set(NODE_KEY, encodeEntry(Role.NODE, node, 0));
+  return entries;
+}
 
 /** One key of `interfaces`: u32 in host byte order, which is little endian on every host we support. */
 function encodeIfindexes(ifindexes: readonly number[]): Uint8Array {
@@ -104,11 +127,13 @@ const equal = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
 
 const NONE: ReadonlySet<number> = new Set();
 
-/** One entry of `interfaces`. */
-interface Entry {
-  readonly ifindex: number;
-  readonly value: Uint8Array;
+/** Entries that the two do not have alike. */
+function differing(a: ReadonlyMap<number, Uint8Array>, b: ReadonlyMap<number, Uint8Array>): number {
+  const indexes = new Set([...a.keys(), ...b.keys()]);
+  return [...indexes].filter((ifindex) => !equal(a.get(ifindex) ?? NOTHING, b.get(ifindex))).length;
 }
+
+const NOTHING = new Uint8Array();
 
 /** The node's own addresses as the map has them. */
 function nodeAddressesIn(entries: ReadonlyMap<number, Uint8Array>): readonly IpAddress[] {
@@ -118,6 +143,18 @@ function nodeAddressesIn(entries: ReadonlyMap<number, Uint8Array>): readonly IpA
   return [masquerade4, masquerade6].filter((bytes) => bytes.some((byte) => byte !== 0)).map(ipFromBytes);
 }
 
+/** What `interfaces` holds, by key. */
+export async function readInterfaceEntries(maps: KernelReads): Promise<Map<number, Uint8Array>> {
+  const { count, keys, values } = await maps.dump("interfaces");
+  const view = viewOf(keys);
+  const { size } = interfaceCodec;
+  const entries = new Map<number, Uint8Array>();
+  for (let i = 0; i < count; i++) {
+    entries.set(view.getUint32(4 * i, true), values.slice(i * size, (i + 1) * size));
+  }
+  return entries;
+}
+
 export class InterfaceKeeper {
   readonly #mode: HookMode;
   readonly #options: InterfaceOptions;
@@ -125,9 +162,12 @@ export class InterfaceKeeper {
   readonly #maps: KernelMaps;
   readonly #log: Logger;
   readonly #onLinks: (links: LinkSnapshot) => void;
+  readonly #onFound: (found: KeeperFindings) => void;
   readonly #attached = new Map<number, Attached>();
   /** By which the cluster knows this node; null until somebody has said. */
   #nodeAddresses: readonly IpAddress[] | null = null;
+  #expected: readonly { readonly ifindex: number; readonly name: string; readonly role: InterfaceRole }[] =
+    [];
   /** What could not be attached to in the last sync. */
   #failed: ReadonlySet<string> = new Set();
   /** What `interfaces` holds, by ifindex; null until it was read. */
@@ -135,13 +175,15 @@ export class InterfaceKeeper {
   /** What was said about an interface that could not be served, so that it is said once. */
   readonly #complaints = new Map<number, string>();
 
-  constructor(mode: HookMode, options: InterfaceOptions, { hooks, maps, log, onLinks }: KeeperDependencies) {
+  constructor(mode: HookMode, options: InterfaceOptions, dependencies: KeeperDependencies) {
+    const { hooks, maps, log, onLinks, onFound } = dependencies;
     this.#mode = mode;
     this.#options = options;
     this.#hooks = hooks;
     this.#maps = maps;
     this.#log = log;
     this.#onLinks = onLinks ?? (() => {});
+    this.#onFound = onFound ?? (() => {});
   }
 
   /**
@@ -162,6 +204,20 @@ export class InterfaceKeeper {
     return [...this.#failed].sort();
   }
 
+  /** What it has written into `interfaces`; null: it does not know. */
+  get entries(): ReadonlyMap<number, Uint8Array> | null {
+    return this.#entries;
+  }
+
+  /** Those that should carry them, as the last look had it. */
+  get expected(): readonly {
+    readonly ifindex: number;
+    readonly name: string;
+    readonly role: InterfaceRole;
+  }[] {
+    return this.#expected;
+  }
+
   /** The names of those that carry them. */
   get attachedNames(): readonly string[] {
     return [...this.#attached.values()].map(({ name }) => name).sort();
@@ -177,7 +233,17 @@ export class InterfaceKeeper {
     const seen = this.#hooks.readLinks();
     this.#onLinks(seen);
     const { links, addresses, defaultRoutes } = seen;
-    if (audit || this.#entries === null) this.#entries = await this.#readEntries();
+    let foreign = 0;
+    if (audit || this.#entries === null) {
+      const found = await readInterfaceEntries(this.#maps);
+      foreign = this.#entries === null ? 0 : differing(this.#entries, found);
+      if (foreign > 0)
+        this.#log.warn(
+          { map: "interfaces", entries: foreign },
+          "the interfaces map was changed by someone else",
+        );
+      this.#entries = found;
+    }
     const preferred = this.#nodeAddresses ?? nodeAddressesIn(this.#entries);
     const { plans, refused, node } = planInterfaces(
       links,
@@ -189,13 +255,12 @@ export class InterfaceKeeper {
     for (const { ifindex, name, reason } of refused)
       this.#complain(ifindex, name, "interface_refused", reason);
     const wanted = new Map(plans.map((plan) => [plan.ifindex, plan]));
-    const hasNode = node.masquerade4 !== null || node.masquerade6 !== null;
-    const values = plans.map((plan) => ({ ifindex: plan.ifindex, value: encodeInterface(plan) }));
-    if (hasNode) values.push({ ifindex: NODE_KEY, value: encodeEntry(Role.NODE, node, 0) });
+    const values = interfaceEntries({ plans, node });
     await this.#writeEntries(values, this.#entries, audit);
     const served = plans.filter((plan) => plan.attach);
+    this.#expected = served.map(({ ifindex, name, role }) => ({ ifindex, name, role }));
     const removed = audit ? await this.#findRemoved(served) : NONE;
-    await this.#attach(
+    const programs = await this.#attach(
       served.filter((plan) => !this.#serves(plan) || removed.has(plan.ifindex)),
       removed,
     );
@@ -209,33 +274,23 @@ export class InterfaceKeeper {
     const gone = known.filter((ifindex) => !wanted.has(ifindex));
     await this.#detach(gone.filter((ifindex) => ifindex !== NODE_KEY));
     await this.#deleteEntries(
-      gone.filter((ifindex) => ifindex !== NODE_KEY || !hasNode),
+      gone.filter((ifindex) => !values.has(ifindex)),
       this.#entries,
     );
     const present = new Set(links.map((link) => link.ifindex));
     for (const ifindex of [...this.#complaints.keys()]) {
       if (!present.has(ifindex)) this.#complaints.delete(ifindex);
     }
-  }
-
-  async #readEntries(): Promise<Map<number, Uint8Array>> {
-    const { count, keys, values } = await this.#maps.dump("interfaces");
-    const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
-    const { size } = interfaceCodec;
-    const entries = new Map<number, Uint8Array>();
-    for (let i = 0; i < count; i++) {
-      entries.set(view.getUint32(4 * i, true), values.slice(i * size, (i + 1) * size));
-    }
-    return entries;
+    if (foreign > 0 || programs > 0) this.#onFound({ entries: foreign, programs });
   }
 
   /** `audit`: the node's own entry is written in any case. A map that takes no writes shall show before one is needed. */
   async #writeEntries(
-    wanted: readonly Entry[],
+    wanted: ReadonlyMap<number, Uint8Array>,
     entries: Map<number, Uint8Array>,
     audit: boolean,
   ): Promise<void> {
-    const changed = wanted.filter(
+    const changed = Array.from(wanted, ([ifindex, value]) => ({ ifindex, value })).filter(
       ({ ifindex, value }) => (audit && ifindex === NODE_KEY) || !equal(value, entries.get(ifindex)),
     );
     if (changed.length === 0) return;
@@ -277,9 +332,11 @@ export class InterfaceKeeper {
 
   /** Interfaces that should carry our programs and do not: somebody else took them off, or the interface is just going. */
   async #findRemoved(plans: readonly InterfacePlan[]): Promise<ReadonlySet<number>> {
-    const ours = plans.map(({ ifindex }) => ifindex).filter((ifindex) => this.#attached.has(ifindex));
-    const present = await this.#hooks.present(ours);
-    return new Set(ours.filter((ifindex) => !present.has(ifindex)));
+    const ours = plans.filter(({ ifindex }) => this.#attached.has(ifindex));
+    const present = await this.#hooks.present(
+      ours.map(({ ifindex, role }) => ({ ifindex, role: ROLES[role] })),
+    );
+    return new Set(ours.map(({ ifindex }) => ifindex).filter((ifindex) => !present.has(ifindex)));
   }
 
   /** Whether this interface has its programs already. A new name needs none: it is noted. */
@@ -290,8 +347,10 @@ export class InterfaceKeeper {
     return true;
   }
 
-  async #attach(plans: readonly InterfacePlan[], removed: ReadonlySet<number>): Promise<void> {
-    if (plans.length === 0) return;
+  /** Returns on how many of `removed` the programs are again. */
+  async #attach(plans: readonly InterfacePlan[], removed: ReadonlySet<number>): Promise<number> {
+    if (plans.length === 0) return 0;
+    let putBackCount = 0;
     const requests = plans.map(({ ifindex, role }) => ({ ifindex, role: ROLES[role], mode: this.#mode }));
     const outcomes = await this.#hooks.attach(requests);
     plans.forEach(({ ifindex, name, role }, i) => {
@@ -302,6 +361,7 @@ export class InterfaceKeeper {
         this.#attached.set(ifindex, { name, role, mode });
         this.#complaints.delete(ifindex);
         const putBack = removed.has(ifindex);
+        if (putBack) putBackCount += 1;
         if (putBack)
           this.#log.warn({ iface: name, ifindex, role }, "programs were taken off by someone else");
         if (putBack || before?.role !== role)
@@ -312,6 +372,7 @@ export class InterfaceKeeper {
       this.#attached.delete(ifindex);
       this.#complain(ifindex, name, "attach_failed", outcome.error);
     });
+    return putBackCount;
   }
 
   async #detach(ifindexes: readonly number[]): Promise<void> {

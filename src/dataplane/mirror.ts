@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import type { MapName } from "../abi/maps.gen.js";
-import type { KernelMaps, MapDump, MapWrite, OpKind } from "../native/kernel.js";
+import type { KernelReads, MapDump, MapWrite, OpKind } from "../native/kernel.js";
 import { FAMILIES, type Family } from "../net/ip.js";
 import { inSlices, type Sliced, type SliceOptions } from "../util/slices.js";
 import { AddressTable } from "./address-table.js";
@@ -40,7 +40,7 @@ export interface Mirror {
 const STRIDE = 512;
 
 /** Reads the kernel: 13 FFI calls. */
-export async function readMirror(kernel: KernelMaps, options: SliceOptions): Promise<Mirror> {
+export async function readMirror(kernel: KernelReads, options: SliceOptions): Promise<Mirror> {
   const names = new Map<number, string>();
   const dump = await kernel.dump("services");
   await inSlices(
@@ -61,7 +61,7 @@ export async function readMirror(kernel: KernelMaps, options: SliceOptions): Pro
   };
 }
 
-async function readFamily(kernel: KernelMaps, family: Family, options: SliceOptions): Promise<FamilyMirror> {
+async function readFamily(kernel: KernelReads, family: Family, options: SliceOptions): Promise<FamilyMirror> {
   const keySize = LAYOUTS[family].key;
   const frontends = new Map<string, string>();
   const addresses = new AddressTable(family);
@@ -98,7 +98,7 @@ async function readFamily(kernel: KernelMaps, family: Family, options: SliceOpti
 }
 
 async function readPrefixes(
-  kernel: KernelMaps,
+  kernel: KernelReads,
   map: MapName,
   keySize: number,
   options: SliceOptions,

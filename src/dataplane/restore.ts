@@ -52,14 +52,14 @@ const STRIDE = 512;
 
 /** The state behind a mirror. The mirror becomes part of it. */
 export function* restore(mirror: Mirror, options: RestoreOptions): Sliced<State> {
-  const ports = new Ports();
+  const ports = new Ports(indexCapacity(mirror));
   yield* ports.read(mirror);
   const four = yield* restoreFamily(mirror.families[4], ports, options);
   const six = yield* restoreFamily(mirror.families[6], ports, options);
   return {
     mirror,
     indexes: IndexAllocator.restore(
-      { capacity: indexCapacity(mirror), preferVirgin: true },
+      { capacity: ports.capacity, preferVirgin: true },
       (index) => ports.use(index),
       options.quarantineUntil,
     ),
@@ -80,8 +80,13 @@ function indexCapacity({ capacity }: Mirror): number {
 class Ports {
   readonly byIndex: Map<number, PortState> = new Map();
   readonly #protocols: Map<number, number> = new Map();
-  /** One above every index that is in use, or was by what a free cell says. */
+  /** One above every index that is in use, or was by what a free cell says, and that can be given away. */
   #end = 0;
+  readonly capacity: number;
+
+  constructor(capacity: number) {
+    this.capacity = capacity;
+  }
 
   *read(mirror: Mirror): Sliced<void> {
     for (const [index, name] of mirror.names) {
@@ -123,8 +128,9 @@ class Ports {
     return this.#protocols.get(index) ?? 0;
   }
 
+  /** One that is outside was never ours, and says nothing of those that are not. */
   wasUsed(index: number): void {
-    this.#end = Math.max(this.#end, index + 1);
+    if (index < this.capacity) this.#end = Math.max(this.#end, index + 1);
   }
 
   use(index: number): IndexUse {
@@ -182,7 +188,7 @@ function* restoreFamily(
     nodes: new Set(),
     broken: {
       frontends: new Set(bad.map(({ key }) => key)),
-      cells: [...brokenCells].filter((cell) => !isHeld(mirror, cell)),
+      cells: [...brokenCells].filter((cell) => isFree(mirror, cell)),
       ranges: slots.broken,
     },
   };
@@ -200,7 +206,7 @@ function* restoreCells(mirror: FamilyMirror, ports: Ports, floors: Uint32Array |
     const generation = Math.max(found, floors?.[cell] ?? 0);
     generations[cell] = generation;
     const service = cells.readUInt32LE(at + layout.service);
-    if (!isHeld(mirror, cell)) {
+    if (isFree(mirror, cell)) {
       if (generation > 0) ports.wasUsed(service);
       continue;
     }
@@ -212,7 +218,8 @@ function* restoreCells(mirror: FamilyMirror, ports: Ports, floors: Uint32Array |
       cells.readUInt16BE(at + layout.port),
       protocol,
     );
-    if (cell < FIRST_CELL || protocol === 0 || found < generation || port.cells.has(key)) {
+    const usable = isHeld(mirror, cell) && cell >= FIRST_CELL && protocol !== 0 && found >= generation;
+    if (!usable || port.cells.has(key)) {
       port.spareCells.push(cell);
       continue;
     }
@@ -291,6 +298,11 @@ function isLive(mirror: FamilyMirror, cell: number): boolean {
   return stateOf(mirror, cell) === BackendState.BACKEND_LIVE;
 }
 
+/** A state that makes no sense is not free: somebody has written it. */
+function isFree(mirror: FamilyMirror, cell: number): boolean {
+  return stateOf(mirror, cell) === BackendState.BACKEND_FREE;
+}
+
 /** Does a backend have it, serving or not? */
 function isHeld(mirror: FamilyMirror, cell: number): boolean {
   return isLive(mirror, cell) || stateOf(mirror, cell) === BackendState.BACKEND_DRAINING;
@@ -333,7 +345,7 @@ function cellUse(
   broken: ReadonlySet<number>,
 ): IndexUse {
   const generation = generations[cell] as number;
-  if (isHeld(mirror, cell) || broken.has(cell) || generation === LAST_GENERATION) return "used";
+  if (!isFree(mirror, cell) || broken.has(cell) || generation === LAST_GENERATION) return "used";
   return generation > 0 ? "past" : "virgin";
 }
 
@@ -350,7 +362,11 @@ function* restoreSlots(
 ): Sliced<{ readonly allocator: RangeAllocator; readonly broken: readonly SlotRange[] }> {
   const marks = new Uint8Array(mirror.slots.length);
   for (let slot = 0; slot < marks.length; slot += 1) if (mirror.slots[slot] !== 0) marks[slot] = PAST;
-  for (const { base, count } of bad) marks.fill(BROKEN, base, base + count);
+  // A word that makes no sense may name half of the map: of that, only what was ever used is kept from others.
+  for (const { base, count } of bad) {
+    const end = Math.min(base + count, marks.length);
+    for (let slot = base; slot < end; slot += 1) if (mirror.slots[slot] !== 0) marks[slot] = BROKEN;
+  }
   for (const { base, count } of good) marks.fill(GOOD, base, base + count);
   yield;
   const broken = runsOf(marks, BROKEN);

@@ -6,7 +6,7 @@
  */
 import { BackendFlag, BackendState } from "../abi/enums.gen.js";
 import { type Affinity, affinityCodec, type Backend4, FAMILY_CODECS } from "../abi/layout.gen.js";
-import type { KernelMaps } from "../native/kernel.js";
+import type { KernelReads } from "../native/kernel.js";
 import { FAMILIES, type Family, ipFromBytes } from "../net/ip.js";
 
 import {
@@ -51,17 +51,18 @@ interface Demand {
 }
 
 export interface AffinityOptions {
-  /** CLOCK_MONOTONIC in nanoseconds; default: now. */
-  readonly nowNs?: bigint;
+  /** CLOCK_MONOTONIC in nanoseconds; default: now. A function is asked after the maps have been read. */
+  readonly nowNs?: bigint | (() => bigint);
 }
 
 /** Every remembered client, sorted by service, family and client. Rejects with what the kernel's maps reject with. */
 export async function readAffinity(
-  kernel: KernelMaps,
+  kernel: KernelReads,
   tables: Tables,
   { nowNs }: AffinityOptions = {},
 ): Promise<AffinityRow[]> {
   const rows: AffinityRow[] = [];
+  const now = typeof nowNs === "function" ? nowNs : () => nowNs ?? process.hrtime.bigint();
   for (const family of FAMILIES) {
     const { affinityKey } = FAMILY_CODECS[family];
     const demands = demandsOf(tables, family);
@@ -69,7 +70,7 @@ export async function readAffinity(
       const { client, service } = affinityKey.decodeFrom(key, keyAt);
       const remembered = affinityCodec.decodeFrom(value, valueAt);
       // Read after the dump: no entry of it can be from the future.
-      const age = (nowNs ?? process.hrtime.bigint()) - remembered.lastNew;
+      const age = now() - remembered.lastNew;
       const demand = demands.get(service) ?? { timeoutSeconds: 0, sets: 0 };
       rows.push(affinityRow(tables, family, { client, service, remembered, age, demand }));
     }

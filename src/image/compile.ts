@@ -27,7 +27,8 @@ import { VersionedMap } from "../util/versioned-map.js";
 import { Claims, claimKey } from "./claims.js";
 import { healthCheckProblem } from "./health-checks.js";
 import { ReservedAddresses } from "./reserved.js";
-import { compileServicePort, sameServicePort, servicePortKey } from "./service-port.js";
+import { nameOf, servedClusterIPs, servedPorts } from "./served.js";
+import { compileServicePort, sameServicePort } from "./service-port.js";
 import type { FrontendImage, Image, ServicePortImage } from "./types.js";
 
 /** kube-proxy's of iptables mode without a --cluster-cidr: no local detector, NodePorts on every address. */
@@ -429,10 +430,6 @@ function sameProblems(a: readonly Problem[], b: readonly Problem[]): boolean {
   return a.length === b.length && JSON.stringify(a) === JSON.stringify(b);
 }
 
-function nameOf(service: Service): string {
-  return `${service.namespace}/${service.name}`;
-}
-
 /** One Service with all its ports. Skipped kinds have no ClusterIP in the model and come out empty (2.1). */
 function compileService(
   service: Service,
@@ -445,31 +442,14 @@ function compileService(
   const problems: Problem[] = [];
   const unchecked = healthCheckProblem(service);
   if (unchecked !== null) problems.push(unchecked);
-  const clusterIPs = service.clusterIPs.filter((address) => {
-    if (!isNodeAddress(address, node)) return true;
-    problems.push(nodeAddressProblem(service, address, node));
-    return false;
-  });
+  const clusterIPs = servedClusterIPs(service, node, problems);
   const found: ServicePortImage[] = [];
-  // The API server refuses Services that repeat themselves; a hand-made one must not overwrite its own earlier port.
-  const seen = new Set<string>();
-  for (const [index, spec] of clusterIPs.length === 0 ? [] : service.ports.entries()) {
-    const key = servicePortKey(service, spec);
-    const number = `${spec.port}/${spec.protocol}`;
-    if (seen.has(key) || seen.has(number)) {
-      problems.push(duplicatePortProblem(service, index));
-      continue;
-    }
-    const nodePort = `NodePort ${spec.nodePort}/${spec.protocol}`;
-    const repeated = spec.nodePort !== 0 && seen.has(nodePort);
-    if (repeated) problems.push(duplicateNodePortProblem(service, index, nodePort));
-    const port = repeated ? { ...spec, nodePort: 0 } : spec;
-    seen.add(key).add(number).add(nodePort);
-    const image = compileServicePort(service, port, clusterIPs, ordered, node, config);
+  for (const spec of clusterIPs.length === 0 ? [] : servedPorts(service, problems)) {
+    const image = compileServicePort(service, spec, clusterIPs, ordered, node, config);
     found.push(
       keepIdentity(
         image,
-        before?.ports.find((other) => other.key === key),
+        before?.ports.find((other) => other.key === image.key),
       ),
     );
   }
@@ -578,10 +558,6 @@ function reservedText({ address, port, protocol, use, refusesNodePorts }: Reserv
   return `${address?.text ?? "*"} ${port}/${protocol} ${refusesNodePorts === true} ${use}`;
 }
 
-function isNodeAddress(address: IpAddress, node: NodeInfo): boolean {
-  return node.addresses.some((own) => own.text === address.text);
-}
-
 function sameNode(a: NodeInfo, b: NodeInfo): boolean {
   return (
     a === b ||
@@ -592,16 +568,6 @@ function sameNode(a: NodeInfo, b: NodeInfo): boolean {
   );
 }
 
-function nodeAddressProblem(service: Service, address: IpAddress, node: NodeInfo): Problem {
-  return {
-    severity: "warning",
-    origin: service.origin,
-    object: `Service ${nameOf(service)}`,
-    field: "spec.clusterIPs",
-    message: `${address.text} is an address of node ${node.name}; a frontend there would capture the node's own traffic and is left out`,
-  };
-}
-
 const FIELDS: Readonly<Record<FrontendImage["kind"], string>> = {
   ClusterIP: "spec.clusterIPs",
   ExternalIP: "spec.externalIPs",
@@ -609,8 +575,8 @@ const FIELDS: Readonly<Record<FrontendImage["kind"], string>> = {
   NodePort: "spec.ports",
 };
 
-/** "10.96.0.1:80/TCP", "IPv6 NodePort 30080/TCP". */
-function frontendText(port: ServicePortImage, frontend: FrontendImage): string {
+/** "10.96.0.1:80/TCP", "IPv6 NodePort 30080/TCP": how a problem that concerns a frontend begins. */
+export function frontendText(port: ServicePortImage, frontend: FrontendImage): string {
   if (frontend.kind !== "NodePort") return claimKey(frontend, port.protocol);
   return `IPv${frontend.address.family} NodePort ${frontend.port}/${port.protocol}`;
 }
@@ -650,25 +616,5 @@ function refusalProblem(
     object: `Service ${nameOf(service)}`,
     field: fieldOf(service, port, frontend),
     message: `${frontendText(port, frontend)} would capture this node's traffic to ${use}; this frontend is left out`,
-  };
-}
-
-function duplicateNodePortProblem(service: Service, index: number, text: string): Problem {
-  return {
-    severity: "warning",
-    origin: service.origin,
-    object: `Service ${nameOf(service)}`,
-    field: `spec.ports[${index}].nodePort`,
-    message: `${text} is an earlier port's already and is left out`,
-  };
-}
-
-function duplicatePortProblem(service: Service, index: number): Problem {
-  return {
-    severity: "warning",
-    origin: service.origin,
-    object: `Service ${nameOf(service)}`,
-    field: `spec.ports[${index}]`,
-    message: "repeats the name or the number of an earlier port with the same protocol and is left out",
   };
 }

@@ -79,15 +79,20 @@ function describePort(port: ServicePortImage): DescribedServicePort {
       local: backend.local,
       serving: backend.serving,
     })),
-    frontends: sortedFrontends(port).map((frontend) => ({
-      kind: frontend.kind,
-      family: frontend.address.family,
-      address: frontend.kind === "NodePort" ? `*:${frontend.port}` : textOf(frontend),
-      masquerade: frontend.masquerade,
-      sourceRanges: sourceRangeTexts(port, frontend),
-      internal: describeChoice(port, frontend.internal),
-      external: describeChoice(port, frontend.external),
-    })),
+    frontends: sortedFrontends(port).map((frontend) => describeFrontend(port, frontend)),
+  };
+}
+
+/** One of its frontends. */
+export function describeFrontend(port: ServicePortImage, frontend: FrontendImage): DescribedFrontend {
+  return {
+    kind: frontend.kind,
+    family: frontend.address.family,
+    address: frontend.kind === "NodePort" ? `*:${frontend.port}` : textOf(frontend),
+    masquerade: frontend.masquerade,
+    sourceRanges: sourceRangeTexts(port, frontend),
+    internal: describeChoice(port, frontend.internal),
+    external: describeChoice(port, frontend.external),
   };
 }
 

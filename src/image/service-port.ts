@@ -39,7 +39,7 @@ export function compileServicePort(
   node: NodeInfo,
   config: ProxyConfig,
 ): ServicePortImage {
-  const served = config.externalIPs ? service : withoutExternalIPs(service);
+  const served = asConfigured(service, config);
   const backends: BackendImage[] = [];
   const frontends: FrontendImage[] = [];
   const ranges: Cidr[] = [];
@@ -105,9 +105,9 @@ export function compileServicePort(
   });
 }
 
-/** 2.23: as if the field were empty, also where it decides what externalTrafficPolicy means (2.16). */
-function withoutExternalIPs(service: Service): Service {
-  if (service.externalIPs.length === 0) return service;
+/** 2.23: without externalIPs as if the field were empty, also where it decides what externalTrafficPolicy means (2.16). */
+export function asConfigured(service: Service, { externalIPs }: ProxyConfig): Service {
+  if (externalIPs || service.externalIPs.length === 0) return service;
   return {
     ...service,
     externalIPs: [],

@@ -20,6 +20,24 @@ export interface PortEndpoint {
   readonly nodeHints: readonly string[];
 }
 
+/** Why a slice gives nothing to a service port. */
+export type SliceSkip =
+  /** 1.14: it is of another family. */
+  | "other-family"
+  /** 2.6: it has no port of this name and protocol. */
+  | "no-such-port"
+  /** 2.7: the port has no number. */
+  | "no-number";
+
+/** Hears why the endpoints of a port are what they are: for explanations. Nobody listens in the ordinary way. */
+export interface EndpointListener {
+  skipped(slice: EndpointSlice, why: SliceSkip): void;
+  /** `slice.endpoints[index]` became `made`, which a later entry of the same address and port may override (3.4). */
+  made(made: PortEndpoint, slice: EndpointSlice, index: number): void;
+  /** It is another's duplicate (3.4). */
+  duplicate(slice: EndpointSlice, index: number, port: number): void;
+}
+
 /** 3.2: gets new flows in the ordinary way. */
 export function isReady(endpoint: PortEndpoint): boolean {
   return endpoint.ready;
@@ -66,19 +84,28 @@ export function endpointsOfPort(
   portName: string,
   protocol: Protocol,
   nodeName: string,
+  listener?: EndpointListener,
 ): readonly PortEndpoint[] {
-  const matches = matchingPorts(slices, family, portName, protocol);
+  const matches = matchingPorts(slices, family, portName, protocol, listener);
   const [first] = matches;
   if (first === undefined) return [];
-  if (matches.length === 1 && first.slice.endpoints.length <= FEW) return deduplicateFew(first, nodeName);
+  if (matches.length === 1 && first.slice.endpoints.length <= FEW)
+    return deduplicateFew(first, nodeName, listener);
   const byKey = new Map<string, PortEndpoint>();
   // With one number only, which is nearly always, the address alone is the key.
   const oneNumber = matches.every((match) => match.port === first.port);
   for (const { slice, port } of matches) {
+    let index = -1;
     for (const endpoint of slice.endpoints) {
+      index += 1;
       const key = oneNumber ? endpoint.address.text : `${endpoint.address.text} ${port}`;
-      if (endpoint.terminating && byKey.has(key)) continue;
-      byKey.set(key, atPort(endpoint, port, nodeName));
+      if (endpoint.terminating && byKey.has(key)) {
+        listener?.duplicate(slice, index, port);
+        continue;
+      }
+      const made = atPort(endpoint, port, nodeName);
+      byKey.set(key, made);
+      listener?.made(made, slice, index);
     }
   }
   return Array.from(byKey.values());
@@ -87,13 +114,25 @@ export function endpointsOfPort(
 /** Up to here comparing each with each costs less than a Map, of which a big cluster would need one per service port. */
 const FEW = 16;
 
-function deduplicateFew({ slice, port }: PortMatch, nodeName: string): readonly PortEndpoint[] {
+function deduplicateFew(
+  { slice, port }: PortMatch,
+  nodeName: string,
+  listener: EndpointListener | undefined,
+): readonly PortEndpoint[] {
   const kept: PortEndpoint[] = [];
+  let index = -1;
   for (const endpoint of slice.endpoints) {
+    index += 1;
     const { text } = endpoint.address;
     let at = 0;
     while (at < kept.length && kept[at]?.address.text !== text) at += 1;
-    if (at === kept.length || !endpoint.terminating) kept[at] = atPort(endpoint, port, nodeName);
+    if (at < kept.length && endpoint.terminating) {
+      listener?.duplicate(slice, index, port);
+      continue;
+    }
+    const made = atPort(endpoint, port, nodeName);
+    kept[at] = made;
+    listener?.made(made, slice, index);
   }
   return kept;
 }
@@ -108,16 +147,23 @@ function matchingPorts(
   family: Family,
   portName: string,
   protocol: Protocol,
+  listener: EndpointListener | undefined,
 ): readonly PortMatch[] {
   const matches: PortMatch[] = [];
   for (const slice of slices) {
-    if (slice.family !== family) continue;
-    for (const port of slice.ports) {
-      // 2.7: a port without a number is no port.
-      if (port.name === portName && port.protocol === protocol && port.port !== 0) {
-        matches.push({ slice, port: port.port });
-      }
+    if (slice.family !== family) {
+      listener?.skipped(slice, "other-family");
+      continue;
     }
+    const before = matches.length;
+    let skip: SliceSkip = "no-such-port";
+    for (const port of slice.ports) {
+      if (port.name !== portName || port.protocol !== protocol) continue;
+      // 2.7: a port without a number is no port.
+      if (port.port === 0) skip = "no-number";
+      else matches.push({ slice, port: port.port });
+    }
+    if (matches.length === before) listener?.skipped(slice, skip);
   }
   return matches;
 }

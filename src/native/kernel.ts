@@ -49,12 +49,22 @@ export interface MapInfo {
   readonly maxEntries: number;
 }
 
-export interface KernelMaps {
-  /** One FFI call, whatever the size. Never rejects for a kernel refusal: that is in the result. */
-  apply(writes: readonly MapWrite[]): Promise<ApplyResult>;
+/** What those see who only read. An archive of `portolan dump` is read by it too. */
+export interface KernelReads {
   /** All entries of a hash; of an array the cells [0, limit) (default: all of it). One FFI call. */
   dump(map: MapName, limit?: number): Promise<MapDump>;
+  /**
+   * The same in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece.
+   *
+   * @param first room for so many entries in the first piece; it grows from there. Left out: `chunk`
+   */
+  dumpChunks(map: MapName, chunk: number, limit?: number, first?: number): AsyncIterable<MapDump>;
   info(map: MapName): MapInfo;
+}
+
+export interface KernelMaps extends KernelReads {
+  /** One FFI call, whatever the size. Never rejects for a kernel refusal: that is in the result. */
+  apply(writes: readonly MapWrite[]): Promise<ApplyResult>;
   /** Exact counts since creation, for metrics and tests. */
   readonly stats: { ffiCalls: number; mapWrites: number };
 }

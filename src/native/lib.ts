@@ -26,8 +26,10 @@ import {
 } from "./interfaces.js";
 import { NativeMaps } from "./maps.js";
 import { LoadedObject } from "./object.js";
-import { libraryPath, objectPath } from "./paths.js";
+import { libraryPath, objectPath, twinPath } from "./paths.js";
 import { OpenFlag, ptlAttachmentCodec, ptlFeatureCodec, ptlSizeCodec } from "./portolan.gen.js";
+import { type ProgramMaps, programMaps } from "./programs.js";
+import { type Route, type RouteRequest, routeOf } from "./route.js";
 import {
   type DestroyedSockets,
   destroyUdpSockets,
@@ -35,6 +37,7 @@ import {
   socketLinks,
   type UdpTarget,
 } from "./sockets.js";
+import { openTwin, programConfig, type Twin } from "./twin.js";
 
 export type FeatureName =
   | "tcx"
@@ -96,6 +99,12 @@ export class NativeLibrary {
   /** ptl_choice_tag() as C computes it; `choiceTag` of abi/hash must agree. */
   choiceTag(key: Uint8Array): number {
     return this.#ffi.call("ptl_choice_tag_of", key, key.length);
+  }
+
+  /** The libbpf that the library was linked with: "1.1". */
+  libbpfVersion(): string {
+    const version = this.#ffi.call("ptl_libbpf_version");
+    return `${version >>> 16}.${version & 0xffff}`;
   }
 
   /** True: mounted now. False: there was one. */
@@ -163,6 +172,25 @@ export class NativeLibrary {
     return new NativeMaps(this.#ffi, this.#ffi.call("ptl_open_pins", pins, writable ? 1 : 0), pins);
   }
 
+  /**
+   * The twin of one family's programs over the maps that are pinned in `pins`. Throws NativeError: E_NATIVE_PINS, E_NATIVE_MAP_SPEC (pins of
+   * another build), E_NATIVE_VERIFIER; AbiError.
+   */
+  openTwin(pins: string, family: Family, config: PtlConfig, object: string = twinPath()): Twin {
+    this.verifyObject(object);
+    return openTwin(this.#ffi, object, pins, family, config);
+  }
+
+  /** The settings that a loaded program was given. Throws NativeError: E_NATIVE_OBJECT when it is of another build. */
+  programConfig(programId: number): PtlConfig {
+    return programConfig(this.#ffi, programId);
+  }
+
+  /** Where the kernel would send a packet, in the process's network namespace. */
+  route(request: RouteRequest): Route {
+    return routeOf(this.#ffi, request);
+  }
+
   /** Takes our programs off these interfaces. Number of hooks. */
   async detach(pins: string, ifindexes: readonly number[]): Promise<number> {
     const count = ifindexes.length;
@@ -185,6 +213,21 @@ export class NativeLibrary {
         if (!full || capacity > 1e6) throw error;
       }
     }
+  }
+
+  /** The maps and constants of a program, by its id. Throws NativeError; ENOENT: there is no such program any more. */
+  programMaps(programId: number): ProgramMaps {
+    return programMaps(this.#ffi, programId);
+  }
+
+  /** The id of the map that is pinned at this path; null: nothing is. Throws NativeError (E_NATIVE_MAP_SPEC: no map). */
+  pinnedMap(path: string): number | null {
+    return this.#ffi.call("ptl_pinned_map", path) || null;
+  }
+
+  /** Pins a map by its id, in the place of whatever is there. */
+  pinMap(mapId: number, path: string): void {
+    this.#ffi.call("ptl_pin_map", mapId, path);
   }
 
   /** The socket hooks that are attached from these pins: at most eight, none when nothing is attached. */

@@ -18,6 +18,7 @@ import {
   ptlRunCodec,
   RunKind,
 } from "./portolan.gen.js";
+import { Ring } from "./ring.js";
 
 /** About half a microsecond an entry: below this many the event loop does not notice. */
 const SYNC_ENTRIES = 512;
@@ -163,11 +164,20 @@ export class NativeMaps implements KernelMaps, KernelLookups {
     );
   }
 
-  /** A dump in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. */
-  async *dumpChunks(map: MapName, chunk: number, limit?: number): AsyncGenerator<MapDump> {
+  /**
+   * A dump in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece. The first piece has room
+   * for `first` entries and each one for four times as many as the one before: most maps are nearly empty, and room costs.
+   */
+  async *dumpChunks(
+    map: MapName,
+    chunk: number,
+    limit?: number,
+    first: number = chunk,
+  ): AsyncGenerator<MapDump> {
+    if (MAPS[map].type === "ringbuf") return; // it has no entries: records pass through it
     const { keySize, valueSize, maxEntries } = this.info(map);
     const cursor = Buffer.alloc(ptlCursorCodec.size);
-    let capacity = chunk;
+    let capacity = Math.min(first, chunk);
     while (ptlCursorCodec.decode(cursor).state !== CursorState.CURSOR_DONE) {
       // Not zeroed, so that room which is not used costs no memory either: the kernel fills what is returned.
       const keys = Buffer.allocUnsafeSlow(capacity * keySize);
@@ -195,7 +205,21 @@ export class NativeMaps implements KernelMaps, KernelLookups {
         continue;
       }
       yield { count, keys: fit(keys, count * keySize), values: fit(values, count * valueSize) };
+      capacity = Math.max(capacity, Math.min(4 * capacity, chunk));
     }
+  }
+
+  /**
+   * Opens a ring buffer for reading. The handle must be writable, and nobody else may read the ring: records go to
+   * whoever takes them first.
+   *
+   * @throws NativeError E_NATIVE_PINS when there is no such map
+   */
+  openRing(map: MapName, recordSize: number): Ring {
+    this.assertOpen();
+    const index = this.#indexes.get(map);
+    if (index === undefined) throw missingMap(map);
+    return new Ring(this.ffi, this.ffi.call("ptl_ring_open", this.handle, index), recordSize);
   }
 
   /** Waits for what is under way, then lets go of the maps. Idempotent. */

@@ -144,6 +144,19 @@ export class MemoryKernel implements KernelMaps, KernelLookups {
     return Promise.resolve(map.isArray ? dumpCells(map, limit) : dumpEntries(map));
   }
 
+  async *dumpChunks(name: MapName, chunk: number, limit?: number): AsyncGenerator<MapDump> {
+    const { count, keys, values } = await this.dump(name, limit);
+    const { keySize, valueSize } = this.info(name);
+    for (let at = 0; at < count; at += chunk) {
+      const end = Math.min(at + chunk, count);
+      yield {
+        count: end - at,
+        keys: keys.subarray(at * keySize, end * keySize),
+        values: values.subarray(at * valueSize, end * valueSize),
+      };
+    }
+  }
+
   lookUp(name: MapName, keys: Uint8Array): Promise<readonly (Uint8Array | null)[]> {
     this.stats.ffiCalls++;
     const { keySize } = this.#map(name).info;

@@ -10,10 +10,11 @@ import {
   ptlSocketsResultCodec,
   ptlTestResultCodec,
 } from "./portolan.gen.js";
+import { type LoadedProgram, programsOf } from "./programs.js";
 import type { AttachedSockets } from "./sockets.js";
 
 /** Offsets within struct __sk_buff (linux/bpf.h) of what a test run may set. */
-const SKB = {
+export const SKB = {
   mark: 8,
   priority: 32,
   ingressIfindex: 36,
@@ -23,7 +24,7 @@ const SKB = {
   gsoSize: 176,
 } as const;
 /** More than any kernel's struct __sk_buff (184 on Linux 5.10, 192 on 6.18): the rest must be zero, and a shorter one is ENOSPC. */
-const SKB_BYTES = 256;
+export const SKB_BYTES = 256;
 const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
 
 export interface TestRunOptions {
@@ -59,6 +60,12 @@ export interface TestRunResult {
 }
 
 export class LoadedObject extends NativeMaps {
+  /** The programs that it has loaded, with the ids by which they are told from those of an earlier life. */
+  programs(): readonly LoadedProgram[] {
+    this.assertOpen();
+    return programsOf(this.ffi, this.handle);
+  }
+
   /**
    * Attaches both directions of each interface of the process's network namespace, first in order at its hook. One
    * interface's failure does not stop the others. Programs stay attached when the process ends.

@@ -32,3 +32,5 @@ export const cgroupId = (directory: string): bigint => statSync(directory, { big
 
 export const libraryPath = (): string => join(buildDirectory(), "libportolan.so");
 export const objectPath = (): string => join(buildDirectory(), "portolan.bpf.o");
+/** The twin of the programs, for `portolan trace`. */
+export const twinPath = (): string => join(buildDirectory(), "portolan-trace.bpf.o");

@@ -428,6 +428,93 @@ export const ptlMapInfoCodec: Codec<PtlMapInfo> = codec<PtlMapInfo>({
   }),
 });
 
+/** struct ptl_program, 32 bytes. */
+export interface PtlProgram {
+  readonly name: string;
+  readonly id: number;
+  readonly tag: Uint8Array;
+}
+
+export const ptlProgramCodec: Codec<PtlProgram> = codec<PtlProgram>({
+  name: "ptl_program",
+  size: 32,
+  offsets: { name: 0, id: 16, pad: 20, tag: 24 },
+  encodeInto(view, offset, fields) {
+    putText(view, offset, 16, fields.name, "ptl_program.name");
+    view.setUint32(offset + 16, fields.id, true);
+    putBytes(view, offset + 24, 8, fields.tag, "ptl_program.tag");
+  },
+  decodeFrom: (view, offset) => ({
+    name: getText(view, offset, 16),
+    id: view.getUint32(offset + 16, true),
+    tag: getBytes(view, offset + 24, 8),
+  }),
+});
+
+/** struct ptl_route, 40 bytes. */
+export interface PtlRoute {
+  readonly type: number;
+  readonly oif: number;
+  readonly gateway: Uint8Array;
+  readonly source: Uint8Array;
+}
+
+export const ptlRouteCodec: Codec<PtlRoute> = codec<PtlRoute>({
+  name: "ptl_route",
+  size: 40,
+  offsets: { type: 0, oif: 4, gateway: 8, source: 24 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.type, true);
+    view.setUint32(offset + 4, fields.oif, true);
+    putBytes(view, offset + 8, 16, fields.gateway, "ptl_route.gateway");
+    putBytes(view, offset + 24, 16, fields.source, "ptl_route.source");
+  },
+  decodeFrom: (view, offset) => ({
+    type: view.getUint32(offset, true),
+    oif: view.getUint32(offset + 4, true),
+    gateway: getBytes(view, offset + 8, 16),
+    source: getBytes(view, offset + 24, 16),
+  }),
+});
+
+/** struct ptl_route_request, 48 bytes. */
+export interface PtlRouteRequest {
+  readonly family: number;
+  readonly protocol: number;
+  readonly iif: number;
+  readonly mark: number;
+  readonly sport: number;
+  readonly dport: number;
+  readonly src: Uint8Array;
+  readonly dst: Uint8Array;
+}
+
+export const ptlRouteRequestCodec: Codec<PtlRouteRequest> = codec<PtlRouteRequest>({
+  name: "ptl_route_request",
+  size: 48,
+  offsets: { family: 0, protocol: 1, pad: 2, iif: 4, mark: 8, sport: 12, dport: 14, src: 16, dst: 32 },
+  encodeInto(view, offset, fields) {
+    view.setUint8(offset, fields.family);
+    view.setUint8(offset + 1, fields.protocol);
+    view.setUint32(offset + 4, fields.iif, true);
+    view.setUint32(offset + 8, fields.mark, true);
+    view.setUint16(offset + 12, fields.sport, false);
+    view.setUint16(offset + 14, fields.dport, false);
+    putBytes(view, offset + 16, 16, fields.src, "ptl_route_request.src");
+    putBytes(view, offset + 32, 16, fields.dst, "ptl_route_request.dst");
+  },
+  decodeFrom: (view, offset) => ({
+    family: view.getUint8(offset),
+    protocol: view.getUint8(offset + 1),
+    iif: view.getUint32(offset + 4, true),
+    mark: view.getUint32(offset + 8, true),
+    sport: view.getUint16(offset + 12, false),
+    dport: view.getUint16(offset + 14, false),
+    src: getBytes(view, offset + 16, 16),
+    dst: getBytes(view, offset + 32, 16),
+  }),
+});
+
 /** struct ptl_run, 16 bytes. */
 export interface PtlRun {
   readonly map: number;

@@ -13,6 +13,7 @@ export type SymbolName =
   | "ptl_abi_hash"
   | "ptl_choice_tag_of"
   | "ptl_object_layout"
+  | "ptl_libbpf_version"
   | "ptl_mount_bpffs"
   | "ptl_netns_cookie"
   | "ptl_probe"
@@ -22,8 +23,20 @@ export type SymbolName =
   | "ptl_map_infos"
   | "ptl_apply"
   | "ptl_dump"
+  | "ptl_ring_open"
+  | "ptl_ring_drain"
+  | "ptl_ring_close"
   | "ptl_look_up"
+  | "ptl_programs"
+  | "ptl_program_maps"
+  | "ptl_pinned_map"
+  | "ptl_pin_map"
   | "ptl_test_run"
+  | "ptl_program_config"
+  | "ptl_trace_open"
+  | "ptl_trace_run"
+  | "ptl_trace_reset"
+  | "ptl_route_get"
   | "ptl_attach"
   | "ptl_detach"
   | "ptl_attachments"
@@ -46,6 +59,7 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_abi_hash: ["out"],
   ptl_choice_tag_of: ["in", "u32"],
   ptl_object_layout: ["text", "out", "u32", ...ERROR],
+  ptl_libbpf_version: [],
   ptl_mount_bpffs: ["text", ...ERROR],
   ptl_netns_cookie: ["out", ...ERROR],
   ptl_probe: ["out", "u32", ...ERROR],
@@ -55,8 +69,21 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_map_infos: ["int", "u32", "out", "u32", ...ERROR],
   ptl_apply: ["int", "in", "u32", "u32", "out", ...ERROR],
   ptl_dump: ["int", "u32", "u32", "u32", "out", "out", "out", "u32", ...ERROR],
+  ptl_ring_open: ["int", "u32", ...ERROR],
+  ptl_ring_drain: ["int", "out", "u32", "u32", ...ERROR],
+  ptl_ring_close: ["int"],
   ptl_look_up: ["int", "u32", "in", "u32", "out", "out", ...ERROR],
+  ptl_programs: ["int", "out", "u32", ...ERROR],
+  ptl_program_maps: ["u32", "out", "u32", "out", "u32", ...ERROR],
+  ptl_pinned_map: ["text", ...ERROR],
+  ptl_pin_map: ["u32", "text", ...ERROR],
   ptl_test_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "u32", "u32", "out", ...ERROR],
+  ptl_program_config: ["u32", "out", "u32", ...ERROR],
+  ptl_trace_open: ["text", "text", "u32", "in", "u32", ...ERROR],
+  // biome-ignore format: one line, as the others
+  ptl_trace_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "in", "u32", "out", "out", "out", "u32", ...ERROR],
+  ptl_trace_reset: ["int", ...ERROR],
+  ptl_route_get: ["in", "out", ...ERROR],
   ptl_attach: ["int", "in", "u32", "out", ...ERROR],
   ptl_detach: ["text", "in", "u32", ...ERROR],
   ptl_attachments: ["in", "u32", "out", "u32", ...ERROR],

@@ -78,10 +78,10 @@ int choice_writer(struct __sk_buff *skb)
 				 (__u64)count_of(base) << PTL_CHOICE_BASE_BITS | base;
 		value.external = value.internal;
 		value.service = number;
-		bpf_map_update_elem(&frontends4, &key, &value, BPF_ANY);
+		ptl_update(frontends4, &key, &value, BPF_ANY);
 		key_of(bpf_get_prandom_u32() >> (32 - KEY_BITS), &key);
 		if (i & 1)
-			bpf_map_delete_elem(&frontends4, &key);
+			ptl_delete(frontends4, &key);
 		skb->cb[CB_LOOKUPS]++;
 	}
 	return 0;

@@ -10,13 +10,22 @@ const COMMANDS = [
   "backends",
   "cleanup",
   "compile",
+  "completion",
   "demo",
+  "diff",
   "doctor",
+  "dump",
+  "explain",
   "flows",
+  "flows delete",
   "interfaces",
   "maps",
   "maps dump",
+  "monitor",
   "services",
+  "top",
+  "trace",
+  "verify",
 ];
 
 test("portolan --help names every command, explains the exit statuses, and goes to stdout with status 0", async () => {
@@ -56,8 +65,8 @@ for (const [args, says] of [
   [["services", "--nope"], /unknown option '--nope'/],
   [["services", "a", "b"], /too many arguments for 'services'/],
   [
-    ["services", "-o", "yaml"],
-    /'-o, --output <format>' argument 'yaml' is invalid\. Allowed choices are table, json/,
+    ["services", "-o", "xml"],
+    /'-o, --output <format>' argument 'xml' is invalid\. Allowed choices are table, wide, json, yaml, name/,
   ],
   [["compile"], /required option '-f, --file <path>' not specified/],
   [["agent"], /nothing says where the cluster's Services are to be read\n {2}Give --kubeconfig/],
@@ -65,7 +74,7 @@ for (const [args, says] of [
   [["agent", "--manifests", "x", "--attach", "xdp"], /--attach: must be one of auto, tcx, clsact/],
   [["agent", "--manifests", "x", "--devices", ","], /must name at least one/],
   [["flows", "--state", "happy"], /Allowed choices are opening, established, closing, closed, dead/],
-  [["maps", "dump"], /missing required argument 'name'/],
+  [["maps", "dump"], /which map\? Name one, or give --all/],
 ] as const) {
   test(`portolan ${args.join(" ")} is wrong usage: status 2, one message on stderr, nothing on stdout`, async () => {
     const { code, stdout, stderr } = await cli([...args]);
@@ -77,7 +86,7 @@ for (const [args, says] of [
 }
 
 test("portolan points from a wrong option to the help of that very command", async () => {
-  const { stderr } = await cli(["maps", "dump"]);
+  const { stderr } = await cli(["maps", "dump", "--nope"]);
   assert.match(stderr, /\(portolan maps dump --help explains it\)/);
 });
 

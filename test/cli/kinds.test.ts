@@ -11,6 +11,7 @@ import { removeProblems, writeProblems } from "../../src/daemon/problem-file.js"
 import type { Problem } from "../../src/model/types.js";
 import { NativeLibrary } from "../../src/native/lib.js";
 import { freshPins, isolated } from "../native/support/isolate.js";
+import { assertGolden, prettyJson } from "../support/golden.js";
 import { bytesOf, client, put, SERVICES_IN_MAPS } from "../support/services-in-maps.js";
 import { type CliResult, cli } from "./run-cli.js";
 
@@ -214,5 +215,16 @@ isolated(import.meta.url, () => {
     assert.equal(socket?.[0], "cookie=77 addr=fd96::1 port=53 protocol=17 direction=out");
     assert.equal((await table("maps", "dump", "source_ranges4")).length, 4);
     assert.equal((await table("maps", "dump", "affinity4")).length, 3);
+  });
+
+  test("portolan explain without a source tells what the maps hold of a Service", async () => {
+    const told = await portolan("explain", "shop/web");
+    assert.equal(told.code, 0);
+    assertGolden("explain-maps.txt", told.stdout);
+    assert.match(told.stderr, /^NodePorts are served on 192\.168\.7\.1, fd07::1$/m);
+    assert.match(told.stderr, /conditions, hints and slices are not in the maps/);
+    assertGolden("explain-maps.json", prettyJson((await portolan("explain", "web", "-o", "json")).stdout));
+    const none = await portolan("explain", "shop/wbe");
+    assert.deepEqual(none, { code: 1, stdout: "", stderr: 'no Service "shop/wbe" in the maps\n' });
   });
 });

@@ -2,12 +2,16 @@
 // The commands that read a node, against a real agent's maps in a network namespace.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, rmdirSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { LAYOUT_VERSION } from "../../src/abi/abi-hash.gen.js";
 import { MAP_NAMES } from "../../src/abi/maps.gen.js";
 import { readProblems } from "../../src/daemon/problem-file.js";
+import { layoutDirectory } from "../../src/dataplane/pins.js";
 import type { Node } from "../../src/demo/world/index.js";
+import { NativeLibrary } from "../../src/native/lib.js";
 import { Cluster } from "../support/cluster.js";
 import { service } from "../support/manifests.js";
 import { CLI, cli } from "./run-cli.js";
@@ -124,6 +128,29 @@ test("portolan services NAME takes a name with and without namespace; a name tha
   assert.match(stderr, /no Service "other\/web"/);
 });
 
+test("portolan dump of a node is read back, without the native library, as what the node itself says", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "portolan-dump-"));
+  try {
+    const file = join(directory, "node.tar.gz");
+    const { code, stderr } = await cluster.cli(node, ["dump", "-f", file]);
+    assert.equal(code, 0, stderr);
+    assert.equal(statSync(file).mode & 0o777, 0o600, "its owner alone may read it");
+    for (const command of ["services", "backends", "interfaces", "affinity"]) {
+      const there = await cli([command, "--from", file, "-o", "json"], {
+        env: { PORTOLAN_BUILD_DIR: "/nonexistent" },
+      });
+      assert.equal(there.code, 0, there.stderr);
+      assert.deepEqual(JSON.parse(there.stdout), await json(command), command);
+    }
+    const { stdout } = await cli(["flows", "--from", file, "-o", "name"]);
+    assert.equal(stdout.trimEnd().split("\n").length, 3);
+    const log = spawnSync("tar", ["xzOf", file, "portolan-dump/log.jsonl"], { encoding: "utf8" });
+    assert.match(log.stdout, /"msg":"ready"/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
 test("portolan services reports the conflict that the agent found, to whoever asks for either Service (2.22)", async () => {
   const warning =
     /^warning: \S*services\.json\S*: Service default\/late: spec\.clusterIPs: 10\.96\.1\.2:80\/TCP belongs to Service default\/empty /m;
@@ -171,6 +198,25 @@ test("portolan flows shows the open connection as established, and filters by Se
   assert.equal(rows.length, 3);
   const other = await cluster.cli(node, ["flows", "--service", "empty"]);
   assert.deepEqual({ code: other.code, stdout: other.stdout }, { code: 0, stdout: "" });
+});
+
+test("portolan diff live and compile --plan see no difference to the manifests that the agent follows, and write nothing", async () => {
+  const manifests = `${cluster.directory}/manifests`;
+  const same = await cluster.cli(node, ["diff", "live", manifests, "--node", node.name]);
+  assert.deepEqual([same.code, same.stdout], [0, "nothing would be written\n"], same.stderr);
+  const before = await cluster.cli(node, ["maps", "dump", "frontends4"]);
+  const plan = await cluster.cli(node, [
+    "compile",
+    "-f",
+    `${manifests}/pods.json`,
+    "--node",
+    node.name,
+    "--plan",
+  ]);
+  assert.equal(plan.code, 0, plan.stderr);
+  assert.match(plan.stdout, /^- default\/web:http\/TCP$/m);
+  assert.match(plan.stdout, /default\/web: the backend of \d+ TCP flows is gone: they go on until they end/);
+  assert.deepEqual(await cluster.cli(node, ["maps", "dump", "frontends4"]), before);
 });
 
 test("portolan interfaces shows roles, masquerade addresses, and how programs are attached", async () => {
@@ -344,4 +390,22 @@ test("portolan cleanup removes programs, pins and directories, and may be run ag
   const caller = await cluster.at("caller");
   const answer = await caller.connect({ dst: VIP4, port: 80, timeout: 500 });
   assert.equal(answer.ok, false, "no program translates any more");
+});
+
+test("the commands that read say in a line that a map is missing among the pins", async () => {
+  const root = `/sys/fs/bpf/ptl-cli-${process.pid}`;
+  const pins = layoutDirectory(root);
+  const object = await new NativeLibrary().open({ pins, sockets: false });
+  try {
+    await object.close();
+    rmSync(join(pins, "services"));
+    for (const command of ["services", "backends", "flows"]) {
+      const { code, stdout, stderr } = await cli([command, "--bpf-root", root]);
+      assert.deepEqual([code, stdout], [3, ""]);
+      assert.match(stderr, /^portolan: .*services/);
+      assert.doesNotMatch(stderr, /\bat .*\.js:\d+/, "no stack");
+    }
+  } finally {
+    rmSync(root, { recursive: true });
+  }
 });

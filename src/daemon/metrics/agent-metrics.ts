@@ -5,6 +5,7 @@ import type { Family } from "../../net/ip.js";
 import type { Logger } from "../../util/log.js";
 import { systemTimers, type Timers } from "../../util/timers.js";
 import type { HealthState } from "../health/health-state.js";
+import { AuditMetrics } from "./audit-metrics.js";
 import { BuildMetrics } from "./build-metrics.js";
 import { DataplaneMetrics } from "./dataplane-metrics.js";
 import { ImageMetrics } from "./image-metrics.js";
@@ -46,6 +47,7 @@ export class AgentMetrics {
   /** ProbeCounter of HealthServer. */
   readonly probes: ProbeMetrics;
   readonly takeover: TakeoverMetrics;
+  readonly audit: AuditMetrics;
   /** What ServiceSync reports to. */
   readonly syncWatch: SyncWatch;
 
@@ -63,6 +65,7 @@ export class AgentMetrics {
     this.dataplane = new DataplaneMetrics({ registry, image: this.image, log, timers, ...top });
     this.source = new SourceMetrics(registry);
     this.probes = new ProbeMetrics({ registry, slis: this.slis, health });
+    this.audit = new AuditMetrics(registry);
     this.takeover = new TakeoverMetrics(registry, families);
     this.syncWatch = new SyncWatch({ health, sync: this.sync, latency: this.latency, image: this.image });
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** kube-proxy's metrics about syncs (11.3), and what it has none for: writes that fail, phases, audits. */
 import { Counter, exponentialBuckets, Gauge, Histogram, type Registry } from "prom-client";
+import type { MapName } from "../../abi/maps.gen.js";
 import type { AuditResult, SyncResult } from "../../dataplane/reconciler.js";
 import type { Family } from "../../net/ip.js";
 import type { Timers } from "../../util/timers.js";
@@ -213,7 +214,12 @@ export class SyncMetrics {
   audited({ differences, failure }: AuditResult): void {
     const result = failure !== null ? "failed" : differences.size > 0 ? "repaired" : "clean";
     this.#audits.inc({ result });
-    for (const [map, count] of differences) this.#repaired.inc({ map }, count);
+    for (const [map, count] of differences) this.entriesRepaired(map, count);
+  }
+
+  /** Also of maps that are no service maps. */
+  entriesRepaired(map: MapName, count: number): void {
+    this.#repaired.inc({ map }, count);
   }
 
   #showPending(): void {

@@ -128,6 +128,13 @@ export class KubeSource implements Source {
     this.#watched = this.#watchAll(options, dependencies);
   }
 
+  /** By resource what the last event, bookmark or list said; the last Snapshot may be older by what is being put together. */
+  get resourceVersions(): Readonly<Record<string, string>> {
+    return Object.fromEntries(
+      Array.from(this.#watched, ([name, { reflector }]) => [name, reflector.resourceVersion]),
+    );
+  }
+
   /** The last Snapshot; null before the first. */
   get snapshot(): Snapshot | null {
     return this.#snapshot;

@@ -106,6 +106,11 @@ export class Reflector {
   /** The next list is another try of one that failed. */
   #again = false;
 
+  /** The resource version that the target is equal to; "" before the first list. */
+  get resourceVersion(): string {
+    return this.#version;
+  }
+
   constructor(spec: ResourceSpec, target: ReflectorTarget, dependencies: ReflectorDependencies) {
     this.#spec = spec;
     this.#target = target;

@@ -45,6 +45,7 @@ const MAX_ENTRIES = {
   affinity6: 1024,
   source_ranges4: 256,
   source_ranges6: 256,
+  events: 4096,
 };
 
 let library: NativeLibrary | undefined;

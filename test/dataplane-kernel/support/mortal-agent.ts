@@ -56,6 +56,7 @@ const kernel: KernelMaps = {
   stats: loaded.stats,
   info: (map) => loaded.info(map),
   dump: (map, limit) => loaded.dump(map, limit),
+  dumpChunks: (map, chunk, limit) => loaded.dumpChunks(map, chunk, limit),
   async apply(writes): Promise<ApplyResult> {
     if (dieAt === null) return await loaded.apply(writes);
     const total = writes.reduce((sum, { count }) => sum + count, 0);

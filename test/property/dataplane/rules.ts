@@ -259,6 +259,23 @@ export function readAll(kernel: MemoryKernel): Map<string, Reading> {
   return readings;
 }
 
+/** The same without those that break the rules: what they offer, by "4 <key> internal". */
+export function readSound(kernel: MemoryKernel): Map<string, string> {
+  const sets = new Map<string, string>();
+  for (const family of FAMILIES) {
+    for (const [key, value] of kernel.entries(`frontends${family}`)) {
+      for (const scope of ["internal", "external"] as const) {
+        try {
+          sets.set(`${family} ${hex(key)} ${scope}`, follow(kernel, family, key, value, scope).set);
+        } catch {
+          // Broken: it offers nothing that anybody could count on.
+        }
+      }
+    }
+  }
+  return sets;
+}
+
 /** The kernel holds exactly what the image asks for, and nothing else is live or named. */
 export function assertExactly(kernel: MemoryKernel, image: Image): void {
   const wanted = wantedOf(image);

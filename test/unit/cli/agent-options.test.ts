@@ -239,6 +239,7 @@ test("agentConfig() gives a size that is named to the maps of both families, and
   const config = await agentConfig({ bpfRoot: "/sys/fs/bpf/x" }, settings, null);
   assert.deepEqual(config.maxEntries, {
     services: 10,
+    service_drops: 10,
     counters: Counters.SERVICE_BASE + 10,
     backends4: 20,
     backends6: 20,

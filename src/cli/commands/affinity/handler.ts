@@ -5,10 +5,17 @@ import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import type { Column } from "../../output.js";
-import { isService, peerText, serviceJson, serviceName, serviceStatus } from "../../service-text.js";
+import {
+  inScope,
+  peerText,
+  type ServiceScope,
+  scopeStatus,
+  serviceId,
+  serviceJson,
+  serviceName,
+} from "../../service-text.js";
 
-export interface AffinityCommandOptions {
-  readonly service?: string;
+export interface AffinityCommandOptions extends ServiceScope {
   readonly state?: AffinityState;
 }
 
@@ -18,6 +25,8 @@ const COLUMNS: readonly Column<AffinityRow>[] = [
   { header: "PORT", value: ({ service }) => service.portName },
   { header: "PROTOCOL", value: ({ service }) => service.protocol },
   { header: "BACKEND", value: ({ backend }) => (backend === null ? "" : peerText(backend)) },
+  { header: "CELL", value: ({ cell }) => cell, align: "right", wide: true },
+  { header: "GENERATION", value: ({ generation }) => generation, align: "right", wide: true },
   { header: "AGE", value: ({ ageSeconds }) => `${ageSeconds}s`, align: "right" },
   {
     header: "TIMEOUT",
@@ -31,16 +40,21 @@ const rowJson = (row: AffinityRow): object => ({ ...row, service: serviceJson(ro
 
 /** `portolan affinity`. */
 export const affinity: Handler<AffinityCommandOptions> = (options, printer) =>
-  withMaps(options, async ({ maps }) => {
+  withMaps(options, async ({ maps, nowNs }) => {
     const { readAffinity } = await import("../../../dataplane/view-affinity.js");
+    const isWanted = inScope(options);
     const tables = await readTables(maps);
-    const rows = (await readAffinity(maps, tables)).filter(
-      ({ service, state }) =>
-        isService(service, options.service) && (options.state === undefined || state === options.state),
+    const rows = (await readAffinity(maps, tables, { nowNs })).filter(
+      ({ service, state }) => isWanted(service) && (options.state === undefined || state === options.state),
     );
-    if (printer.format === "json") printer.json({ affinity: rows.map(rowJson) });
-    else if (rows.length > 0) printer.table(COLUMNS, rows);
-    const status = serviceStatus(tables, options.service, printer);
-    if (rows.length === 0 && status === ExitCode.ok) printer.note("no such client in the maps");
+    const count = await printer.print({
+      name: "affinity",
+      columns: COLUMNS,
+      rows,
+      json: rowJson,
+      id: ({ service, client }) => serviceId(service, "affinity", client),
+    });
+    const status = scopeStatus(tables, options, printer);
+    if (count === 0 && status === ExitCode.ok) printer.note("no such client in the maps");
     return status;
   });

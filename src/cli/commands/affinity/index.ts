@@ -2,12 +2,14 @@
 import { type Command, Option } from "commander";
 import type { AffinityState } from "../../../dataplane/view-affinity.js";
 import { describe, run } from "../../command.js";
+import { LIST_FORMATS } from "../../output.js";
+import { withServiceScope } from "../../service-text.js";
 import type { AffinityCommandOptions } from "./handler.js";
 
 const STATES: readonly AffinityState[] = ["valid", "expired", "gone", "draining", "unchosen", "off"];
 
 export function affinityCommand(): Command {
-  return describe({
+  const command = describe({
     name: "affinity",
     summary: "the clients that session affinity remembers, and their backends",
     description: `Reads the pinned maps. One line for each client of a service port with sessionAffinity: ClientIP, whatever address of the
@@ -21,8 +23,10 @@ backend has left every EndpointSlice), draining (it does not serve), unchosen (t
       { line: "portolan affinity --service shop/web --state valid", does: "who is bound to which pod" },
       { line: "portolan affinity -o json", does: "for programs" },
     ],
-  })
-    .option("-s, --service <name>", 'only those of this Service: "name" or "namespace/name"')
+    formats: LIST_FORMATS,
+    reads: true,
+  });
+  return withServiceScope(command)
     .addOption(new Option("--state <state>", "only clients in this state").choices(STATES))
     .action(run<AffinityCommandOptions>(async () => (await import("./handler.js")).affinity));
 }

@@ -2,10 +2,9 @@
 /** The tables of settings as options of the command line, and back. */
 import { type Command, Option } from "commander";
 import { formatDuration } from "../../../config/duration.js";
-import { flagName } from "../../../config/flag-values.js";
 import { KUBE_PROXY_FLAGS } from "../../../config/kube-proxy-settings.js";
 import { PORTOLAN_SETTINGS } from "../../../config/portolan-settings.js";
-import { fallbackText, type Setting } from "../../../config/setting.js";
+import { fallbackText, flagName, type Setting } from "../../../config/setting.js";
 import { repeatedOption } from "../../command.js";
 
 type Flag = Setting & { readonly flag: string };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Stats, statSync, writeFileSync } from "node:fs";
+import { flowEventCodec } from "../../../abi/layout.gen.js";
 import type { MapName } from "../../../abi/maps.gen.js";
 import type { PortolanConfiguration } from "../../../config/kube-proxy-configuration.js";
 import type { ProxySettings } from "../../../config/proxy-settings.js";
@@ -19,9 +20,18 @@ export interface AgentOptions {
   readonly manifests?: readonly string[];
 }
 
+/** Each record of a ring buffer has a header of this many bytes, and begins at a multiple of it. */
+const RING_HEADER = 8;
+const PAGE = 4096;
+
+/** The size of a ring buffer for so many events: a power of two, and whole pages. */
+function ringBytes(events: number): number {
+  return Math.max(PAGE, 2 ** Math.ceil(Math.log2(events * (flowEventCodec.size + RING_HEADER))));
+}
+
 /** Sizes by map: those of one family hold for both. */
 function maxEntries(maps: PortolanConfiguration["maps"], serviceBase: number): AgentConfig["maxEntries"] {
-  const { services, frontends, backends, slots, nat } = maps;
+  const { services, frontends, backends, slots, nat, events } = maps;
   const sizes: Readonly<Partial<Record<MapName, number>>> = {
     services,
     counters: services === 0 ? 0 : serviceBase + services,
@@ -35,6 +45,8 @@ function maxEntries(maps: PortolanConfiguration["maps"], serviceBase: number): A
     slots6: slots,
     nat4: nat,
     nat6: nat,
+    service_drops: services,
+    events: events === 0 ? 0 : ringBytes(events),
   };
   return Object.fromEntries(Object.entries(sizes).filter(([, size]) => size !== 0));
 }
@@ -175,13 +187,14 @@ async function runUntilSignal(
   fileText: string | null,
 ): Promise<ExitCode> {
   if (settings.action === "run") checkSource(options.manifests ?? [], settings, process.env);
-  const [{ runAgent }, { createLogger }, { abortOnSignals }, config] = await Promise.all([
+  const [{ runAgent }, { createLogger }, { LogTail }, { abortOnSignals }, config] = await Promise.all([
     import("../../../daemon/run.js"),
     import("../../../daemon/log.js"),
+    import("../../../daemon/log-tail.js"),
     import("../../../daemon/signals.js"),
     agentConfig(options, settings, fileText),
   ]);
-  const log = createLogger(settings.logLevel);
+  const log = createLogger(settings.logLevel, 2, new LogTail(config.bpfRoot));
   // What nobody catches ends the agent as it ends any program; its last line is JSON like the others.
   process.on("uncaughtExceptionMonitor", (err) => log.error({ err }, "unexpected error"));
   tellWarnings(settings, log);

@@ -5,17 +5,17 @@ import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import { bytesText, type Column } from "../../output.js";
 import {
-  isService,
+  inScope,
   peerText,
+  type ServiceScope,
+  scopeStatus,
+  serviceId,
   serviceJson,
   serviceName,
-  serviceStatus,
   trafficJson,
 } from "../../service-text.js";
 
-export interface BackendOptions {
-  readonly service?: string;
-}
+export type BackendOptions = ServiceScope;
 
 const COLUMNS: readonly Column<BackendRow>[] = [
   { header: "SERVICE", value: ({ service }) => serviceName(service) },
@@ -25,6 +25,7 @@ const COLUMNS: readonly Column<BackendRow>[] = [
   { header: "WHERE", value: ({ local }) => (local ? "this node" : "elsewhere") },
   { header: "STATE", value: ({ state }) => state },
   { header: "SETS", value: ({ sets }) => sets.join(",") },
+  { header: "INDEX", value: ({ service }) => service.index, align: "right", wide: true },
   { header: "CHOSEN", value: ({ chosen }) => (chosen ? "yes" : "no") },
   { header: "CELL", value: ({ cell }) => cell, align: "right" },
   { header: "GENERATION", value: ({ generation }) => generation, align: "right" },
@@ -53,11 +54,16 @@ function rowJson(row: BackendRow): object {
 /** `portolan backends`. */
 export const backends: Handler<BackendOptions> = (options, printer) =>
   withMaps(options, async ({ maps }) => {
+    const isWanted = inScope(options);
     const tables = await readTables(maps);
-    const rows = backendsView(tables).filter(({ service }) => isService(service, options.service));
-    if (printer.format === "json") printer.json({ backends: rows.map(rowJson) });
-    else if (rows.length > 0) printer.table(COLUMNS, rows);
-    const status = serviceStatus(tables, options.service, printer);
-    if (rows.length === 0 && status === ExitCode.ok) printer.note("no backend in the maps");
+    const count = await printer.print({
+      name: "backends",
+      columns: COLUMNS,
+      rows: backendsView(tables).filter(({ service }) => isWanted(service)),
+      json: rowJson,
+      id: (row) => serviceId(row.service, "backend", peerText(row)),
+    });
+    const status = scopeStatus(tables, options, printer);
+    if (count === 0 && status === ExitCode.ok) printer.note("no backend in the maps");
     return status;
   });

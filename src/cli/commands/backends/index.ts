@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, run } from "../../command.js";
+import { LIST_FORMATS } from "../../output.js";
+import { withServiceScope } from "../../service-text.js";
 import type { BackendOptions } from "./handler.js";
 
 export function backendsCommand(): Command {
-  return describe({
+  const command = describe({
     name: "backends",
     summary: "the backends in this node's maps, with their traffic",
     description: `Reads the pinned maps. One line for each backend of each service port: its cell, its generation, and what went to it.
@@ -14,9 +16,13 @@ session affinity: the endpoints of the node and of the cluster that its traffic 
     examples: [
       { line: "portolan backends", does: "all of them" },
       { line: "portolan backends --service redis", does: "those of one Service" },
+      { line: "portolan backends -n shop -o wide", does: "those of one namespace, with all columns" },
       { line: "portolan backends -o json", does: "for programs" },
     ],
-  })
-    .option("-s, --service <name>", 'only those of this Service: "name" or "namespace/name"')
-    .action(run<BackendOptions>(async () => (await import("./handler.js")).backends));
+    formats: LIST_FORMATS,
+    reads: true,
+  });
+  return withServiceScope(command).action(
+    run<BackendOptions>(async () => (await import("./handler.js")).backends),
+  );
 }

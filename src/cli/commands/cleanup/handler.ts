@@ -46,8 +46,7 @@ export const cleanup: Handler<CleanupOptions> = async (options, printer) => {
   const { rules, failures } = await removeRules();
   const { removeProblems } = await import("../../../daemon/problem-file.js");
   await removeProblems(root);
-  if (printer.format === "json")
-    printer.json({ root, removed, firewallTables: rules, returnedFlows: returned });
+  if (printer.structured) printer.json({ root, removed, firewallTables: rules, returnedFlows: returned });
   else {
     if (removed.length === 0) printer.line(`nothing below ${root}`);
     for (const { directory, count } of removed) printer.line(`${directory}: ${count} pins and hooks removed`);
@@ -117,7 +116,7 @@ async function cleanKubeProxy(root: string, dryRun: boolean, printer: Printer): 
     hasTranslatedFlows: async () => takenOver && (await hasTranslatedFlows()),
   };
   const removed = await removeLeftovers(tools, dryRun);
-  if (printer.format === "json") printer.json({ dryRun, ...removed });
+  if (printer.structured) printer.json({ dryRun, ...removed });
   else for (const line of leftoverLines(removed, dryRun)) printer.line(line);
   for (const reason of removed.failures)
     process.stderr.write(`portolan: something of kube-proxy's may be left: ${reason}\n`);

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type ProxyOptionTexts, parseProxyOptions, proxyConfig } from "../../../config/proxy-options.js";
 import { compile as compileImage } from "../../../image/compile.js";
 import {
   type DescribedChoice,
@@ -9,13 +8,13 @@ import {
 } from "../../../image/describe.js";
 import type { Problem } from "../../../model/types.js";
 import type { Handler } from "../../command.js";
+import { readDesired } from "../../desired.js";
+import type { DesiredOptions } from "../../desired-options.js";
 import { ExitCode } from "../../exit-codes.js";
-import { nodeName } from "../../node-name.js";
 import type { Column } from "../../output.js";
 
-export interface CompileOptions extends ProxyOptionTexts {
-  readonly file: readonly string[];
-  readonly node?: string;
+export interface CompileOptions extends Omit<DesiredOptions, "kubeconfig"> {
+  readonly plan?: true;
 }
 
 /** One line of the table: a Service address, and what new flows to it are given. */
@@ -66,18 +65,19 @@ const ignoredText = (count: number): string =>
 
 /** `portolan compile`. Errors among the problems are a finding. */
 export const compile: Handler<CompileOptions> = async (options, printer) => {
-  const node = nodeName(options.node, "--node");
-  const proxy = parseProxyOptions(options);
-  for (const warning of proxy.warnings) printer.note(`warning: ${warning}`);
-  const { readManifests } = await import("../../../source/file/read-manifests.js");
-  const read = await readManifests(options.file, {
-    nodeName: node,
-    serviceCIDRs: proxy.serviceCIDRs,
-  });
-  const image = describeImage(compileImage(read.snapshot, proxyConfig(proxy, read.snapshot.node)));
+  const read = await readDesired(options, printer);
+  if (options.plan === true) {
+    const { planAgainstLive } = await import("../diff/handler.js");
+    const side = { kind: "manifests", text: (options.file ?? []).join(" "), desired: read } as const;
+    const { problems: found, refused } = await planAgainstLive(side, options, printer);
+    const wrong = refused.length > 0 || found.some(({ severity }) => severity === "error");
+    return wrong ? ExitCode.finding : ExitCode.ok;
+  }
+  const { node, config } = read;
+  const image = describeImage(compileImage(read.snapshot, config));
   const problems: readonly Problem[] = [...read.problems, ...image.problems];
   for (const problem of problems) printer.note(`${problem.severity}: ${problemLine(problem)}`);
-  if (printer.format === "json") {
+  if (printer.structured) {
     const { ignored } = read;
     const { servicePorts, nodePortAddresses, serviceNetworks } = image;
     printer.json({ node, servicePorts, nodePortAddresses, serviceNetworks, problems, ignored });

@@ -4,9 +4,12 @@ import type { LinkSnapshot } from "../../../dataplane/attach.js";
 import { bpfRoot, layoutsAt } from "../../../dataplane/pins.js";
 import type { NativeLibrary } from "../../../native/lib.js";
 import { errorMessage } from "../../../util/errors.js";
-import type { Handler } from "../../command.js";
+import type { CommonOptions, Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import type { Colors } from "../../output.js";
+
+/** The bit of --forward-mark-bit's default. */
+export const DEFAULT_MARK_BIT = 13;
 
 export interface DoctorOptions {
   readonly snatPorts?: string;
@@ -66,8 +69,17 @@ function hasPins(given: string | undefined): boolean {
   }
 }
 
-/** `portolan doctor`. */
-export const doctor: Handler<DoctorOptions> = async (options, printer) => {
+/** What `portolan doctor -o json` prints. */
+export interface DoctorReport {
+  /** No check failed. */
+  readonly ok: boolean;
+  readonly checks: readonly Check[];
+}
+
+/** Looks at this machine. */
+export async function examine(
+  options: DoctorOptions & Pick<CommonOptions, "bpfRoot">,
+): Promise<DoctorReport> {
   const [{ checkHost }, { gatherFacts }, ports, asked] = await Promise.all([
     import("../../../daemon/host-checks.js"),
     import("../../../daemon/host-facts.js"),
@@ -79,11 +91,16 @@ export const doctor: Handler<DoctorOptions> = async (options, printer) => {
   const agentPinned = hasPins(options.bpfRoot);
   const markBit = options.forwardMarkBit;
   const checks = checkHost(await gatherFacts({ ...asked, snatRanges, markBit, agentPinned }));
-  const failed = checks.some(({ status }) => status === "fail");
-  if (printer.format === "json") printer.json({ ok: !failed, checks });
+  return { ok: checks.every(({ status }) => status !== "fail"), checks };
+}
+
+/** `portolan doctor`. */
+export const doctor: Handler<DoctorOptions> = async (options, printer) => {
+  const { ok, checks } = await examine(options);
+  if (printer.structured) printer.json({ ok, checks });
   else {
     const width = Math.max(...checks.map(({ name }) => name.length));
     for (const check of checks) printer.line(line(check, width, printer.colors));
   }
-  return failed ? ExitCode.finding : ExitCode.ok;
+  return ok ? ExitCode.ok : ExitCode.finding;
 };

@@ -57,12 +57,12 @@ function modeOf(attachments: readonly Attachment[]): "tcx" | "clsact" | null {
   return both ? (ours[0] as Attachment).mode : null;
 }
 
-async function readRows({ library, maps }: OpenMaps): Promise<InterfaceRow[]> {
+async function readRows({ maps, interfaces, attachments: attachmentsOf }: OpenMaps): Promise<InterfaceRow[]> {
   const { count, keys, values } = await maps.dump("interfaces");
   const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
   const ifindexes = Array.from({ length: count }, (_, i) => view.getUint32(4 * i, true));
-  const names = new Map(library.interfaces().map(({ ifindex, name }) => [ifindex, name]));
-  const attachments = await library.attachments(ifindexes.filter((ifindex) => names.has(ifindex)));
+  const names = new Map(interfaces().map(({ ifindex, name }) => [ifindex, name]));
+  const attachments = await attachmentsOf(ifindexes.filter((ifindex) => names.has(ifindex)));
   return ifindexes
     .map((ifindex, i): InterfaceRow => {
       const { role, masquerade4, masquerade6, flags } = interfaceCodec.decode(
@@ -89,6 +89,12 @@ async function readRows({ library, maps }: OpenMaps): Promise<InterfaceRow[]> {
 /** `portolan interfaces`. */
 export const interfaces: Handler<object> = (options, printer) =>
   withMaps(options, async (open) => {
-    printer.list("interfaces", COLUMNS, await readRows(open), "no interface in the maps");
+    const count = await printer.print({
+      name: "interfaces",
+      columns: COLUMNS,
+      rows: await readRows(open),
+      id: ({ ifindex, name }) => `interface/${ifindex === NODE_KEY ? "node" : name || `#${ifindex}`}`,
+    });
+    if (count === 0) printer.note("no interface in the maps");
     return ExitCode.ok;
   });

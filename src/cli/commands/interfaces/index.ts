@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, run } from "../../command.js";
+import { LIST_FORMATS } from "../../output.js";
 
 export function interfacesCommand(): Command {
   return describe({
@@ -14,5 +15,7 @@ BridgeInterface or InterfaceNamePrefix says.`,
       { line: "portolan interfaces", does: "on this node" },
       { line: "portolan interfaces -o json", does: "for programs" },
     ],
+    formats: LIST_FORMATS,
+    reads: true,
   }).action(run(async () => (await import("./handler.js")).interfaces));
 }

@@ -50,10 +50,14 @@ function plain(struct: string, field: string, value: unknown): Plain {
   return words === undefined ? (value as string | number) : nameOf(words, value as number);
 }
 
-/** A reader of the entries that a map's spec names: a struct of ours, or a u32. */
+/** A reader of the entries that a map's spec names: a struct of ours, a u32 or a u64. */
 export function decoderOf(type: string): (bytes: Uint8Array) => Plain {
   if (type === "u32") {
     return (bytes) => new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+  }
+  if (type === "") return () => ""; // a ring buffer: it has neither keys nor values
+  if (type === "u64") {
+    return (bytes) => Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   }
   const codec = CODECS.find(({ name }) => name === type);
   if (codec === undefined) throw new RangeError(`no layout is known for "${type}"`);
@@ -72,16 +76,17 @@ function reasonName(key: Plain): string | null {
 /** Whether an entry holds anything: cells of arrays that were never used are all zero. */
 const isUsed = (value: Uint8Array): boolean => value.some((byte) => byte !== 0);
 
-/** Decodes packed entries; of arrays those in use. */
+/** Decodes packed entries; of arrays those in use, or each of them. */
 export function* decodeEntries(
   spec: MapSpec,
   dump: { readonly count: number; readonly keys: Uint8Array; readonly values: Uint8Array },
+  each = false,
 ): Generator<DecodedEntry> {
   const [key, value] = [decoderOf(spec.key), decoderOf(spec.value)];
   const isArray = spec.type === "array" || spec.type === "percpu_array";
   for (let i = 0; i < dump.count; i++) {
     const valueBytes = dump.values.subarray(i * spec.valueSize, (i + 1) * spec.valueSize);
-    if (isArray && !isUsed(valueBytes)) continue;
+    if (!each && isArray && !isUsed(valueBytes)) continue;
     const decoded = key(dump.keys.subarray(i * spec.keySize, (i + 1) * spec.keySize));
     const reason = spec.name === "counters" ? reasonName(decoded) : null;
     yield { key: decoded, ...(reason === null ? {} : { reason }), value: value(valueBytes) };

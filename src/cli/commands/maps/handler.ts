@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { MAPS } from "../../../abi/maps.gen.js";
-import type { NativeMapInfo, NativeMaps } from "../../../native/maps.js";
+import type { NativeMapInfo } from "../../../native/maps.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
-import { withMaps } from "../../open-maps.js";
+import { type MapReader, withMaps } from "../../open-maps.js";
 import { bytesText, type Column } from "../../output.js";
 
 interface MapRow {
@@ -40,7 +40,7 @@ const COLUMNS: readonly Column<MapRow>[] = [
 const CHUNK = 65_536;
 
 /** Cells of an array with anything in them. */
-async function usedCells(maps: NativeMaps, info: NativeMapInfo): Promise<number> {
+async function usedCells(maps: MapReader, info: NativeMapInfo): Promise<number> {
   const { valueSize } = MAPS[info.name];
   let used = 0;
   for await (const { count, values } of maps.dumpChunks(info.name, CHUNK)) {
@@ -63,6 +63,12 @@ export const maps: Handler<object> = (options, printer) =>
       const used = info.used ?? (await usedCells(pinned, info));
       rows.push({ name, type, used, maxEntries, keySize, valueSize, bytes, id });
     }
-    printer.list("maps", COLUMNS, rows, "no map");
+    const count = await printer.print({
+      name: "maps",
+      columns: COLUMNS,
+      rows,
+      id: ({ name }) => `map/${name}`,
+    });
+    if (count === 0) printer.note("no map");
     return ExitCode.ok;
   });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, integerOption, run } from "../../command.js";
+import { LIST_FORMATS } from "../../output.js";
 import type { DumpOptions } from "./dump.js";
 
 function dumpCommand(): Command {
@@ -13,10 +14,13 @@ cells in use are shown. With -o json each entry is one line of JSON.`,
       { line: "portolan maps dump frontends4", does: "the IPv4 frontends, word by word" },
       { line: "portolan maps dump nat4 --limit 10", does: "the first ten" },
       { line: "portolan maps dump slots6 -o json", does: "one JSON object a line" },
+      { line: "portolan maps dump --all -o json", does: "all maps" },
     ],
+    reads: true,
   })
-    .argument("<name>", "a map, as `portolan maps` lists them")
-    .option("--limit <n>", "at most so many entries", integerOption(1, 1_000_000_000))
+    .argument("[name]", "a map, as `portolan maps` lists them")
+    .option("--all", "every map, each entry with the map's name")
+    .option("--limit <n>", "at most so many entries of a map", integerOption(1, 1_000_000_000))
     .action(run<DumpOptions>(async () => (await import("./dump.js")).dumpMap));
 }
 
@@ -30,6 +34,8 @@ export function mapsCommand(): Command {
       { line: "portolan maps dump services", does: "what is in one of them" },
       { line: "portolan maps -o json", does: "for programs" },
     ],
+    formats: LIST_FORMATS,
+    reads: true,
   });
   return command.action(run(async () => (await import("./handler.js")).maps)).addCommand(dumpCommand());
 }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { bpfRoot } from "../../../dataplane/pins.js";
 import {
   type BackendRow,
   type ChoiceView,
@@ -12,8 +11,19 @@ import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import { bytesText, type Column } from "../../output.js";
-import { findProblems, problemNotes } from "../../problems.js";
-import { isService, peerText, serviceJson, serviceName, trafficJson } from "../../service-text.js";
+import { problemNotes } from "../../problems.js";
+import {
+  inScope,
+  peerText,
+  type ServiceScope,
+  scopeStatus,
+  serviceId,
+  serviceJson,
+  serviceName,
+  trafficJson,
+} from "../../service-text.js";
+
+export type ServicesOptions = Omit<ServiceScope, "service">;
 
 /** Backends that fit into a table's cell; the rest is a number. */
 const SHOWN_BACKENDS = 3;
@@ -29,6 +39,12 @@ function choiceText({ backends, whenEmpty, unreadable }: ChoiceView): string {
 function backendsText({ internal, external }: ServiceRow): string {
   const [inside, outside] = [choiceText(internal), choiceText(external)];
   return inside === outside ? inside : `${inside} (from outside: ${outside})`;
+}
+
+/** What a new flow meets when no backend is left. */
+function whenEmptyText({ internal, external }: ServiceRow): string {
+  if (internal.whenEmpty === external.whenEmpty) return internal.whenEmpty;
+  return `${internal.whenEmpty} (from outside: ${external.whenEmpty})`;
 }
 
 /** Ranges that fit into a table's cell. */
@@ -65,7 +81,9 @@ const COLUMNS: readonly Column<ServiceRow>[] = [
   { header: "KIND", value: ({ kind }) => kind },
   { header: "ADDRESS", value: peerText },
   { header: "BACKENDS", value: backendsText },
+  { header: "WHEN EMPTY", value: whenEmptyText, wide: true },
   { header: "RULES", value: rulesText },
+  { header: "INDEX", value: ({ service }) => service.index, align: "right", wide: true },
   { header: "FLOWS", value: ({ traffic }) => traffic.flows, align: "right" },
   { header: "PACKETS", value: ({ traffic }) => traffic.packets, align: "right" },
   { header: "BYTES", value: ({ traffic }) => bytesText(Number(traffic.bytes)), align: "right" },
@@ -109,24 +127,29 @@ function nodePortNote(addresses: readonly string[]): string {
 }
 
 /** `portolan services [NAME]`. A name that no Service has is a finding. */
-export const services: Handler<object> = (options, printer, [name]) =>
-  withMaps(options, async ({ maps }) => {
+export const services: Handler<ServicesOptions> = (options, printer, [name]) =>
+  withMaps(options, async ({ maps, problems }) => {
+    const scope: ServiceScope = { ...options, ...(name === undefined ? {} : { service: name }) };
+    const isWanted = inScope(scope);
     const tables = await readTables(maps);
-    const rows = servicesView(tables).filter(({ service }) => isService(service, name));
+    const rows = servicesView(tables).filter(({ service }) => isWanted(service));
     const hasNodePorts = rows.some(({ kind }) => kind === "NodePort");
     const nodePortAddresses = hasNodePorts ? await readNodePortAddresses(maps) : [];
-    const found = await findProblems(bpfRoot(options.bpfRoot), name);
-    if (printer.format === "json") {
-      printer.json({ services: rows.map(rowJson), nodePortAddresses, ...found });
-    } else {
-      if (rows.length > 0) printer.table(COLUMNS, rows);
-      if (hasNodePorts) printer.note(nodePortNote(nodePortAddresses));
+    const found = await problems(isWanted);
+    await printer.print({
+      name: "services",
+      columns: COLUMNS,
+      rows,
+      json: rowJson,
+      id: ({ service }) => serviceId(service),
+      more: () => ({ nodePortAddresses, ...found }),
+    });
+    if (!printer.structured) {
+      if (hasNodePorts && printer.format !== "name") printer.note(nodePortNote(nodePortAddresses));
       // Also of a Service that is not in the maps: it may have lost each of its addresses to another.
       for (const line of await problemNotes(found)) printer.note(line);
     }
-    if (rows.length > 0) return ExitCode.ok;
-    printer.note(
-      name === undefined ? "no Service has an address in the maps" : `no Service "${name}" in the maps`,
-    );
-    return name === undefined ? ExitCode.ok : ExitCode.finding;
+    const status = scopeStatus(tables, scope, printer);
+    if (rows.length === 0 && status === ExitCode.ok) printer.note("no Service has an address in the maps");
+    return status;
   });

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
 import { describe, run } from "../../command.js";
+import { LIST_FORMATS } from "../../output.js";
+import { withNamespaces } from "../../service-text.js";
+import type { ServicesOptions } from "./handler.js";
 
 export function servicesCommand(): Command {
-  return describe({
+  const command = describe({
     name: "services",
     summary: "the Services in this node's maps, with their backends and traffic",
     description: `Reads the pinned maps: what the kernel does now, not what an agent intends. One line for each Service address.
@@ -19,9 +22,13 @@ Problems that the agent found, such as two Services that claim one address, go t
     examples: [
       { line: "portolan services", does: "all of them" },
       { line: "portolan services default/redis", does: "one Service" },
+      { line: "portolan services -n kube-system -o wide", does: "of one namespace, with all columns" },
       { line: "portolan services -o json | jq '.services[].address'", does: "for programs" },
     ],
-  })
-    .argument("[name]", "only the Service of this name")
-    .action(run(async () => (await import("./handler.js")).services));
+    formats: LIST_FORMATS,
+    reads: true,
+  });
+  return withNamespaces(command.argument("[name]", "only the Service of this name")).action(
+    run<ServicesOptions>(async () => (await import("./handler.js")).services),
+  );
 }

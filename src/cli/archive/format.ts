@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The archive of `portolan dump`: a gzipped tar file with these members, in this order. All paths begin with
+ * "portolan-dump/"; integers are little-endian.
+ *
+ *   meta.json         Meta: format and versions, the machine's clock, the maps
+ *   interfaces.json   ArchivedHooks: the interfaces, and the programs at their hooks
+ *   problems.json     FoundProblems: what the agent left out of the maps
+ *   doctor.json       what `portolan doctor -o json` says
+ *   log.jsonl         the agent's last log lines, where it keeps them
+ *   maps/NAME.NNN     parts of a map, at most PART_ENTRIES entries each: magic "PTLM", index of the first entry, count, bytes
+ *                     of keys (u32 each); the keys, packed (none of an array: they are the indexes); the values, packed
+ *   end.json          ArchiveEnd: how many entries of each map there are. Without it the archive is not whole
+ *
+ * Members of other names are for later versions, and skipped.
+ */
+import { ABI_HASH, LAYOUT_VERSION } from "../../abi/abi-hash.gen.js";
+import { MAPS, type MapName } from "../../abi/maps.gen.js";
+import { verifyMaps } from "../../abi/verify.js";
+import type { Attachment } from "../../native/hooks.js";
+import type { NativeMapInfo } from "../../native/maps.js";
+import { AppError } from "../../util/errors.js";
+import type { InterfaceName } from "../open-maps.js";
+
+export const ROOT: string = "portolan-dump/";
+export const FORMAT = "portolan-dump";
+/** Raised when older programs would misread an archive; new members alone do not. */
+export const FORMAT_VERSION = 1;
+export const PART_ENTRIES = 65_536;
+/** "PTLM" */
+const PART_MAGIC = 0x4d4c5450;
+const PART_HEADER_BYTES = 16;
+/** Of one JSON member: thousands of problems are a few megabytes. */
+export const MAX_JSON_BYTES: number = 32 * 1024 * 1024;
+
+/** E_ARCHIVE: it is none, it is damaged, or a later version's. E_OTHER_LAYOUT: its maps are not laid out as this program's. */
+export type ArchiveErrorCode = "E_ARCHIVE" | "E_OTHER_LAYOUT";
+
+export interface Meta {
+  readonly format: typeof FORMAT;
+  readonly version: number;
+  /** RFC 3339. */
+  readonly written: string;
+  /** The machine's host name. */
+  readonly host: string;
+  readonly versions: {
+    readonly portolan: string;
+    readonly node: string;
+    readonly kernel: string;
+    /** Null when the native library could not be loaded. */
+    readonly libbpf: string | null;
+    readonly layout: number;
+    /** 16 hexadecimal digits. */
+    readonly abi: string;
+  };
+  readonly bpfRoot: string;
+  /** CLOCK_MONOTONIC when the maps had been read: a decimal u64. */
+  readonly monotonicNs: string;
+  readonly maps: readonly NativeMapInfo[];
+  /** Why there are no maps; null when there are. */
+  readonly noMaps: string | null;
+}
+
+export interface ArchivedHooks {
+  readonly interfaces: readonly InterfaceName[];
+  readonly attachments: readonly Attachment[];
+}
+
+export interface ArchiveEnd {
+  readonly entries: Readonly<Partial<Record<MapName, number>>>;
+}
+
+/** Entries of a map as they stand in an archive. */
+export interface Part {
+  /** Of an array: the index of the first entry. */
+  readonly first: number;
+  readonly count: number;
+  /** Empty for an array. */
+  readonly keys: Uint8Array;
+  readonly values: Uint8Array;
+}
+
+export const abiText = (hash: bigint = ABI_HASH): string =>
+  BigInt.asUintN(64, hash).toString(16).padStart(16, "0");
+
+export const isArrayMap = (name: MapName): boolean =>
+  MAPS[name].type === "array" || MAPS[name].type === "percpu_array";
+
+export function partName(map: MapName, number: number): string {
+  return `${ROOT}maps/${map}.${String(number).padStart(3, "0")}`;
+}
+
+/** The map that a member is a part of; null: it is no part of a map that is known here. */
+export function mapOfPart(member: string): MapName | null {
+  const name = /^portolan-dump\/maps\/(\w+)\.\d{3,6}$/.exec(member)?.[1];
+  return name !== undefined && Object.hasOwn(MAPS, name) ? (name as MapName) : null;
+}
+
+/** The largest part of a map that there can be. */
+export function maxPartBytes(map: MapName): number {
+  const { keySize, valueSize } = MAPS[map];
+  return PART_HEADER_BYTES + 2 * PART_ENTRIES * (keySize + valueSize);
+}
+
+export function encodePart({ first, count, keys, values }: Part): Buffer {
+  const part = Buffer.alloc(PART_HEADER_BYTES + keys.length + values.length);
+  for (const [i, word] of [PART_MAGIC, first, count, keys.length].entries()) part.writeUInt32LE(word, 4 * i);
+  part.set(keys, PART_HEADER_BYTES);
+  part.set(values, PART_HEADER_BYTES + keys.length);
+  return part;
+}
+
+/** @throws AppError E_ARCHIVE when the bytes are no part of this map */
+export function decodePart(map: MapName, bytes: Buffer, file: string): Part {
+  const { keySize, valueSize } = MAPS[map];
+  if (bytes.length < PART_HEADER_BYTES || bytes.readUInt32LE(0) !== PART_MAGIC)
+    throw damaged(file, `a part of map ${map} does not begin as one`);
+  const [first, count, keyBytes] = [bytes.readUInt32LE(4), bytes.readUInt32LE(8), bytes.readUInt32LE(12)];
+  const isRight = keyBytes === (isArrayMap(map) ? 0 : count * keySize);
+  if (!isRight || bytes.length !== PART_HEADER_BYTES + keyBytes + count * valueSize)
+    throw damaged(file, `a part of map ${map} is not as long as its ${count} entries`);
+  const keys = bytes.subarray(PART_HEADER_BYTES, PART_HEADER_BYTES + keyBytes);
+  return { first, count, keys, values: bytes.subarray(PART_HEADER_BYTES + keyBytes) };
+}
+
+/** Keys of an array's cells, from `first` on. */
+export function indexKeys(first: number, count: number): Uint8Array {
+  const keys = new DataView(new ArrayBuffer(4 * count));
+  for (let i = 0; i < count; i++) keys.setUint32(4 * i, first + i, true);
+  return new Uint8Array(keys.buffer);
+}
+
+function archiveError(
+  file: string,
+  message: string,
+  hint: string,
+  cause?: unknown,
+): AppError<ArchiveErrorCode> {
+  return new AppError("E_ARCHIVE", `${file}: ${message}`, { fields: { file }, hint, cause });
+}
+
+export function foreign(file: string, cause?: unknown): AppError<ArchiveErrorCode> {
+  return archiveError(
+    file,
+    "this is no archive of `portolan dump`",
+    "Make one on the node: portolan dump -f FILE.",
+    cause,
+  );
+}
+
+export function damaged(file: string, what: string, cause?: unknown): AppError<ArchiveErrorCode> {
+  return archiveError(file, `the archive is damaged: ${what}`, "Copy it again, or make another one.", cause);
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const isObject = (value: unknown): value is Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+const isText = (value: unknown): value is string => typeof value === "string";
+
+function isMapInfo(value: unknown): value is NativeMapInfo {
+  if (!isObject(value)) return false;
+  const { name, type, keySize, valueSize, maxEntries, flags, id, bytes, used } = value;
+  const counts = [keySize, valueSize, maxEntries, flags, id, bytes, ...(used === null ? [] : [used])];
+  return isText(name) && isText(type) && counts.every(isCount);
+}
+
+/**
+ * What meta.json says, when this program can read what follows.
+ *
+ * @throws AppError E_ARCHIVE, or E_OTHER_LAYOUT naming both layouts
+ */
+export function readMeta(value: unknown, file: string): Meta {
+  if (!isObject(value) || value.format !== FORMAT || !isCount(value.version)) throw foreign(file);
+  const { versions } = value;
+  const by = isObject(versions) && isText(versions.portolan) ? ` by portolan ${versions.portolan}` : "";
+  if (value.version > FORMAT_VERSION) {
+    const what = `the archive was written${by} in a later form (${value.version}, this program reads up to ${FORMAT_VERSION})`;
+    throw archiveError(file, what, "Read it with that version.");
+  }
+  if (!isObject(versions) || !isCount(versions.layout) || !isText(versions.abi))
+    throw damaged(file, "meta.json");
+  if (versions.layout !== LAYOUT_VERSION || versions.abi !== abiText()) {
+    const [theirs, ours] = [`v${versions.layout} (${versions.abi})`, `v${LAYOUT_VERSION} (${abiText()})`];
+    throw new AppError<ArchiveErrorCode>(
+      "E_OTHER_LAYOUT",
+      `${file}: the archive was written${by}, its maps have layout ${theirs}, this program's is ${ours}`,
+      { fields: { file, found: theirs, wanted: ours }, hint: "Read it with that version." },
+    );
+  }
+  const { written, host, bpfRoot, monotonicNs, maps, noMaps } = value;
+  const isWhole =
+    [written, host, bpfRoot].every(isText) &&
+    isText(monotonicNs) &&
+    /^\d{1,20}$/.test(monotonicNs) &&
+    Array.isArray(maps) &&
+    maps.every(isMapInfo) &&
+    (noMaps === null || isText(noMaps));
+  if (!isWhole) throw damaged(file, "meta.json");
+  const infos = maps as readonly NativeMapInfo[];
+  verifyMaps(
+    infos.map((info) => ({ ...info, typeId: typeIdOf(info) })),
+    file,
+  );
+  return value as unknown as Meta;
+}
+
+/** 0, which is no type, for one that is not known. */
+function typeIdOf({ name, type }: NativeMapInfo): number {
+  return Object.hasOwn(MAPS, name) && MAPS[name].type === type ? MAPS[name].typeId : 0;
+}
+
+function isAttachment(value: unknown): value is Attachment {
+  if (!isObject(value)) return false;
+  const { ifindex, direction, mode, ours, name } = value;
+  const [inOut, modes]: [readonly unknown[], readonly unknown[]] = [
+    ["in", "out"],
+    ["tcx", "clsact"],
+  ];
+  return (
+    isCount(ifindex) &&
+    inOut.includes(direction) &&
+    modes.includes(mode) &&
+    typeof ours === "boolean" &&
+    isText(name)
+  );
+}
+
+/** @throws AppError E_ARCHIVE */
+export function readHooks(value: unknown, file: string): ArchivedHooks {
+  const isInterface = (each: unknown): boolean =>
+    isObject(each) && isCount(each.ifindex) && isText(each.name);
+  const isWhole =
+    isObject(value) &&
+    Array.isArray(value.interfaces) &&
+    value.interfaces.every(isInterface) &&
+    Array.isArray(value.attachments) &&
+    value.attachments.every(isAttachment);
+  if (!isWhole) throw damaged(file, "interfaces.json");
+  return value as unknown as ArchivedHooks;
+}
+
+/** @throws AppError E_ARCHIVE */
+export function readEnd(value: unknown, file: string): ArchiveEnd {
+  if (!isObject(value) || !isObject(value.entries) || !Object.values(value.entries).every(isCount))
+    throw damaged(file, "end.json");
+  return value as unknown as ArchiveEnd;
+}

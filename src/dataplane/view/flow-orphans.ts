@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Entries of `nat` that have lost what they belong to. They harm nobody, and end by themselves; many of them are a sign. */
+import { Direction, NatFlag } from "../../abi/enums.gen.js";
+import type { Family, Protocol } from "../../net/ip.js";
+import { ipFromBytes } from "../../net/ip.js";
+import { ageOf, type FlowState, monotonicTicks } from "./flow-state.js";
+import type { FlowOptions } from "./flows.js";
+import { type Peer, protocolName, type ServiceId } from "./names.js";
+import { isLeading, lookUpNat, type NatEntry, type NatReads, natPieces, oppositeKey } from "./nat-entries.js";
+import type { Tables } from "./tables.js";
+
+/**
+ * "no-opposite": its packets' replies would not be translated. "backend-gone": its backend has left every slice.
+ * "service-gone": so has its Service port.
+ */
+export type OrphanReason = "no-opposite" | "backend-gone" | "service-gone";
+
+export interface OrphanRow {
+  readonly reasons: readonly OrphanReason[];
+  readonly service: ServiceId | null;
+  readonly family: Family;
+  readonly protocol: Protocol | "";
+  /** Which packets it rewrites: at ingress their destination, at egress their source. */
+  readonly direction: "in" | "out";
+  readonly source: Peer;
+  readonly destination: Peer;
+  /** What is written into them. */
+  readonly rewrittenTo: Peer;
+  readonly state: FlowState;
+  readonly live: boolean;
+  readonly idleSeconds: number;
+}
+
+/** Every such entry, as they come. Three FFI calls a piece of a map at most. */
+export async function* findOrphans(
+  kernel: NatReads,
+  tables: Tables,
+  options: FlowOptions,
+): AsyncGenerator<OrphanRow> {
+  for (const family of [4, 6] as const) {
+    for await (const piece of natPieces(kernel, family)) {
+      const halves = await withoutOpposite(kernel, family, piece);
+      for (const entry of piece) {
+        const reasons = [...(halves.has(entry) ? (["no-opposite"] as const) : []), ...goneOf(tables, entry)];
+        if (reasons.length > 0) yield orphanRow(tables, entry, reasons, options);
+      }
+    }
+  }
+}
+
+/** A pair is written one entry after the other, and read likewise: what seems to be half a pair is looked at again. */
+async function withoutOpposite(
+  kernel: NatReads,
+  family: Family,
+  piece: readonly NatEntry[],
+): Promise<ReadonlySet<NatEntry>> {
+  // The egress hook has yet to choose: so far there is nothing to reply to.
+  const paired = piece.filter(({ value }) => (value.flags & NatFlag.NAT_PENDING) === 0);
+  const found = await lookUpNat(kernel, family, paired.map(oppositeKey));
+  const suspects = paired.filter((_, i) => found[i] === null);
+  const keys = suspects.flatMap((entry) => [entry.key, oppositeKey(entry)]);
+  const again = await lookUpNat(kernel, family, keys);
+  return new Set(suspects.filter((_, i) => again[2 * i] !== null && again[2 * i + 1] === null));
+}
+
+function goneOf(tables: Tables, { family, key, value }: NatEntry): OrphanReason[] {
+  if (!isLeading(key, value) || value.flags & NatFlag.NAT_DIRECT) return [];
+  const cell = tables.families[family].cells.get(value.backend);
+  return [
+    ...(cell?.generation === value.generation ? [] : (["backend-gone"] as const)),
+    ...(tables.services.has(value.service) ? [] : (["service-gone"] as const)),
+  ];
+}
+
+function orphanRow(
+  tables: Tables,
+  { family, key, value }: NatEntry,
+  reasons: readonly OrphanReason[],
+  { timeouts, nowTicks = monotonicTicks() }: FlowOptions,
+): OrphanRow {
+  const peer = (address: Uint8Array, port: number): Peer => ({ address: ipFromBytes(address).text, port });
+  return {
+    reasons,
+    service: tables.services.get(value.service) ?? null,
+    family,
+    protocol: protocolName(key.protocol),
+    direction: key.direction === Direction.IN ? "in" : "out",
+    source: peer(key.src, key.sport),
+    destination: peer(key.dst, key.dport),
+    rewrittenTo: peer(value.addr, value.port),
+    ...ageOf(key.protocol, value, timeouts, nowTicks),
+  };
+}

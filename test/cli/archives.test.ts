@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every command that reads, against archives: the same input on every machine, without root or BPF.
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { parse, parseAllDocuments } from "yaml";
+import { MAPS } from "../../src/abi/maps.gen.js";
+import { MemoryKernel } from "../../src/native/memory.js";
+import { contentOf, fixtureKernel, SMALL_MAPS, writeArchive } from "../support/archive.js";
+import { checkSchema } from "../support/json-schema.js";
+import { type CliResult, cli } from "./run-cli.js";
+
+const GOLDEN = fileURLToPath(new URL("golden/", import.meta.url));
+/** No library there: what reads an archive does not load it. */
+const ENV = { PORTOLAN_BUILD_DIR: "/nonexistent" };
+
+let directory: string;
+/** SERVICES_IN_MAPS and FLOWS_IN_MAPS; nothing; and half a million flows. */
+let full: string;
+let empty: string;
+let many: string;
+const MANY = 500_000;
+
+before(async () => {
+  directory = mkdtempSync(join(tmpdir(), "portolan-archives-"));
+  [full, empty, many] = ["full", "empty", "many"].map((name) => join(directory, `${name}.tar.gz`)) as [
+    string,
+    string,
+    string,
+  ];
+  await writeArchive(full, contentOf(await fixtureKernel()));
+  const bare = new MemoryKernel(SMALL_MAPS === undefined ? {} : { maxEntries: SMALL_MAPS });
+  await writeArchive(empty, contentOf(bare, { problems: { problems: [], problemsFrom: null } }));
+  const { keySize, valueSize } = MAPS.nat4;
+  const [keys, values] = [Buffer.alloc(MANY * keySize), Buffer.alloc(MANY * valueSize)];
+  for (let i = 0; i < MANY; i++) keys.writeUInt32LE(i + 1, i * keySize);
+  const kernel = await fixtureKernel([{ map: "nat4", kind: "update", count: MANY, keys, values }]);
+  await writeArchive(many, contentOf(kernel));
+});
+
+after(() => rmSync(directory, { recursive: true }));
+
+const from = (archive: string, ...args: readonly string[]): Promise<CliResult> =>
+  cli([...args, "--from", archive], { env: ENV });
+
+/** What every command that reads is run as. */
+const READERS: readonly (readonly string[])[] = [
+  ["services"],
+  ["backends"],
+  ["flows"],
+  ["affinity"],
+  ["interfaces"],
+  ["maps"],
+  ["maps", "dump", "services"],
+];
+
+/** Compares with test/cli/golden/NAME; UPDATE_GOLDEN=1 writes it instead. */
+function matchesGolden(name: string, text: string): void {
+  const file = join(GOLDEN, name);
+  if (process.env.UPDATE_GOLDEN === "1") {
+    mkdirSync(GOLDEN, { recursive: true });
+    writeFileSync(file, text);
+    return;
+  }
+  const hint = `${file} differs: look at it, and if it is right run again with UPDATE_GOLDEN=1`;
+  assert.equal(text, existsSync(file) ? readFileSync(file, "utf8") : "", hint);
+}
+
+/** A JSON text, or JSON lines, to be read by people. */
+const pretty = (stdout: string): string =>
+  stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => `${JSON.stringify(JSON.parse(line), null, 2)}\n`)
+    .join("");
+
+const GOLDENS: readonly (readonly string[])[] = [
+  ...READERS,
+  ["services", "shop/web"],
+  ["services", "-n", "shop", "-o", "wide"],
+  ["affinity", "-o", "wide"],
+  ["flows", "--state", "established"],
+  ["maps", "dump", "frontends4"],
+  ["maps", "dump", "nat4", "--limit", "2"],
+];
+
+for (const args of GOLDENS) {
+  const name = args.join("-").replaceAll(/[^\w]+/g, "-");
+  test(`portolan ${args.join(" ")} prints the table that it should`, async () => {
+    const { code, stdout, stderr } = await from(full, ...args);
+    assert.equal(code, 0, stderr);
+    matchesGolden(`${name}.txt`, stdout + (stderr === "" ? "" : `--- stderr\n${stderr}`));
+  });
+}
+
+for (const args of READERS) {
+  const name = args.join("-");
+  test(`portolan ${args.join(" ")} -o json is what it should be, as docs/schema says, and -o yaml is the same`, async () => {
+    const json = await from(full, ...args, "-o", "json");
+    assert.equal(json.code, 0, json.stderr);
+    matchesGolden(`${name}.json`, pretty(json.stdout));
+    const isLines = args[1] === "dump";
+    const values = json.stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as unknown);
+    for (const value of values) checkSchema(isLines ? "maps-dump" : (args[0] as string), value);
+    const yaml = await from(full, ...args, "-o", "yaml");
+    const documents = isLines
+      ? parseAllDocuments(yaml.stdout).map((each) => each.toJS())
+      : [parse(yaml.stdout)];
+    assert.deepEqual(documents, values);
+    const nothing = await from(empty, ...args, "-o", "json");
+    assert.equal(nothing.code, 0, nothing.stderr);
+    if (!isLines) checkSchema(args[0] as string, JSON.parse(nothing.stdout));
+  });
+}
+
+test("portolan doctor -o json is as docs/schema says", async () => {
+  const { stdout } = await cli(["doctor", "-o", "json"]);
+  checkSchema("doctor", JSON.parse(stdout));
+});
+
+for (const [args, lines] of [
+  [["services"], ["service/shop/dns", "service/shop/web"]],
+  [["backends", "-s", "dns"], ["backend/shop/dns/[fd02::1]:53"]],
+  [["affinity"], ["affinity/shop/web/10.9.0.9", "affinity/shop/web/10.9.0.10"]],
+  [["interfaces"], ["interface/node", "interface/veth7"]],
+  [["flows", "-s", "dns"], ["flow/UDP/[fd09::9]:50001/[fd07::1]:30053"]],
+] as const) {
+  test(`portolan ${args.join(" ")} -o name is a line for each name`, async () => {
+    const { code, stdout } = await from(full, ...args, "-o", "name");
+    assert.equal(code, 0);
+    assert.deepEqual(stdout.trimEnd().split("\n"), lines);
+  });
+}
+
+for (const command of ["services", "backends", "flows", "affinity"]) {
+  test(`portolan ${command} -n takes a namespace, -A all of them, and one that nothing is in is a finding`, async () => {
+    const all = await from(full, command, "-A", "-o", "json");
+    assert.equal(all.stdout, (await from(full, command, "-o", "json")).stdout);
+    const none = await from(full, command, "-n", "nowhere");
+    assert.deepEqual([none.code, none.stdout], [1, ""]);
+    assert.match(none.stderr, /^no Service in namespace "nowhere" in the maps\n$/);
+    const both = await from(full, command, "-n", "shop", "-A");
+    assert.equal(both.code, 2);
+    assert.match(both.stderr, /'-A, --all-namespaces' cannot be used with option '-n, --namespace <ns>'/);
+  });
+}
+
+const STACK = /\bat .*\.[jt]s:\d+|unexpected error/;
+
+for (const args of READERS) {
+  const typed = args.join(" ");
+  test(`portolan ${typed} of maps without an entry is no error`, async () => {
+    const { code, stderr } = await from(empty, ...args);
+    assert.equal(code, 0, stderr);
+    assert.doesNotMatch(stderr, STACK);
+  });
+
+  test(`portolan ${typed} says in a line or two what is wrong with an archive, and with maps that are not there`, async () => {
+    const cut = join(directory, "cut.tar.gz");
+    writeFileSync(cut, readFileSync(full).subarray(0, 1500));
+    const root = join(directory, "root");
+    mkdirSync(join(root, "v99"), { recursive: true });
+    const cases: readonly (readonly [readonly string[], number, RegExp])[] = [
+      [["--from", cut], 3, /cut\.tar\.gz: the archive is damaged/],
+      [["--from", fileURLToPath(import.meta.url)], 3, /this is no archive of `portolan dump`/],
+      [["--from", join(directory, "none")], 2, /there is no such file/],
+      [["--bpf-root", join(directory, "nothing")], 3, /no maps are pinned below/],
+      [["--bpf-root", root], 3, /have layout v99, this program's is v\d+/],
+      [["--bpf-root", root, "--from", full], 2, /cannot be used with/],
+    ];
+    for (const [options, status, says] of cases) {
+      const { code, stdout, stderr } = await cli([...args, ...options]);
+      assert.deepEqual([code, stdout], [status, ""], stderr);
+      assert.match(stderr, says);
+      assert.doesNotMatch(stderr, STACK);
+      assert.ok(stderr.trimEnd().split("\n").length <= 3, stderr);
+    }
+  });
+
+  test(`portolan ${typed} says who may read what this user may not`, {
+    skip: process.getuid?.() !== 0,
+  }, async () => {
+    const closed = join(directory, "closed");
+    mkdirSync(closed, { recursive: true, mode: 0o700 });
+    const inside = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    const { code, stdout, stderr } = await cli([...args, "--bpf-root", closed], { inside });
+    assert.deepEqual([code, stdout], [3, ""]);
+    assert.match(stderr, /may not be read by this user\n {2}Pinned maps belong to root: run it with sudo\./);
+    assert.doesNotMatch(stderr, STACK);
+  });
+}
+
+test("portolan maps dump of half a million entries needs little memory", async () => {
+  const inside = ["sh", "-c", 'exec "$0" --max-old-space-size=80 "$@" | wc -l'];
+  const { stdout, stderr } = await cli(["maps", "dump", "nat4", "-o", "json", "--from", many], {
+    env: ENV,
+    inside,
+  });
+  assert.equal(stderr, "");
+  assert.ok(Number(stdout) >= MANY);
+});
+
+for (const [args, lines] of [
+  [["maps", "dump", "nat4"], 3],
+  [["maps", "dump", "nat4", "-o", "json"], 1],
+  [["flows", "-o", "name"], 2],
+] as const) {
+  test(`portolan ${args.join(" ")} | head ends quietly`, async () => {
+    const inside = ["bash", "-c", `"$0" "$@" | head -n ${lines}; echo "status \${PIPESTATUS[0]}"`];
+    const { stdout, stderr } = await cli([...args, "--from", many], { env: ENV, inside });
+    assert.equal(stderr, "");
+    const printed = stdout.trimEnd().split("\n");
+    assert.deepEqual([printed.length, printed.at(-1)], [lines + 1, "status 0"]);
+  });
+}
