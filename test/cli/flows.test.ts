@@ -65,8 +65,14 @@ describe("portolan flows", () => {
 
   test("portolan flows says what is wrong with a filter in a line", async () => {
     for (const [args, message] of [
-      [["--client", "10.9.0"], /--client: .* is no address\n {2}It must be an address, an address with a port/],
-      [["--client", "10.9.0.9:70000"], /--client: .* is no address\n {2}It must be an address, an address with a port/],
+      [
+        ["--client", "10.9.0"],
+        /--client: .* is no address\n {2}It must be an address, an address with a port/,
+      ],
+      [
+        ["--client", "10.9.0.9:70000"],
+        /--client: .* is no address\n {2}It must be an address, an address with a port/,
+      ],
       [["--min-idle", "soon"], /it must be a time such as 90/],
       [["--limit", "0"], /it must be a whole number from 1/],
       [["--orphans", "--client", "10.9.0.9"], /cannot be used with/],
