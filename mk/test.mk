@@ -44,7 +44,7 @@ bench-compile: build ## parse, compile, diff and apply 10,000 x 10 and 5,000 x 5
 bench-cli: bundle ## how long a command takes to start, as a ratio to `node -e 0`; JSON result (ARGS="--pairs 40")
 	@$(TSX) test/perf/cli.bench.ts $(ARGS)
 
-bench-agent: build need-root ## the agent against an API server: start, memory, time from a change to the maps; JSON result (ARGS="10000x10 …")
+bench-agent: build bundle need-root ## the agent against an API server: start, memory, time from a change to the maps; JSON result (ARGS="10000x10 …")
 	@$(TSX) test/perf/agent.bench.ts $(ARGS)
 
 need-root:
