@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The twin of the programs (bpf/trace.bpf.c): loading it over the pinned maps, and running packets through it. */
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -356,66 +355,5 @@ EXPORT int ptl_trace_reset(int number, char *text, uint32_t text_size)
 	if (result < 0)
 		fail(&err, result, PTL_E_KERNEL, "trace", "overlay", "Cannot empty it: %s", strerror(-result));
 	handle_put(handle);
-	return result;
-}
-
-/* ---- the settings of a loaded program ---- */
-
-/* Copies `config` out of a .rodata map by the map's own BTF. */
-static int read_config(int fd, const struct bpf_map_info *info, void *config, uint32_t size)
-{
-	struct btf *btf = btf__load_from_kernel_by_id(info->btf_id);
-	int section = btf ? btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC) : -ENOENT;
-	uint8_t *data = calloc(1, info->value_size);
-	uint32_t zero = 0;
-	int result = -ENOENT;
-
-	if (section > 0 && data && bpf_map_lookup_elem(fd, &zero, data) == 0) {
-		const struct btf_type *type = btf__type_by_id(btf, (uint32_t)section);
-		const struct btf_var_secinfo *variable = btf_var_secinfos(type);
-
-		for (uint32_t i = 0; i < btf_vlen(type); i++, variable++) {
-			const char *name = btf__name_by_offset(btf, btf__type_by_id(btf, variable->type)->name_off);
-
-			if (strcmp(name, "config") || variable->size != size || variable->offset + size > info->value_size)
-				continue;
-			memcpy(config, data + variable->offset, size);
-			result = 0;
-		}
-	}
-	free(data);
-	btf__free(btf);
-	return result;
-}
-
-EXPORT int ptl_program_config(uint32_t program_id, void *config, uint32_t size, char *text, uint32_t text_size)
-{
-	struct error err = error_begin(text, text_size);
-	struct bpf_prog_info info = {};
-	uint32_t maps[MAX_MAPS] = {}, length = sizeof(info);
-	int fd = bpf_prog_get_fd_by_id(program_id), result;
-	char id[16];
-
-	snprintf(id, sizeof(id), "%u", program_id);
-	if (fd < 0)
-		return fail(&err, errno, PTL_E_KERNEL, "open", id, "Cannot open the program: %s", strerror(errno));
-	info.nr_map_ids = MAX_MAPS;
-	info.map_ids = (uintptr_t)maps;
-	result = bpf_obj_get_info_by_fd(fd, &info, &length) < 0 ? -errno : -ENOENT;
-	close(fd);
-	for (uint32_t i = 0; i < info.nr_map_ids && i < MAX_MAPS && result == -ENOENT; i++) {
-		struct bpf_map_info map = {};
-		int map_fd = bpf_map_get_fd_by_id(maps[i]);
-
-		length = sizeof(map);
-		if (map_fd >= 0 && bpf_obj_get_info_by_fd(map_fd, &map, &length) == 0 && ends_with(map.name, ".rodata"))
-			result = read_config(map_fd, &map, config, size);
-		if (map_fd >= 0)
-			close(map_fd);
-	}
-	if (result < 0)
-		fail(&err, result, result == -ENOENT ? PTL_E_OBJECT : PTL_E_KERNEL, "open", id,
-		     "Cannot read the settings of the program: %s",
-		     result == -ENOENT ? "it is not one of this build" : strerror(-result));
 	return result;
 }

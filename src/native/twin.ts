@@ -160,10 +160,3 @@ export function openTwin(ffi: Ffi, object: string, pins: string, family: Family,
   const packed = ptlConfigCodec.encode(config);
   return new Twin(ffi, ffi.call("ptl_trace_open", object, pins, family, packed, packed.length), family);
 }
-
-/** The settings that a loaded program has. Throws NativeError: E_NATIVE_OBJECT when it is of another build. */
-export function programConfig(ffi: Ffi, programId: number): PtlConfig {
-  const out = Buffer.alloc(ptlConfigCodec.size);
-  ffi.call("ptl_program_config", programId, out, out.length);
-  return ptlConfigCodec.decode(out);
-}
