@@ -8,7 +8,6 @@
 #include "internal.h"
 #include "trace.h"
 
-#define OVERLAY_ENTRIES 1024 /* keys that one trace touches in one map: a few dozen */
 #define LIVE "_live"
 #define GONE "_gone"
 #define AREA "area" /* the name of .bss in a handle */
@@ -121,7 +120,7 @@ static int prepare_map(struct error *err, const struct map_choice *choice, const
 		/* not an LRU: what a trace has written is not to be evicted */
 		result = bpf_map__set_type(map, BPF_MAP_TYPE_HASH);
 		if (result == 0)
-			result = bpf_map__set_max_entries(map, OVERLAY_ENTRIES);
+			result = bpf_map__set_max_entries(map, PTL_OVERLAY_ENTRIES);
 		if (result == 0)
 			result = bpf_map__set_pin_path(map, NULL);
 		break;
