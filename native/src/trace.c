@@ -155,18 +155,6 @@ static int choose_maps(struct error *err, struct bpf_object *object, const char 
 	return result;
 }
 
-static int keep_map(struct handle *handle, const struct bpf_map *map, const char *name)
-{
-	struct map *mine = &handle->maps[handle->map_count];
-
-	mine->fd = dup(bpf_map__fd(map));
-	if (mine->fd < 0)
-		return -errno;
-	handle->map_count++;
-	snprintf(mine->name, sizeof(mine->name), "%.15s", name);
-	return map_fill_info(mine);
-}
-
 /* The object has the live programs' names too: nobody runs those. */
 static void choose_programs(struct bpf_object *object, uint32_t family)
 {
@@ -182,33 +170,18 @@ static void choose_programs(struct bpf_object *object, uint32_t family)
 /* The handle has the overlays, the keys that are gone, and the area: nothing of the live dataplane. */
 static int take(struct bpf_object *object, const struct map_choices *choices, struct handle *handle)
 {
-	struct bpf_program *program;
-
 	for (uint32_t i = 0; i < choices->count; i++) {
 		const struct map_choice *choice = &choices->all[i];
 		int result = 0;
 
 		if (choice->role == ROLE_AREA)
-			result = keep_map(handle, choice->map, AREA);
+			result = object_keep_map(choice->map, AREA, handle);
 		else if (choice->role == ROLE_OVERLAY || choice->role == ROLE_GONE)
-			result = keep_map(handle, choice->map, choice->name);
+			result = object_keep_map(choice->map, choice->name, handle);
 		if (result < 0)
 			return result;
 	}
-	bpf_object__for_each_program(program, object) {
-		struct program *mine = &handle->programs[handle->program_count];
-
-		if (!bpf_program__autoload(program))
-			continue;
-		if (handle->program_count == MAX_PROGRAMS)
-			return -E2BIG;
-		mine->fd = dup(bpf_program__fd(program));
-		if (mine->fd < 0)
-			return -errno;
-		handle->program_count++;
-		snprintf(mine->name, sizeof(mine->name), "%.15s", bpf_program__name(program));
-	}
-	return 0;
+	return object_keep_programs(object, handle);
 }
 
 static int finish(struct error *err, struct bpf_object *object, const struct map_choices *choices, const char *path)
@@ -260,14 +233,6 @@ static struct map *find_map(struct handle *handle, const char *name)
 	return NULL;
 }
 
-static const struct program *find_program(const struct handle *handle, const char *name)
-{
-	for (uint32_t i = 0; i < handle->program_count; i++)
-		if (!strcmp(handle->programs[i].name, name))
-			return &handle->programs[i];
-	return NULL;
-}
-
 static int area_element(int command, const struct map *map, void *area)
 {
 	union bpf_attr attr = {};
@@ -290,7 +255,7 @@ EXPORT int ptl_trace_run(int number, const char *name, const void *data_in, uint
 
 	if (!handle)
 		return fail(&err, EBADF, PTL_E_ARGUMENT, "trace", "handle", "No such handle: %d", number);
-	const struct program *program = find_program(handle, name);
+	const struct program *program = handle_program(handle, name);
 	const struct map *area_map = find_map(handle, AREA);
 	struct trace_area *area = calloc(1, sizeof(*area));
 	int status = area ? 0 : -ENOMEM;
