@@ -34,7 +34,16 @@ export const RULES: Readonly<Record<string, Rule>> = {
   source: { modules: ["model"], packages: ["yaml"], lazyPackages: ["@kubernetes/client-node"] },
   daemon: { modules: BELOW_DAEMON, packages: ["pino", "prom-client"] },
   cli: {
-    modules: ["native", "abi", "image", "model", "config", "dataplane/view", "dataplane/pins"],
+    modules: [
+      "native",
+      "abi",
+      "image",
+      "model",
+      "config",
+      "dataplane/view",
+      "dataplane/pins",
+      "trace/packet",
+    ],
     lazily: ["daemon", "source", "dataplane", "diff", "demo", "trace"],
     packages: ["commander", "picocolors", "pino", "pino-pretty", "string-width", "tar-stream", "yaml"],
   },

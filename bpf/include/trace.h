@@ -8,6 +8,9 @@
 
 #include "abi.h"
 
+/* How many keys a trace may touch in one map that programs write: it touches a few dozen. */
+#define PTL_OVERLAY_ENTRIES 1024
+
 struct trace_area {
 	struct trace_request request; /* in */
 	struct trace_answer answer;   /* out: of twin_socket4 and 6 */

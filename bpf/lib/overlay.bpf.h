@@ -16,9 +16,6 @@
 
 struct trace_area ptl_trace;
 
-/* How many keys a trace may touch in one map. */
-#define PTL_OVERLAY_ENTRIES 1024
-
 static __always_inline struct trace_record *ptl_trace_next(__u8 op, __u8 map)
 {
 	__u32 n = ptl_trace.count++;
@@ -31,30 +28,32 @@ static __always_inline struct trace_record *ptl_trace_next(__u8 op, __u8 map)
 	return record;
 }
 
-/* Takes the key of the next access. The rest of the room is zero. */
-#define PTL_TRACE_KEY(from)                                                            \
-	({                                                                             \
-		__builtin_memset(ptl_trace.key, 0, sizeof(ptl_trace.key));             \
-		__builtin_memcpy(ptl_trace.key, (const void *)(from), sizeof(*(from))); \
+/* Takes what the next access is about. The rest of the room is zero. */
+#define PTL_TRACE_TAKE(room, from)                                             \
+	({                                                                     \
+		__builtin_memset(room, 0, sizeof(room));                       \
+		__builtin_memcpy(room, (const void *)(from), sizeof(*(from))); \
 	})
-#define PTL_TRACE_VALUE(from)                                                              \
-	({                                                                                 \
-		__builtin_memset(ptl_trace.value, 0, sizeof(ptl_trace.value));             \
-		__builtin_memcpy(ptl_trace.value, (const void *)(from), sizeof(*(from))); \
-	})
+#define PTL_TRACE_KEY(from) PTL_TRACE_TAKE(ptl_trace.key, from)
+#define PTL_TRACE_VALUE(from) PTL_TRACE_TAKE(ptl_trace.value, from)
 
-/* Notes a look-up of the key in a map that is only read. */
-#define PTL_TRACE_READ(map, id, value_type)                                    \
-	__noinline int ptl_see_##map(void)                                     \
-	{                                                                      \
+/* Notes a look-up of the key, after `fetch`. */
+#define PTL_TRACE_SEE(map, id, value_type, fetch)                                    \
+	__noinline int ptl_see_##map(void)                                           \
+	{                                                                            \
 		struct trace_record *record = ptl_trace_next(PTL_TRACE_LOOK_UP, id); \
-		value_type *v = bpf_map_lookup_elem(&map, ptl_trace.key);      \
-                                                                               \
-		record->found = v != NULL;                                     \
-		if (v)                                                         \
-			__builtin_memcpy(record->value, v, sizeof(*v));        \
-		return 0;                                                      \
+		value_type *v;                                                       \
+                                                                                     \
+		fetch;                                                               \
+		v = bpf_map_lookup_elem(&map, ptl_trace.key);                        \
+		record->found = v != NULL;                                           \
+		if (v)                                                               \
+			__builtin_memcpy(record->value, v, sizeof(*v));              \
+		return 0;                                                            \
 	}
+
+/* A map that is only read. */
+#define PTL_TRACE_READ(map, id, value_type) PTL_TRACE_SEE(map, id, value_type, (void)0)
 
 /* The live map, the deleted keys, and the functions of an overlay. */
 #define PTL_TRACE_OVERLAY(map, id, key_type, value_type)                                  \
@@ -83,18 +82,7 @@ static __always_inline struct trace_record *ptl_trace_next(__u8 op, __u8 map)
 		if (v)                                                                    \
 			bpf_map_update_elem(&map, ptl_trace.key, v, BPF_NOEXIST);         \
 	}                                                                                 \
-	__noinline int ptl_see_##map(void)                                                \
-	{                                                                                 \
-		struct trace_record *record = ptl_trace_next(PTL_TRACE_LOOK_UP, id);      \
-		value_type *v;                                                            \
-                                                                                          \
-		ptl_fetch_##map();                                                        \
-		v = bpf_map_lookup_elem(&map, ptl_trace.key);                             \
-		record->found = v != NULL;                                                \
-		if (v)                                                                    \
-			__builtin_memcpy(record->value, v, sizeof(*v));                   \
-		return 0;                                                                 \
-	}                                                                                 \
+	PTL_TRACE_SEE(map, id, value_type, ptl_fetch_##map())                             \
 	/* Writes key and value. 0, or what the helper says. */                           \
 	__noinline int ptl_write_##map(int flags)                                         \
 	{                                                                                 \

@@ -359,8 +359,6 @@ int ptl_test_run(int handle, const char *program, const void *data_in, uint32_t 
 		 uint32_t data_out_size, void *ctx, uint32_t ctx_size, uint32_t repeat, uint32_t flags, void *result,
 		 char *err, uint32_t err_size);
 
-/* The .rodata variable `config` of a loaded program, by its id: as it was loaded. -ENOENT with PTL_E_OBJECT: it has none of this size. */
-int ptl_program_config(uint32_t program_id, void *config, uint32_t size, char *err, uint32_t err_size);
 /*
  * Loads the twin of the programs: maps that the agent writes are those pinned in `pins`, what programs write goes to private
  * copies, what they count in is not there at all (bpf/lib/overlay.bpf.h). Only the programs of one `family` (4 or 6) are loaded:

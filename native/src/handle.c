@@ -65,6 +65,14 @@ struct handle *handle_get(int number)
 	return handle;
 }
 
+const struct program *handle_program(const struct handle *handle, const char *name)
+{
+	for (uint32_t i = 0; i < handle->program_count; i++)
+		if (!strcmp(handle->programs[i].name, name))
+			return &handle->programs[i];
+	return NULL;
+}
+
 void handle_put(struct handle *handle)
 {
 	pthread_mutex_lock(&lock);

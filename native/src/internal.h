@@ -71,6 +71,8 @@ void handle_free(struct handle *handle);
 int handle_publish(struct handle *handle);
 struct handle *handle_get(int number);
 void handle_put(struct handle *handle);
+/* NULL: it has none of that name. */
+const struct program *handle_program(const struct handle *handle, const char *name);
 
 static inline bool is_per_cpu(uint32_t type)
 {
@@ -91,11 +93,16 @@ int make_directories(const char *path, char *first_made, size_t first_made_size)
 /* object.c */
 #define VERIFIER_LOG_SIZE (8u << 20)
 struct bpf_object;
+struct bpf_map;
 /* NULL and errno: the error is reported. `log` has VERIFIER_LOG_SIZE bytes, or is NULL. */
 struct bpf_object *object_open(struct error *err, const char *path, const char *pins, char *log);
 /* Replaces the .rodata variable `config`. */
 int object_set_config(struct error *err, struct bpf_object *object, const char *path, const void *config, uint32_t size);
 int object_load(struct error *err, struct bpf_object *object, const char *path, const char *log);
+/* A loaded object's map under this name, and its programs, for the handle: with file descriptors of its own, for libbpf closes the
+ * object's. 0 or -errno. */
+int object_keep_map(const struct bpf_map *map, const char *name, struct handle *handle);
+int object_keep_programs(const struct bpf_object *object, struct handle *handle);
 
 /* run.c */
 int test_run(const struct program *program, union bpf_attr *attr, struct ptl_test_result *result);

@@ -433,6 +433,12 @@ static uint64_t charged_bytes(int fd)
 	return bytes;
 }
 
+/* An array is always full, and a ring buffer has no keys. */
+static bool has_entries(uint32_t type)
+{
+	return !is_array(type) && type != BPF_MAP_TYPE_RINGBUF;
+}
+
 static int64_t count_entries_of(struct map *map)
 {
 	const uint32_t chunk = 16384;
@@ -441,11 +447,6 @@ static int64_t count_entries_of(struct map *map)
 	uint8_t *values = malloc((size_t)chunk * map->value_size);
 	int64_t total = 0;
 
-	if (map->type == BPF_MAP_TYPE_RINGBUF) { /* it has no keys */
-		free(keys);
-		free(values);
-		return -1;
-	}
 	while (keys && values && cursor.state != PTL_CURSOR_DONE) {
 		int count = dump(map, 0, true, &cursor, keys, values, chunk);
 
@@ -487,7 +488,7 @@ EXPORT int ptl_map_infos(int number, uint32_t count_entries, void *out, uint32_t
 			.flags = map->flags,
 			.id = map->id,
 			.bytes = charged_bytes(map->fd),
-			.used = count_entries && !is_array(map->type) ? count_entries_of(map) : -1,
+			.used = count_entries && has_entries(map->type) ? count_entries_of(map) : -1,
 		};
 
 		memcpy(info.name, map->name, sizeof(info.name));

@@ -333,36 +333,31 @@ int object_load(struct error *err, struct bpf_object *object, const char *path, 
 	return result;
 }
 
-/* The handle gets file descriptors of its own: libbpf closes the object's. */
-static int take(struct bpf_object *object, struct handle *handle)
+int object_keep_map(const struct bpf_map *map, const char *name, struct handle *handle)
+{
+	if (handle->map_count == MAX_MAPS)
+		return -E2BIG;
+	struct map *mine = &handle->maps[handle->map_count];
+
+	mine->fd = dup(bpf_map__fd(map));
+	if (mine->fd < 0)
+		return -errno;
+	handle->map_count++;
+	snprintf(mine->name, sizeof(mine->name), "%.15s", name);
+	return map_fill_info(mine);
+}
+
+int object_keep_programs(const struct bpf_object *object, struct handle *handle)
 {
 	struct bpf_program *program;
-	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, object) {
-		if (bpf_map__is_internal(map))
-			continue;
-		if (handle->map_count == MAX_MAPS)
-			return -E2BIG;
-		struct map *mine = &handle->maps[handle->map_count];
-
-		mine->fd = dup(bpf_map__fd(map));
-		if (mine->fd < 0)
-			return -errno;
-		handle->map_count++;
-		snprintf(mine->name, sizeof(mine->name), "%.15s", bpf_map__name(map));
-		int result = map_fill_info(mine);
-
-		if (result < 0)
-			return result;
-	}
 	bpf_object__for_each_program(program, object) {
-		if (handle->program_count == MAX_PROGRAMS)
-			return -E2BIG;
 		struct program *mine = &handle->programs[handle->program_count];
 
 		if (!bpf_program__autoload(program))
 			continue;
+		if (handle->program_count == MAX_PROGRAMS)
+			return -E2BIG;
 		mine->fd = dup(bpf_program__fd(program));
 		if (mine->fd < 0)
 			return -errno;
@@ -370,6 +365,20 @@ static int take(struct bpf_object *object, struct handle *handle)
 		snprintf(mine->name, sizeof(mine->name), "%.15s", bpf_program__name(program));
 	}
 	return 0;
+}
+
+/* Every map but libbpf's own, and the programs. */
+static int take(const struct bpf_object *object, struct handle *handle)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object) {
+		int result = bpf_map__is_internal(map) ? 0 : object_keep_map(map, bpf_map__name(map), handle);
+
+		if (result < 0)
+			return result;
+	}
+	return object_keep_programs(object, handle);
 }
 
 static int finish(struct error *err, struct bpf_object *object, const char *path, const char *pins)

@@ -35,12 +35,12 @@ static int visit(const void *data, void *context)
 	struct ptl_route *route = context;
 	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*found));
 
-	if (message->nlmsg_type != RTM_NEWROUTE)
+	if (message->nlmsg_type != RTM_NEWROUTE || !netlink_has(message, sizeof(*found)))
 		return 0;
 	route->type = found->rtm_type;
 	for (const struct rtattr *a = RTM_RTA(found); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (a->rta_type == RTA_OIF)
-			memcpy(&route->oif, RTA_DATA(a), sizeof(route->oif));
+			netlink_number(&route->oif, a);
 		if (a->rta_type == RTA_GATEWAY && RTA_PAYLOAD(a) <= sizeof(route->gateway))
 			memcpy(route->gateway, RTA_DATA(a), RTA_PAYLOAD(a));
 		if (a->rta_type == RTA_PREFSRC && RTA_PAYLOAD(a) <= sizeof(route->source))

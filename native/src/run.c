@@ -26,6 +26,8 @@ EXPORT int ptl_test_run(int number, const char *name, const void *data_in, uint3
 
 	if (!handle)
 		return fail(&err, EBADF, PTL_E_ARGUMENT, "test_run", "handle", "No such handle: %d", number);
+	const struct program *program = handle_program(handle, name);
+
 	attr.test.data_in = (uintptr_t)data_in;
 	attr.test.data_size_in = data_in_size;
 	attr.test.data_out = data_out_size ? (uintptr_t)data_out : 0;
@@ -35,9 +37,8 @@ EXPORT int ptl_test_run(int number, const char *name, const void *data_in, uint3
 	attr.test.ctx_size_in = attr.test.ctx_size_out = ctx_size;
 	attr.test.repeat = repeat;
 	attr.test.flags = flags;
-	for (uint32_t i = 0; i < handle->program_count; i++)
-		if (!strcmp(handle->programs[i].name, name))
-			status = test_run(&handle->programs[i], &attr, &result);
+	if (program)
+		status = test_run(program, &attr, &result);
 	memcpy(result_out, &result, sizeof(result));
 	if (status < 0)
 		fail(&err, status, PTL_E_KERNEL, "test_run", name, "Cannot run the program: %s",

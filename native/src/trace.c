@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The twin of the programs (bpf/trace.bpf.c): loading it over the pinned maps, and running packets through it. */
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +8,6 @@
 #include "internal.h"
 #include "trace.h"
 
-#define OVERLAY_ENTRIES 1024 /* keys that one trace touches in one map: a few dozen */
 #define LIVE "_live"
 #define GONE "_gone"
 #define AREA "area" /* the name of .bss in a handle */
@@ -122,7 +120,7 @@ static int prepare_map(struct error *err, const struct map_choice *choice, const
 		/* not an LRU: what a trace has written is not to be evicted */
 		result = bpf_map__set_type(map, BPF_MAP_TYPE_HASH);
 		if (result == 0)
-			result = bpf_map__set_max_entries(map, OVERLAY_ENTRIES);
+			result = bpf_map__set_max_entries(map, PTL_OVERLAY_ENTRIES);
 		if (result == 0)
 			result = bpf_map__set_pin_path(map, NULL);
 		break;
@@ -157,18 +155,6 @@ static int choose_maps(struct error *err, struct bpf_object *object, const char 
 	return result;
 }
 
-static int keep_map(struct handle *handle, const struct bpf_map *map, const char *name)
-{
-	struct map *mine = &handle->maps[handle->map_count];
-
-	mine->fd = dup(bpf_map__fd(map));
-	if (mine->fd < 0)
-		return -errno;
-	handle->map_count++;
-	snprintf(mine->name, sizeof(mine->name), "%.15s", name);
-	return map_fill_info(mine);
-}
-
 /* The object has the live programs' names too: nobody runs those. */
 static void choose_programs(struct bpf_object *object, uint32_t family)
 {
@@ -184,33 +170,18 @@ static void choose_programs(struct bpf_object *object, uint32_t family)
 /* The handle has the overlays, the keys that are gone, and the area: nothing of the live dataplane. */
 static int take(struct bpf_object *object, const struct map_choices *choices, struct handle *handle)
 {
-	struct bpf_program *program;
-
 	for (uint32_t i = 0; i < choices->count; i++) {
 		const struct map_choice *choice = &choices->all[i];
 		int result = 0;
 
 		if (choice->role == ROLE_AREA)
-			result = keep_map(handle, choice->map, AREA);
+			result = object_keep_map(choice->map, AREA, handle);
 		else if (choice->role == ROLE_OVERLAY || choice->role == ROLE_GONE)
-			result = keep_map(handle, choice->map, choice->name);
+			result = object_keep_map(choice->map, choice->name, handle);
 		if (result < 0)
 			return result;
 	}
-	bpf_object__for_each_program(program, object) {
-		struct program *mine = &handle->programs[handle->program_count];
-
-		if (!bpf_program__autoload(program))
-			continue;
-		if (handle->program_count == MAX_PROGRAMS)
-			return -E2BIG;
-		mine->fd = dup(bpf_program__fd(program));
-		if (mine->fd < 0)
-			return -errno;
-		handle->program_count++;
-		snprintf(mine->name, sizeof(mine->name), "%.15s", bpf_program__name(program));
-	}
-	return 0;
+	return object_keep_programs(object, handle);
 }
 
 static int finish(struct error *err, struct bpf_object *object, const struct map_choices *choices, const char *path)
@@ -262,14 +233,6 @@ static struct map *find_map(struct handle *handle, const char *name)
 	return NULL;
 }
 
-static const struct program *find_program(const struct handle *handle, const char *name)
-{
-	for (uint32_t i = 0; i < handle->program_count; i++)
-		if (!strcmp(handle->programs[i].name, name))
-			return &handle->programs[i];
-	return NULL;
-}
-
 static int area_element(int command, const struct map *map, void *area)
 {
 	union bpf_attr attr = {};
@@ -292,7 +255,7 @@ EXPORT int ptl_trace_run(int number, const char *name, const void *data_in, uint
 
 	if (!handle)
 		return fail(&err, EBADF, PTL_E_ARGUMENT, "trace", "handle", "No such handle: %d", number);
-	const struct program *program = find_program(handle, name);
+	const struct program *program = handle_program(handle, name);
 	const struct map *area_map = find_map(handle, AREA);
 	struct trace_area *area = calloc(1, sizeof(*area));
 	int status = area ? 0 : -ENOMEM;
@@ -356,66 +319,5 @@ EXPORT int ptl_trace_reset(int number, char *text, uint32_t text_size)
 	if (result < 0)
 		fail(&err, result, PTL_E_KERNEL, "trace", "overlay", "Cannot empty it: %s", strerror(-result));
 	handle_put(handle);
-	return result;
-}
-
-/* ---- the settings of a loaded program ---- */
-
-/* Copies `config` out of a .rodata map by the map's own BTF. */
-static int read_config(int fd, const struct bpf_map_info *info, void *config, uint32_t size)
-{
-	struct btf *btf = btf__load_from_kernel_by_id(info->btf_id);
-	int section = btf ? btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC) : -ENOENT;
-	uint8_t *data = calloc(1, info->value_size);
-	uint32_t zero = 0;
-	int result = -ENOENT;
-
-	if (section > 0 && data && bpf_map_lookup_elem(fd, &zero, data) == 0) {
-		const struct btf_type *type = btf__type_by_id(btf, (uint32_t)section);
-		const struct btf_var_secinfo *variable = btf_var_secinfos(type);
-
-		for (uint32_t i = 0; i < btf_vlen(type); i++, variable++) {
-			const char *name = btf__name_by_offset(btf, btf__type_by_id(btf, variable->type)->name_off);
-
-			if (strcmp(name, "config") || variable->size != size || variable->offset + size > info->value_size)
-				continue;
-			memcpy(config, data + variable->offset, size);
-			result = 0;
-		}
-	}
-	free(data);
-	btf__free(btf);
-	return result;
-}
-
-EXPORT int ptl_program_config(uint32_t program_id, void *config, uint32_t size, char *text, uint32_t text_size)
-{
-	struct error err = error_begin(text, text_size);
-	struct bpf_prog_info info = {};
-	uint32_t maps[MAX_MAPS] = {}, length = sizeof(info);
-	int fd = bpf_prog_get_fd_by_id(program_id), result;
-	char id[16];
-
-	snprintf(id, sizeof(id), "%u", program_id);
-	if (fd < 0)
-		return fail(&err, errno, PTL_E_KERNEL, "open", id, "Cannot open the program: %s", strerror(errno));
-	info.nr_map_ids = MAX_MAPS;
-	info.map_ids = (uintptr_t)maps;
-	result = bpf_obj_get_info_by_fd(fd, &info, &length) < 0 ? -errno : -ENOENT;
-	close(fd);
-	for (uint32_t i = 0; i < info.nr_map_ids && i < MAX_MAPS && result == -ENOENT; i++) {
-		struct bpf_map_info map = {};
-		int map_fd = bpf_map_get_fd_by_id(maps[i]);
-
-		length = sizeof(map);
-		if (map_fd >= 0 && bpf_obj_get_info_by_fd(map_fd, &map, &length) == 0 && ends_with(map.name, ".rodata"))
-			result = read_config(map_fd, &map, config, size);
-		if (map_fd >= 0)
-			close(map_fd);
-	}
-	if (result < 0)
-		fail(&err, result, result == -ENOENT ? PTL_E_OBJECT : PTL_E_KERNEL, "open", id,
-		     "Cannot read the settings of the program: %s",
-		     result == -ENOENT ? "it is not one of this build" : strerror(-result));
 	return result;
 }

@@ -208,6 +208,19 @@ static void diagnosis(struct datagram *to)
 	end_message(to, header);
 }
 
+static void route(struct datagram *to)
+{
+	struct rtmsg head = { .rtm_family = AF_INET6, .rtm_type = RTN_UNICAST };
+	uint8_t address[16] = { 1 };
+	uint32_t number = 9;
+	struct nlmsghdr *header = message(to, RTM_NEWROUTE, &head, sizeof(head));
+
+	attribute(to, RTA_GATEWAY, address, sizeof(address));
+	attribute(to, RTA_PREFSRC, address, sizeof(address));
+	attribute(to, RTA_OIF, &number, 4);
+	end_message(to, header);
+}
+
 static void refusal(struct datagram *to)
 {
 	struct nlmsgerr head = { .error = 7 }; /* no errno is positive */
@@ -253,12 +266,24 @@ static void read_diagnosis(void)
 	free(result);
 }
 
+static void read_route(void)
+{
+	struct ptl_route_request *request = calloc(1, sizeof(*request));
+	struct ptl_route *out = malloc(sizeof(*out));
+
+	request->family = 6;
+	ptl_route_get(request, out, ERR);
+	free(request);
+	free(out);
+}
+
 static const struct parser {
 	void (*build)(struct datagram *to);
 	void (*read)(void);
 } PARSERS[] = {
 	{ tracked, read_tracked }, { links, read_links },     { filters, read_filters },
-	{ diagnosis, read_diagnosis }, { refusal, read_links }, { refusal, read_diagnosis },
+	{ diagnosis, read_diagnosis }, { route, read_route },	  { refusal, read_links },
+	{ refusal, read_diagnosis },
 };
 
 /* The same in every run. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Drives the whole library under AddressSanitizer, LeakSanitizer and UBSan, with exactly sized buffers from the heap, so that
- * a byte too many is seen: sanitize OBJECT MOUNT-POINT CGROUP. In a network and mount namespace of its own (test/native).
+ * a byte too many is seen: sanitize OBJECT TWIN MOUNT-POINT CGROUP. In a network and mount namespace of its own (test/native).
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -151,6 +151,64 @@ static void try_run(int handle)
 	free(result);
 }
 
+/* `spare` is a path for one more pin. */
+static void try_programs(int handle, const char *pins, const char *spare)
+{
+	struct ptl_program *programs = malloc(64 * sizeof(*programs)), *one = malloc(sizeof(*one));
+	struct ptl_map_info *maps = malloc(64 * sizeof(*maps));
+	struct ptl_config *config = malloc(sizeof(*config));
+	char pin[528];
+	int count = ptl_programs(handle, programs, 64, ERR), map;
+
+	expect("programs", count > 4, 1);
+	expect("a program without room for others", ptl_programs(handle, one, 1, ERR), 1);
+	count = ptl_program_maps(programs[0].id, maps, 64, config, sizeof(*config), ERR);
+	expect("maps of a program", count > 4, 1);
+	maps = realloc(maps, (uint32_t)count * sizeof(*maps));
+	expect("as many as there is room for",
+	       ptl_program_maps(programs[0].id, maps, (uint32_t)count, config, sizeof(*config), ERR), count);
+	expect("no such program", ptl_program_maps(0x7fffffff, maps, 1, config, sizeof(*config), ERR), -2);
+	snprintf(pin, sizeof(pin), "%s/nat4", pins);
+	map = ptl_pinned_map(pin, ERR);
+	expect("pinned", map > 0, 1);
+	expect("no pin", ptl_pinned_map(spare, ERR), 0);
+	expect("pin", ptl_pin_map((uint32_t)map, spare, ERR), 0);
+	expect("pin again", ptl_pin_map((uint32_t)map, spare, ERR), 0);
+	expect("the new pin", ptl_pinned_map(spare, ERR), map);
+	unlink(spare);
+	free(programs);
+	free(one);
+	free(maps);
+	free(config);
+}
+
+static void try_twin(const char *object, const char *pins, const struct ptl_config *config)
+{
+	uint8_t *in = calloc(1, 64), *out = malloc(64), *ctx = calloc(1, 256);
+	struct trace_request *request = calloc(1, sizeof(*request));
+	struct trace_answer *answer = malloc(sizeof(*answer));
+	struct trace_record *record = malloc(sizeof(*record));
+	struct ptl_test_result *result = malloc(sizeof(*result));
+	int twin = ptl_trace_open(object, pins, 4, config, sizeof(*config), ERR);
+
+	expect("twin", twin > 0, 1);
+	expect("a program of the twin's",
+	       ptl_trace_run(twin, "twin_in4", in, 64, out, 64, ctx, 256, request, sizeof(*request), result, answer, record, 1, ERR) > 0,
+	       1);
+	expect("a program that is none of the twin's",
+	       ptl_trace_run(twin, "none", in, 64, out, 64, ctx, 256, request, sizeof(*request), result, answer, record, 1, ERR), -22);
+	expect("reset", ptl_trace_reset(twin, ERR), 0);
+	expect("close", ptl_close(twin), 0);
+	expect("a twin over pins that are not there", ptl_trace_open(object, "/none", 4, config, sizeof(*config), ERR), -2);
+	free(in);
+	free(out);
+	free(ctx);
+	free(request);
+	free(answer);
+	free(record);
+	free(result);
+}
+
 static void try_hooks(int handle, const char *pins)
 {
 	struct ptl_attach_request requests[2] = { { .ifindex = 1, .role = PTL_ROLE_POD }, { .ifindex = 999, .role = PTL_ROLE_POD } };
@@ -246,13 +304,14 @@ int main(int count, char **arguments)
 {
 	struct ptl_size sizes[] = { { "nat4", 4096, 0 }, { "nat6", 4096, 0 } };
 	struct ptl_config config = {};
-	char pins[512];
+	char pins[512], spare[512];
 
-	if (count != 4)
+	if (count != 5)
 		return 2;
 	error = malloc(ERROR_SIZE);
-	snprintf(pins, sizeof(pins), "%s/a/v1", arguments[2]);
-	expect("mount", ptl_mount_bpffs(arguments[2], ERR), 1);
+	snprintf(pins, sizeof(pins), "%s/a/v1", arguments[3]);
+	snprintf(spare, sizeof(spare), "%s/spare", arguments[3]);
+	expect("mount", ptl_mount_bpffs(arguments[3], ERR), 1);
 	int before = open_descriptors();
 	int handle = ptl_open(arguments[1], pins, &config, sizeof(config), sizes, 2, 0, ERR);
 	int reader = ptl_open_pins(pins, 0, ERR);
@@ -261,8 +320,10 @@ int main(int count, char **arguments)
 	try_texts(arguments[1], pins);
 	try_maps(handle);
 	try_run(handle);
+	try_programs(handle, pins, spare);
+	try_twin(arguments[2], pins, &config);
 	try_hooks(handle, pins);
-	try_sockets(handle, pins, arguments[3]);
+	try_sockets(handle, pins, arguments[4]);
 	try_interfaces();
 	expect("damaged netlink messages", try_netlink() > 1500, 1);
 	expect("netlink messages that are taken though they are no good", try_oversized(), 0);

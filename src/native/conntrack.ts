@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Flows that the kernel's conntrack translates: kube-proxy's before we take over, ours after we give back. */
 import type { Family, IpAddress } from "../net/ip.js";
-import { ipFromBytes } from "../net/ip.js";
 import { inSlices, type Sliced } from "../util/slices.js";
 import type { Ffi } from "./ffi.js";
 import { type PtlTracked, ptlTrackedCodec, ptlTrackedResultCodec } from "./portolan.gen.js";
+import { fromSixteen, toSixteen } from "./sixteen.js";
 
 /** Bits of a flow's status (IPS_* of linux/netfilter/nf_conntrack_common.h). */
 export const TrackedStatus = { SEEN_REPLY: 2, ASSURED: 4, SRC_NAT: 16, DST_NAT: 32 } as const;
@@ -114,7 +114,7 @@ function decode(bytes: Buffer, offset: number): TrackedFlow {
   const raw = ptlTrackedCodec.decode(bytes, offset);
   const family = raw.family === 4 ? 4 : 6;
   const at = (address: Uint8Array, port: number): TransportAddress => ({
-    address: ipFromBytes(family === 4 ? address.subarray(0, 4) : address),
+    address: fromSixteen(address, family),
     port,
   });
   return {
@@ -142,15 +142,9 @@ function encoded(flow: TrackedFlow): PtlTracked {
     dport: service.port,
     replySport: backend.port,
     replyDport: seenAs.port,
-    src: sixteen(client.address),
-    dst: sixteen(service.address),
-    replySrc: sixteen(backend.address),
-    replyDst: sixteen(seenAs.address),
+    src: toSixteen(client.address),
+    dst: toSixteen(service.address),
+    replySrc: toSixteen(backend.address),
+    replyDst: toSixteen(seenAs.address),
   };
-}
-
-function sixteen({ bytes }: IpAddress): Uint8Array {
-  const out = new Uint8Array(16);
-  out.set(bytes);
-  return out;
 }

@@ -28,7 +28,7 @@ import { NativeMaps } from "./maps.js";
 import { LoadedObject } from "./object.js";
 import { libraryPath, objectPath, twinPath } from "./paths.js";
 import { OpenFlag, ptlAttachmentCodec, ptlFeatureCodec, ptlSizeCodec } from "./portolan.gen.js";
-import { type ProgramMaps, programMaps } from "./programs.js";
+import { type ProgramMaps, programConfig, programMaps } from "./programs.js";
 import { type Route, type RouteRequest, routeOf } from "./route.js";
 import {
   type DestroyedSockets,
@@ -37,7 +37,7 @@ import {
   socketLinks,
   type UdpTarget,
 } from "./sockets.js";
-import { openTwin, programConfig, type Twin } from "./twin.js";
+import { openTwin, type Twin } from "./twin.js";
 
 export type FeatureName =
   | "tcx"
@@ -181,11 +181,6 @@ export class NativeLibrary {
     return openTwin(this.#ffi, object, pins, family, config);
   }
 
-  /** The settings that a loaded program was given. Throws NativeError: E_NATIVE_OBJECT when it is of another build. */
-  programConfig(programId: number): PtlConfig {
-    return programConfig(this.#ffi, programId);
-  }
-
   /** Where the kernel would send a packet, in the process's network namespace. */
   route(request: RouteRequest): Route {
     return routeOf(this.#ffi, request);
@@ -218,6 +213,11 @@ export class NativeLibrary {
   /** The maps and constants of a program, by its id. Throws NativeError; ENOENT: there is no such program any more. */
   programMaps(programId: number): ProgramMaps {
     return programMaps(this.#ffi, programId);
+  }
+
+  /** The settings that a loaded program was given. Throws NativeError: E_NATIVE_OBJECT when it is of another build. */
+  programConfig(programId: number): PtlConfig {
+    return programConfig(this.#ffi, programId);
   }
 
   /** The id of the map that is pinned at this path; null: nothing is. Throws NativeError (E_NATIVE_MAP_SPEC: no map). */

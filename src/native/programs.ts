@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Programs and the maps they work on, by the ids that the kernel gives them: these hold whatever becomes of a pin. */
 import { type PtlConfig, ptlConfigCodec } from "../abi/layout.gen.js";
+import { NativeError } from "./errors.js";
 import type { Ffi } from "./ffi.js";
 import { type PtlMapInfo, ptlMapInfoCodec, ptlProgramCodec } from "./portolan.gen.js";
 
@@ -23,6 +24,8 @@ export interface ProgramMaps {
 
 const MAX_PROGRAMS = 32;
 const MAX_MAPS = 64;
+/** In the error, for a program without these settings. */
+const ENOENT = 2;
 
 export function programsOf(ffi: Ffi, handle: number): LoadedProgram[] {
   const { size } = ptlProgramCodec;
@@ -44,4 +47,16 @@ export function programMaps(ffi: Ffi, programId: number): ProgramMaps {
     maps: new Map(infos.map(({ name, id }) => [name, id])),
     config: config.some((byte) => byte !== 0) ? ptlConfigCodec.decode(config) : null,
   };
+}
+
+/** The settings that a loaded program has. Throws NativeError: E_NATIVE_OBJECT when it is of another build. */
+export function programConfig(ffi: Ffi, programId: number): PtlConfig {
+  const { config } = programMaps(ffi, programId);
+  if (config !== null) return config;
+  const details = { errno: ENOENT, op: "program_maps", object: `program ${programId}`, verifierLog: null };
+  throw new NativeError(
+    "E_NATIVE_OBJECT",
+    "Cannot read the settings of the program: it is not one of this build",
+    details,
+  );
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the kernel would send a packet, in the process's network namespace. */
-import { type IpAddress, ipFromBytes } from "../net/ip.js";
+import type { IpAddress } from "../net/ip.js";
 import { NativeError } from "./errors.js";
 import type { Ffi } from "./ffi.js";
 import { ptlRouteCodec, ptlRouteRequestCodec } from "./portolan.gen.js";
+import { fromSixteen, toSixteen } from "./sixteen.js";
 
 export interface RouteRequest {
   /** Null: not known yet, the kernel chooses. */
@@ -38,12 +39,6 @@ const EHOSTUNREACH = 113;
 /** The kernel takes ports of these for its rules, and refuses to be asked with others'. */
 const WITH_PORTS: readonly number[] = [6, 17];
 
-const padded = (address: IpAddress | null): Uint8Array => {
-  const bytes = new Uint8Array(16);
-  if (address !== null) bytes.set(address.bytes);
-  return bytes;
-};
-
 /** Asks the kernel's routing table. */
 export function routeOf(ffi: Ffi, request: RouteRequest): Route {
   const { family } = request.destination;
@@ -55,8 +50,8 @@ export function routeOf(ffi: Ffi, request: RouteRequest): Route {
     mark: request.mark >>> 0,
     sport: ports ? request.sourcePort : 0,
     dport: ports ? request.destinationPort : 0,
-    src: padded(request.source),
-    dst: padded(request.destination),
+    src: toSixteen(request.source),
+    dst: toSixteen(request.destination),
   });
   const out = Buffer.alloc(ptlRouteCodec.size);
   try {
@@ -68,7 +63,7 @@ export function routeOf(ffi: Ffi, request: RouteRequest): Route {
   const { type, oif, gateway, source } = ptlRouteCodec.decode(out);
   if (type !== RTN_LOCAL && type !== RTN_UNICAST) return { kind: "refused", errno: EHOSTUNREACH };
   const address = (bytes: Uint8Array): IpAddress | null =>
-    bytes.every((byte) => byte === 0) ? null : ipFromBytes(bytes.subarray(0, family === 4 ? 4 : 16));
+    bytes.every((byte) => byte === 0) ? null : fromSixteen(bytes, family);
   return {
     kind: type === RTN_LOCAL ? "local" : "unicast",
     ifindex: oif,

@@ -32,7 +32,6 @@ export type SymbolName =
   | "ptl_pinned_map"
   | "ptl_pin_map"
   | "ptl_test_run"
-  | "ptl_program_config"
   | "ptl_trace_open"
   | "ptl_trace_run"
   | "ptl_trace_reset"
@@ -78,7 +77,6 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_pinned_map: ["text", ...ERROR],
   ptl_pin_map: ["u32", "text", ...ERROR],
   ptl_test_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "u32", "u32", "out", ...ERROR],
-  ptl_program_config: ["u32", "out", "u32", ...ERROR],
   ptl_trace_open: ["text", "text", "u32", "in", "u32", ...ERROR],
   // biome-ignore format: one line, as the others
   ptl_trace_run: ["int", "text", "in", "u32", "out", "u32", "out", "u32", "in", "u32", "out", "out", "out", "u32", ...ERROR],

@@ -16,6 +16,7 @@ import type { Family, IpAddress } from "../net/ip.js";
 import type { Ffi } from "./ffi.js";
 import { SKB, SKB_BYTES, type TestRunResult } from "./object.js";
 import { ptlTestResultCodec } from "./portolan.gen.js";
+import { toSixteen } from "./sixteen.js";
 
 /** Where a packet is run: at a hook of an interface of this network namespace. */
 export interface TwinHook {
@@ -45,15 +46,9 @@ export interface SocketRequest {
   readonly host: boolean;
 }
 
-const padded = (bytes: Uint8Array = new Uint8Array(0)): Uint8Array => {
-  const room = new Uint8Array(16);
-  room.set(bytes);
-  return room;
-};
-
 const NO_SOCKET: TraceRequest = {
-  wanted: padded(),
-  bound: padded(),
+  wanted: toSixteen(null),
+  bound: toSixteen(null),
   port: 0,
   boundPort: 0,
   protocol: 0,
@@ -97,8 +92,8 @@ export class Twin {
       ANY_FRAME,
       Buffer.alloc(SKB_BYTES),
       {
-        wanted: padded(request.wanted.bytes),
-        bound: padded(request.bound?.bytes),
+        wanted: toSixteen(request.wanted),
+        bound: toSixteen(request.bound),
         port: request.port,
         boundPort: request.boundPort,
         protocol: request.protocol,
@@ -159,11 +154,4 @@ export class Twin {
 export function openTwin(ffi: Ffi, object: string, pins: string, family: Family, config: PtlConfig): Twin {
   const packed = ptlConfigCodec.encode(config);
   return new Twin(ffi, ffi.call("ptl_trace_open", object, pins, family, packed, packed.length), family);
-}
-
-/** The settings that a loaded program has. Throws NativeError: E_NATIVE_OBJECT when it is of another build. */
-export function programConfig(ffi: Ffi, programId: number): PtlConfig {
-  const out = Buffer.alloc(ptlConfigCodec.size);
-  ffi.call("ptl_program_config", programId, out, out.length);
-  return ptlConfigCodec.decode(out);
 }

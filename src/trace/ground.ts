@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a trace stands on: the interfaces of this network namespace with their programs and roles, and the settings in force. */
-import { viewOf } from "../abi/codec.js";
 import { Role } from "../abi/enums.gen.js";
 import { interfaceCodec, type PtlConfig } from "../abi/layout.gen.js";
+import { entries } from "../dataplane/view.js";
 import type { NetworkInterface } from "../native/interfaces.js";
 import type { KernelMaps } from "../native/kernel.js";
 import type { NativeLibrary } from "../native/lib.js";
-import type { IpAddress } from "../net/ip.js";
+import { type IpAddress, specialUse } from "../net/ip.js";
 import { traceError } from "./errors.js";
 
-export const ORIGINS = ["pod", "uplink", "overlay", "host"] as const;
 /** Where a packet comes from: by which kind of interface, or from a process of the node. */
-export type Origin = (typeof ORIGINS)[number];
+export type Origin = "pod" | "uplink" | "overlay" | "host";
 
 /** An interface with our programs. */
 export interface Hooked {
@@ -78,16 +77,14 @@ export async function readGround(library: NativeLibrary, kernel: KernelMaps, pin
     hooked,
     config: library.programConfig(first.programId),
     sockets: sockets.some(({ cgroupId }) => cgroupId !== 0n),
-    isLocal: ({ bytes }) => local.has(bytes.join()) || bytes[0] === 127,
+    isLocal: (address) => local.has(address.bytes.join()) || specialUse(address) === "loopback",
   };
 }
 
 async function readRoles(kernel: KernelMaps): Promise<Map<number, number>> {
-  const dump = await kernel.dump("interfaces");
-  const [keys, values] = [viewOf(dump.keys), viewOf(dump.values)];
   const roles = new Map<number, number>();
-  for (let i = 0; i < dump.count; i += 1)
-    roles.set(keys.getUint32(i * 4, true), interfaceCodec.decodeFrom(values, i * interfaceCodec.size).role);
+  for await (const { key, value, keyAt, valueAt } of entries(kernel, "interfaces"))
+    roles.set(key.getUint32(keyAt, true), interfaceCodec.decodeFrom(value, valueAt).role);
   return roles;
 }
 

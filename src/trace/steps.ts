@@ -33,7 +33,7 @@ import type { Names } from "./names.js";
 
 export type StepKind = "look-up" | "update" | "delete" | "count";
 
-/** One access to a map. `fields` say the same as the texts, by name. */
+/** One access to a map. */
 export interface Step {
   readonly kind: StepKind;
   readonly map: string;

@@ -9,8 +9,9 @@ import type { TraceRecord } from "../abi/layout.gen.js";
 import type { KernelLookups, KernelMaps } from "../native/kernel.js";
 import type { NativeLibrary } from "../native/lib.js";
 import type { Route } from "../native/route.js";
+import { fromSixteen } from "../native/sixteen.js";
 import type { Twin } from "../native/twin.js";
-import { type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
+import type { Family, IpAddress } from "../net/ip.js";
 import { formatAddressPort } from "../net/port.js";
 import { type Choice, choiceOf } from "./choice.js";
 import { traceError } from "./errors.js";
@@ -337,7 +338,7 @@ class Way {
       return { packet, outcome: this.#outcome("refused", reason) };
     }
     if (!translated) return { packet, outcome: null };
-    const address = ipFromBytes(answer.addr.subarray(0, family === 4 ? 4 : 16));
+    const address = fromSixteen(answer.addr, family);
     return { packet: { ...packet, destination: { address, port: answer.port } }, outcome: null };
   }
 

@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { MAP_NAMES } from "../../src/abi/maps.gen.js";
-import { findCgroup2, objectPath } from "../../src/native/paths.js";
+import { findCgroup2, objectPath, twinPath } from "../../src/native/paths.js";
 import { isolated, ROOT, scratch } from "./support/isolate.js";
 
 isolated(import.meta.url, () => {
@@ -31,7 +31,9 @@ isolated(import.meta.url, () => {
     ]);
     const cgroup = `${findCgroup2()}/portolan-sanitize-${process.pid}`;
     mkdirSync(cgroup);
-    const run = spawnSync(program, [objectPath(), join(directory, "bpf"), cgroup], { encoding: "utf8" });
+    const run = spawnSync(program, [objectPath(), twinPath(), join(directory, "bpf"), cgroup], {
+      encoding: "utf8",
+    });
     rmdirSync(cgroup);
     assert.equal(run.status, 0, run.stdout + run.stderr);
     assert.match(run.stdout, /^0 failures$/m);

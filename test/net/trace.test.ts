@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { REASONS } from "../../src/abi/enums.gen.js";
 import { trafficCodec } from "../../src/abi/layout.gen.js";
 import type { Node, World } from "../../src/demo/world/index.js";
+import { random } from "../bpf/support/random.js";
 import { Cluster } from "../support/cluster.js";
 import type { Exchange, HostAgent } from "../support/host-agent.js";
 import { agentOf } from "../support/host-agent.js";
@@ -25,6 +26,7 @@ import {
   slicesOf,
   withSpec,
 } from "../support/manifests.js";
+import { cliCommand } from "../support/product.js";
 
 const CASES = 240;
 const SEED = Number(process.env.PORTOLAN_TRACE_SEED ?? 20_261_123);
@@ -113,13 +115,10 @@ function manifests(world: World): Record<string, readonly object[]> {
   return { "all.yaml": [...nodes, ...services] };
 }
 
-/** A small generator with a seed: a failure names its case, and the seed gives it again. */
+/** Picks one: a failure names its case, and the seed gives it again. */
 function randomOf(seed: number): <T>(of: readonly T[]) => T {
-  let state = seed >>> 0;
-  return (of) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return of[Math.floor((state / 2 ** 32) * of.length)] as (typeof of)[number];
-  };
+  const below = random(seed);
+  return (of) => of[below(of.length)] as (typeof of)[number];
 }
 
 /** A process of a node that traces: see trace-host.ts. */
@@ -492,20 +491,13 @@ describe("portolan trace", () => {
 
   it("says so where no agent is at work", async () => {
     const elsewhere = cluster.world.client;
-    const { stdout, stderr, exitCode } = await elsewhere
-      .exec([...(await cliOf()), ...options("tcp", "10.0.0.1:1", "10.0.0.2:80"), "--bpf-root", pins()], {
-        check: false,
-      })
-      .then((r) => ({ ...r, exitCode: r.code }));
+    const argv = [...cliCommand(), ...options("tcp", "10.0.0.1:1", "10.0.0.2:80"), "--bpf-root", pins()];
+    const { stdout, stderr, code } = await elsewhere.exec(argv, { check: false });
     assert.equal(stdout, "");
-    assert.equal(exitCode, 3);
+    assert.equal(code, 3);
     assert.match(stderr, /no interface of this network namespace carries Portolan's programs/);
   });
 });
-
-async function cliOf(): Promise<string[]> {
-  return (await import("../support/product.js")).cliCommand();
-}
 
 /** The lines behind a command line in docs/cli.md. */
 function documented(command: string): string {

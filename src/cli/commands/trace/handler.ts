@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseIp } from "../../../net/ip.js";
 import type { Origin } from "../../../trace/ground.js";
-import type { Endpoint, Packet, TcpFlag, TraceProtocol } from "../../../trace/packet.js";
+import {
+  type Endpoint,
+  hasFlags,
+  type Packet,
+  TCP_FLAGS,
+  type TcpFlag,
+  type TraceProtocol,
+} from "../../../trace/packet.js";
 import { UserError } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
@@ -33,24 +40,21 @@ export function parseEndpoint(option: string, text: string): Endpoint {
   return { address, port };
 }
 
-const FLAGS: readonly TcpFlag[] = ["fin", "syn", "rst", "psh", "ack", "urg"];
-
 function parseFlags(text: string): readonly TcpFlag[] {
   return text.split(",").map((word) => {
-    const flag = FLAGS.find((each) => each === word.trim().toLowerCase());
-    if (flag === undefined) throw new UserError(`--flags: "${word}" is none of ${FLAGS.join(", ")}`);
+    const flag = TCP_FLAGS.find((each) => each === word.trim().toLowerCase());
+    if (flag === undefined) throw new UserError(`--flags: "${word}" is none of ${TCP_FLAGS.join(", ")}`);
     return flag;
   });
 }
 
 /** The packet that the command line asks for. */
 export function packetOf({ proto, src, dst, flags }: TraceOptions): Packet {
-  const ported = proto === "tcp" || proto === "sctp";
   return {
     protocol: proto,
     source: parseEndpoint("--src", src),
     destination: parseEndpoint("--dst", dst),
-    flags: flags === undefined ? (ported ? ["syn"] : []) : parseFlags(flags),
+    flags: flags === undefined ? (hasFlags(proto) ? ["syn"] : []) : parseFlags(flags),
   };
 }
 
