@@ -8,7 +8,7 @@ import type { Endpoint, EndpointSlice, HostFacts, ProxyConfig, Service, Snapshot
 import type { Compiler } from "./compile.js";
 import { createCompiler } from "./compile.js";
 import type { DescribedChoice } from "./describe.js";
-import { describeFrontend } from "./describe.js";
+import { describeFrontend, frontendName } from "./describe.js";
 import type { Image } from "./types.js";
 
 export type WhatIfCode =
@@ -23,7 +23,7 @@ export type WhatIfCode =
 
 /** What new flows are given, before and after: addresses, or "reject" or "drop". */
 export interface WhatIfChange {
-  /** "ClusterIP 10.96.0.1:80". */
+  /** frontendName(). */
   readonly frontend: string;
   readonly portKey: string;
   readonly from: "anyone" | "inside" | "outside";
@@ -185,16 +185,17 @@ interface Offers {
 }
 
 /** What each frontend of the Service gives to new flows. */
-function offersOf(image: Image, { namespace, name }: Service): ReadonlyMap<string, Offers> {
+function offersOf(image: Image, service: Service): ReadonlyMap<string, Offers> {
   const offers = new Map<string, Offers>();
   for (const port of image.servicePorts.values()) {
-    if (port.namespace !== namespace || port.name !== name) continue;
+    if (port.namespace !== service.namespace || port.name !== service.name) continue;
     for (const frontend of port.frontends) {
-      const { kind, family, address, internal, external, masquerade } = describeFrontend(port, frontend);
-      const text = kind === "NodePort" ? `IPv${family} ${kind} ${address}` : `${kind} ${address}`;
-      offers.set(`${port.key} ${text}`, {
+      const described = describeFrontend(port, frontend);
+      const { internal, external, masquerade } = described;
+      const name = frontendName(described);
+      offers.set(`${port.key} ${name}`, {
         portKey: port.key,
-        frontend: text,
+        frontend: name,
         inside: offerOf(internal),
         outside: offerOf(external),
         masquerade,
