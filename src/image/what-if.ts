@@ -4,9 +4,8 @@
  * snapshot, compared with a compile of the snapshot as it is: nothing is concluded by other means. Pure.
  */
 import type { Masquerade } from "../model/masquerade.js";
-import type { Endpoint, EndpointSlice, HostFacts, ProxyConfig, Service, Snapshot } from "../model/types.js";
+import type { Endpoint, EndpointSlice, HostFacts, Service, Snapshot } from "../model/types.js";
 import type { Compiler } from "./compile.js";
-import { createCompiler } from "./compile.js";
 import type { DescribedChoice } from "./describe.js";
 import { describeFrontend, frontendName } from "./describe.js";
 import type { Image } from "./types.js";
@@ -54,16 +53,19 @@ interface Question {
   readonly snapshot: Snapshot;
 }
 
-/** The questions that make sense for this Service, answered. `key`: "namespace/name" of a Service of the snapshot. */
+/**
+ * The questions that make sense for this Service, answered. `key`: "namespace/name" of a Service of the snapshot.
+ *
+ * @param compiler that has compiled the snapshot before does not do it again
+ */
 export function whatIfs(
   key: string,
   snapshot: Snapshot,
-  config: ProxyConfig,
+  compiler: Compiler,
   host: HostFacts,
 ): readonly WhatIf[] {
   const service = snapshot.services.get(key);
   if (service === undefined) return [];
-  const compiler: Compiler = createCompiler(config);
   const before = offersOf(compiler.compile(snapshot, host), service);
   return questions(key, service, snapshot).map(({ code, if: text, snapshot: changed }) => {
     const after = offersOf(compiler.compile(changed, host), service);
