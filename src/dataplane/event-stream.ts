@@ -102,8 +102,14 @@ export class EventStream {
   /** Listens no more, and returns what was told until then. Idempotent. */
   async close(): Promise<EventBatch> {
     const current = await readListener(this.#maps);
-    if (current?.pid === process.pid) await this.#write(0, 0n);
-    const { events } = this.#take();
+    const ours = current?.pid === process.pid;
+    if (ours) await this.#write(0, 0n);
+    const events: FlowEvent[] = [];
+    for (let more = true; more; ) {
+      const taken = this.#take();
+      events.push(...taken.events);
+      more = taken.more && ours;
+    }
     const lost = await this.#newlyLost();
     this.#ring.close();
     return { events, lost, gap: false };
