@@ -73,6 +73,9 @@ export interface KeeperFindings {
   readonly programs: number;
 }
 
+/** An interface that should carry the programs. */
+export type ExpectedInterface = Pick<InterfacePlan, "ifindex" | "name" | "role">;
+
 interface Attached {
   readonly name: string;
   readonly role: InterfaceRole;
@@ -166,8 +169,7 @@ export class InterfaceKeeper {
   readonly #attached = new Map<number, Attached>();
   /** By which the cluster knows this node; null until somebody has said. */
   #nodeAddresses: readonly IpAddress[] | null = null;
-  #expected: readonly { readonly ifindex: number; readonly name: string; readonly role: InterfaceRole }[] =
-    [];
+  #expected: readonly ExpectedInterface[] = [];
   /** What could not be attached to in the last sync. */
   #failed: ReadonlySet<string> = new Set();
   /** What `interfaces` holds, by ifindex; null until it was read. */
@@ -210,11 +212,7 @@ export class InterfaceKeeper {
   }
 
   /** Those that should carry them, as the last look had it. */
-  get expected(): readonly {
-    readonly ifindex: number;
-    readonly name: string;
-    readonly role: InterfaceRole;
-  }[] {
+  get expected(): readonly ExpectedInterface[] {
     return this.#expected;
   }
 
@@ -361,9 +359,10 @@ export class InterfaceKeeper {
         this.#attached.set(ifindex, { name, role, mode });
         this.#complaints.delete(ifindex);
         const putBack = removed.has(ifindex);
-        if (putBack) putBackCount += 1;
-        if (putBack)
+        if (putBack) {
+          putBackCount += 1;
           this.#log.warn({ iface: name, ifindex, role }, "programs were taken off by someone else");
+        }
         if (putBack || before?.role !== role)
           this.#log.info({ iface: name, ifindex, role, mode }, "attached");
         return;

@@ -4,12 +4,14 @@
  * told as differences. So there is none exactly when a sync with that image would write nothing.
  */
 import { viewOf } from "../abi/codec.js";
+import { BackendState } from "../abi/enums.gen.js";
 import { decodeChoice } from "../abi/hash.js";
 import { frontendCodec } from "../abi/layout.gen.js";
 import type { MapName } from "../abi/maps.gen.js";
 import type { Image } from "../image/types.js";
 import type { MapWrite } from "../native/kernel.js";
 import { FAMILIES } from "../net/ip.js";
+import { formatAddressPort } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
 import {
   type EntryFields,
@@ -79,13 +81,13 @@ export function* compareKernel(mirror: Mirror, image: Image | null): Sliced<Comp
   const state = yield* restore(mirror, { quarantineUntil: 0, floors: null });
   const use = usedIn(state);
   const wanted = image ?? (yield* foundImage(state));
-  const before = names(mirror);
+  const before = namesIn(mirror);
   const plan = yield* makePlan(state, wanted, 1, 0);
   const entries = lastWrites(plan.writes);
   entries.push(...(yield* frontendsOfSlots(mirror, plan.writes, entries)));
   const found: (Said | null)[] = [];
   for (const [i, { map, key }] of entries.entries()) {
-    found.push(said(mirror, map, key, before.nameOf));
+    found.push(said(mirror, map, key, before));
     if (i % STRIDE === STRIDE - 1) yield;
   }
   const owners = new Owners(state, wanted, before, entries);
@@ -192,48 +194,46 @@ function latin1(bytes: Uint8Array, at: number, size: number): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset + at, size).toString("latin1");
 }
 
-interface Names {
-  readonly nameOf: NameOf;
-}
-
 /** What the maps call the indexes now. */
-function names(mirror: Mirror): Names {
+function namesIn(mirror: Mirror): NameOf {
   const known = new Map<number, string>();
   for (const [index, name] of mirror.names) known.set(index, servicePortName(name));
-  return { nameOf: (index) => known.get(index) ?? `#${index}` };
+  return (index) => known.get(index) ?? `#${index}`;
 }
 
 /** Whose an entry is: by the service index in it, or, of an address, by the service port that has it. */
 class Owners {
   readonly nameOf: NameOf;
-  readonly #before: Names;
+  readonly #before: NameOf;
   readonly #byAddress: ReadonlyMap<string, string>;
 
-  constructor(state: State, wanted: Image, before: Names, entries: readonly Write[]) {
+  constructor(state: State, wanted: Image, before: NameOf, entries: readonly Write[]) {
     const planned = new Map<number, string>();
     for (const [key, { index }] of state.byKey) planned.set(index, key);
     this.#before = before;
-    this.nameOf = (index) => planned.get(index) ?? before.nameOf(index);
+    this.nameOf = (index) => planned.get(index) ?? before(index);
     this.#byAddress = ownersOfAddresses(wanted, entries);
   }
 
   /** `mirror`: before the writes. */
   of(mirror: Mirror, { map, key, value }: Write): string | null {
     if (map === "addresses4" || map === "addresses6") return this.#byAddress.get(entryName(map, key)) ?? null;
-    // A cell that is let go keeps the index of whom it belonged to; what is written over belongs to whom it is written for.
-    const free = (map === "backends4" || map === "backends6") && !isHeldText(map, value);
-    if (value !== "" && !free) {
+    // What is written over belongs to whom it is written for.
+    if (isAnybodys(map, value)) {
       const index = serviceOf(map, key, value);
       return index === null ? null : this.nameOf(index);
     }
     const held = valueIn(mirror, map, key);
     const index = held === null ? null : serviceOf(map, key, held);
-    return index === null ? null : this.#before.nameOf(index);
+    return index === null ? null : this.#before(index);
   }
 }
 
-function isHeldText(map: "backends4" | "backends6", value: string): boolean {
-  return value !== "" && value.charCodeAt(LAYOUTS[map === "backends4" ? 4 : 6].state) !== 0;
+/** A cell that is let go keeps the index of whom it belonged to. */
+function isAnybodys(map: EntryMap, value: string): boolean {
+  if (value === "") return false;
+  if (map !== "backends4" && map !== "backends6") return true;
+  return value.charCodeAt(LAYOUTS[map === "backends4" ? 4 : 6].state) !== BackendState.BACKEND_FREE;
 }
 
 /** For the addresses that are to be written only: there may be a million others. */
@@ -250,8 +250,7 @@ function ownersOfAddresses({ servicePorts }: Image, entries: readonly Write[]): 
     for (const { address } of frontends) note(address.text, key);
     for (const { address, port } of backends) {
       note(address.text, key);
-      const host = address.family === 4 ? address.text : `[${address.text}]`;
-      note(`${host}:${port}/${protocol}`, key);
+      note(`${formatAddressPort(address, port)}/${protocol}`, key);
     }
   }
   return owners;

@@ -20,6 +20,8 @@ import {
   readSourceRange,
 } from "./keys.js";
 import type { FamilyMirror, Mirror } from "./mirror.js";
+import { setsOf } from "./view/backends.js";
+import { frontendKindName } from "./view/services.js";
 
 /** What an entry says, by member. */
 export type EntryFields = Readonly<Record<string, string>>;
@@ -180,14 +182,6 @@ function stateText(state: number): string {
   }
 }
 
-function setsText(flags: number): string {
-  const names = [
-    ...(flags & BackendFlag.BACKEND_CLUSTER_SET ? ["cluster"] : []),
-    ...(flags & BackendFlag.BACKEND_LOCAL_SET ? ["local"] : []),
-  ];
-  return names.join(", ") || "none";
-}
-
 function cellAddress(family: Family, bytes: Buffer): string {
   const { address, port } = LAYOUTS[family];
   return formatAddressPort(ipFromBytes(bytes.subarray(0, address)), bytes.readUInt16BE(port));
@@ -201,15 +195,10 @@ function cellFields(family: Family, value: string, nameOf: NameOf): EntryFields 
     backend: cellAddress(family, bytes),
     state: stateText(state),
     where: flags & BackendFlag.BACKEND_LOCAL ? "this node" : "elsewhere",
-    sets: setsText(flags),
+    sets: setsOf(flags).join(", ") || "none",
     service: nameOf(service),
     generation: String(generation),
   };
-}
-
-function kindText(flags: number): string {
-  if (flags & FrontendFlag.FRONTEND_NODE_PORT) return "NodePort";
-  return flags & FrontendFlag.FRONTEND_CLUSTER_IP ? "ClusterIP" : "External";
 }
 
 function frontendFields(mirror: FamilyMirror, key: string, value: string, nameOf: NameOf): EntryFields {
@@ -218,7 +207,7 @@ function frontendFields(mirror: FamilyMirror, key: string, value: string, nameOf
   const choice = (word: bigint): string => choiceText(mirror, word, tag, service);
   return {
     service: nameOf(service),
-    kind: kindText(flags),
+    kind: frontendKindName(flags),
     ...(internal === external
       ? { backends: choice(internal) }
       : { internal: choice(internal), external: choice(external) }),

@@ -91,13 +91,10 @@ export class EventStream {
    */
   async *batches(signal: AbortSignal): AsyncGenerator<EventBatch> {
     for (;;) {
-      const { count, bytes, more } = this.#ring.drain();
-      const events = Array.from({ length: count }, (_, i) =>
-        flowEventCodec.decode(bytes, i * flowEventCodec.size),
-      );
+      const { events, more } = this.#take();
       const due = this.#timers.now() >= this.#renewAt;
       const { lost, gap } = due ? await this.#renewOwn() : NOTHING_LOST;
-      if (count > 0 || lost > 0 || gap) yield { events, lost, gap };
+      if (events.length > 0 || lost > 0 || gap) yield { events, lost, gap };
       await sleep(this.#timers, more ? 0 : POLL_MS, signal);
     }
   }
@@ -105,13 +102,24 @@ export class EventStream {
   /** Listens no more, and returns what was told until then. Idempotent. */
   async close(): Promise<EventBatch> {
     const current = await readListener(this.#maps);
-    if (current?.pid === process.pid) await this.#write(0, 0n);
+    const ours = current?.pid === process.pid;
+    if (ours) await this.#write(0, 0n);
     const events: FlowEvent[] = [];
-    const { count, bytes } = this.#ring.drain();
-    for (let i = 0; i < count; i += 1) events.push(flowEventCodec.decode(bytes, i * flowEventCodec.size));
+    for (let more = true; more; ) {
+      const taken = this.#take();
+      events.push(...taken.events);
+      more = taken.more && ours;
+    }
     const lost = await this.#newlyLost();
     this.#ring.close();
     return { events, lost, gap: false };
+  }
+
+  /** What is in the ring, a batch of it; `more`: there may be others. */
+  #take(): { readonly events: readonly FlowEvent[]; readonly more: boolean } {
+    const { count, bytes, more } = this.#ring.drain();
+    const { size } = flowEventCodec;
+    return { events: Array.from({ length: count }, (_, i) => flowEventCodec.decode(bytes, i * size)), more };
   }
 
   /** Two that began at the same moment find each other out here: the later one stays. */

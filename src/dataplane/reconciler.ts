@@ -3,7 +3,6 @@
  * Makes the kernel's maps hold what an image asks for, by one ordered transaction per sync: see steps.ts for the order and
  * restore.ts for how it knows what is there. Runs are serialised; a Lane in front of it coalesces them.
  */
-
 import { getSystemErrorName } from "node:util";
 import type { MapName } from "../abi/maps.gen.js";
 import type { Image } from "../image/types.js";
@@ -15,7 +14,6 @@ import { type Logger, silentLogger } from "../util/log.js";
 import { inSlices, type SliceOptions } from "../util/slices.js";
 import type { Plan } from "./emit.js";
 import { foundImage } from "./found.js";
-
 import { applyToMirror, compareMirrors, type Mirror, readMirror } from "./mirror.js";
 import { makePlan } from "./plan.js";
 import type { Refusal } from "./refusal.js";

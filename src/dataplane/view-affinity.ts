@@ -8,7 +8,6 @@ import { BackendFlag, BackendState } from "../abi/enums.gen.js";
 import { type Affinity, affinityCodec, type Backend4, FAMILY_CODECS } from "../abi/layout.gen.js";
 import type { KernelReads } from "../native/kernel.js";
 import { FAMILIES, type Family, ipFromBytes } from "../net/ip.js";
-
 import {
   compareServices,
   compareText,

@@ -20,6 +20,7 @@ import type {
 import type { Cidr } from "../net/cidr.js";
 import { cidrUnion } from "../net/cidr.js";
 import type { IpAddress } from "../net/ip.js";
+import { sameTexts } from "../net/ip.js";
 import { frozenList } from "../util/frozen-list.js";
 import type { Sliced } from "../util/slices.js";
 import { atOnce } from "../util/slices.js";
@@ -139,7 +140,7 @@ class CompilerState {
     const before = this.#surroundings;
     const now = this.#surround(snapshot.node, host);
     this.#surroundings = now;
-    const nodeChanged = before === null || !sameNode(before.node, now.node);
+    const nodeChanged = before === null || !compilesAlike(before.node, now.node);
 
     const touched = new Set<string>();
     const dirty = new Set<string>();
@@ -538,13 +539,6 @@ function sortedNetworks(serviceCIDRs: readonly Cidr[], before: readonly Cidr[] |
   return before !== null && sameTexts(before, networks) ? before : Object.freeze(networks);
 }
 
-function sameTexts(
-  a: readonly { readonly text: string }[],
-  b: readonly { readonly text: string }[],
-): boolean {
-  return a.length === b.length && a.every(({ text }, i) => text === b[i]?.text);
-}
-
 function sameHost(a: HostFacts, b: HostFacts): boolean {
   if (a === b) return true;
   return (
@@ -558,14 +552,9 @@ function reservedText({ address, port, protocol, use, refusesNodePorts }: Reserv
   return `${address?.text ?? "*"} ${port}/${protocol} ${refusesNodePorts === true} ${use}`;
 }
 
-function sameNode(a: NodeInfo, b: NodeInfo): boolean {
-  return (
-    a === b ||
-    (a.name === b.name &&
-      a.zone === b.zone &&
-      a.addresses.length === b.addresses.length &&
-      a.addresses.every((address, i) => address.text === b.addresses[i]?.text))
-  );
+/** In what a compile asks of it: its own range of pod addresses is nothing to it. */
+function compilesAlike(a: NodeInfo, b: NodeInfo): boolean {
+  return a === b || (a.name === b.name && a.zone === b.zone && sameTexts(a.addresses, b.addresses));
 }
 
 const FIELDS: Readonly<Record<FrontendImage["kind"], string>> = {

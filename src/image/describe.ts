@@ -55,11 +55,15 @@ export interface ImageDescription {
   readonly problems: readonly Problem[];
 }
 
+/** In order of their keys. */
+export function portsInOrder({ servicePorts }: Pick<Image, "servicePorts">): ServicePortImage[] {
+  return Array.from(servicePorts.values()).sort((a, b) => (a.key < b.key ? -1 : 1));
+}
+
 /** For `-o json`: service ports by key, frontends by kind, address and port. */
 export function describeImage(image: Image): ImageDescription {
-  const ports = Array.from(image.servicePorts.values()).sort((a, b) => (a.key < b.key ? -1 : 1));
   return {
-    servicePorts: ports.map(describePort),
+    servicePorts: portsInOrder(image).map(describePort),
     nodePortAddresses: image.nodePortAddresses.map(({ text }) => text),
     serviceNetworks: image.serviceNetworks.map(({ text }) => text),
     problems: image.problems,
@@ -96,6 +100,11 @@ export function describeFrontend(port: ServicePortImage, frontend: FrontendImage
   };
 }
 
+/** What a frontend is called: "ClusterIP 10.96.0.1:80", "IPv6 NodePort *:30080". */
+export function frontendName({ kind, family, address }: DescribedFrontend): string {
+  return `${kind === "NodePort" ? `IPv${family} ` : ""}${kind} ${address}`;
+}
+
 function describeChoice(port: ServicePortImage, choice: ChoiceImage): DescribedChoice {
   return { backends: chosen(port, choice).map(textOf), whenEmpty: choice.whenEmpty, set: choice.set };
 }
@@ -129,7 +138,7 @@ function chosen(port: ServicePortImage, choice: ChoiceImage): readonly BackendIm
  */
 export function imageLines(image: Image): string[] {
   const lines: string[] = [];
-  for (const port of Array.from(image.servicePorts.values()).sort((a, b) => (a.key < b.key ? -1 : 1))) {
+  for (const port of portsInOrder(image)) {
     const name = `${port.namespace}/${port.name}${port.portName === "" ? "" : `:${port.portName}`}`;
     for (const frontend of sortedFrontends(port)) {
       const masquerade = frontend.masquerade === "never" ? "" : ` masquerade ${frontend.masquerade}`;

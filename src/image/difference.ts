@@ -3,13 +3,13 @@
 
 import { formatAddressPort } from "../net/port.js";
 import type { DescribedChoice, DescribedFrontend } from "./describe.js";
-import { describeFrontend } from "./describe.js";
+import { describeFrontend, frontendName } from "./describe.js";
 import type { Image, ServicePortImage } from "./types.js";
 
 export type ChangeKind = "added" | "removed" | "changed";
 
 export interface FrontendDifference {
-  /** "ClusterIP 10.96.0.1:80", "IPv6 NodePort *:30080". */
+  /** frontendName(). */
   readonly frontend: string;
   readonly change: ChangeKind;
   readonly before: DescribedFrontend | null;
@@ -98,8 +98,7 @@ function frontendsOf(port: ServicePortImage | null): ReadonlyMap<string, Describ
   return new Map(
     port.frontends.map((frontend) => {
       const described = describeFrontend(port, frontend);
-      const { kind, family, address } = described;
-      return [`${kind === "NodePort" ? `IPv${family} ` : ""}${kind} ${address}`, described];
+      return [frontendName(described), described];
     }),
   );
 }

@@ -6,10 +6,10 @@
  */
 import type { EndpointListener, PortEndpoint, SliceSkip } from "../model/endpoints.js";
 import { endpointsOfPort, inSliceOrder } from "../model/endpoints.js";
-import type { Choice } from "../model/selection.js";
+import type { Choice, Selection } from "../model/selection.js";
 import { externalChoice, internalChoice, selectEndpoints, shortCircuitChoice } from "../model/selection.js";
 import type { HintCount, TopologyMode } from "../model/topology.js";
-import { countHints, modeOf } from "../model/topology.js";
+import { countHints } from "../model/topology.js";
 import type { TrafficPolicy } from "../model/traffic-policy.js";
 import { trafficPolicy } from "../model/traffic-policy.js";
 import type {
@@ -22,7 +22,7 @@ import type {
   ServicePortSpec,
   Snapshot,
 } from "../model/types.js";
-import type { Verdict, VerdictCode } from "../model/verdicts.js";
+import type { SetRule, Verdict, VerdictCode } from "../model/verdicts.js";
 import { clusterRule, clusterVerdict, localRule, localVerdict } from "../model/verdicts.js";
 import type { Family, IpAddress } from "../net/ip.js";
 import { frontendText } from "./compile.js";
@@ -232,6 +232,8 @@ class FamilyExplainer {
   readonly #entries: Entry[] = [];
   readonly #skipped: SkippedSlice[] = [];
   readonly #endpoints: readonly PortEndpoint[];
+  readonly #rules: Readonly<Record<"cluster" | "local", SetRule>>;
+  readonly #selection: Selection;
 
   constructor(
     service: Service,
@@ -244,8 +246,10 @@ class FamilyExplainer {
     this.#input = input;
     const { family } = clusterIP;
     this.#policy = trafficPolicy(service, spec, family);
-    const { name } = input.snapshot.node;
-    this.#endpoints = endpointsOfPort(slices, family, spec.name, spec.protocol, name, this.#listener());
+    const { node } = input.snapshot;
+    this.#endpoints = endpointsOfPort(slices, family, spec.name, spec.protocol, node.name, this.#listener());
+    this.#rules = { cluster: clusterRule(this.#endpoints, node), local: localRule(this.#endpoints) };
+    this.#selection = selectEndpoints(this.#endpoints, this.#policy, node);
   }
 
   #listener(): EndpointListener {
@@ -267,9 +271,8 @@ class FamilyExplainer {
     compiled: ServicePortImage | null,
     problems: readonly Problem[],
   ): ExplainedFamily {
-    const { node } = this.#input.snapshot;
     const { family } = this.#clusterIP;
-    const hints = countHints(this.#endpoints, node);
+    const { cluster, local } = this.#rules;
     const frontends = alone.frontends
       .filter(({ address }) => address.family === family)
       .map((frontend) => this.#frontend(alone, compiled, frontend, problems));
@@ -278,10 +281,10 @@ class FamilyExplainer {
       family,
       clusterIP: this.#clusterIP.text,
       policy: this.#policy,
-      hints,
-      topology: modeOf(hints),
-      clusterFallback: clusterRule(this.#endpoints, node).fallback,
-      localFallback: localRule(this.#endpoints).fallback,
+      hints: countHints(this.#endpoints, this.#input.snapshot.node),
+      topology: cluster.mode,
+      clusterFallback: cluster.fallback,
+      localFallback: local.fallback,
       endpoints: this.#explainEndpoints(offered),
       skippedSlices: this.#skipped,
       frontends,
@@ -290,7 +293,7 @@ class FamilyExplainer {
 
   #explainEndpoints(offered: readonly ExplainedFrontend[]): ExplainedEndpoint[] {
     const { node } = this.#input.snapshot;
-    const rules = { cluster: clusterRule(this.#endpoints, node), local: localRule(this.#endpoints) };
+    const rules = this.#rules;
     const sets = new Set(offered.flatMap(({ internal, external }) => [internal.set, external.set]));
     const kept = new Set(this.#endpoints);
     const { usesCluster, usesLocal } = this.#policy;
@@ -328,8 +331,7 @@ class FamilyExplainer {
       held === null || compiled === null ? alone : compiled,
       held ?? frontend,
     );
-    const policy = this.#policy;
-    const selection = selectEndpoints(this.#endpoints, policy, this.#input.snapshot.node);
+    const [policy, selection] = [this.#policy, this.#selection];
     const own = frontend.kind === "ClusterIP";
     const inside = own ? internalChoice(selection, policy) : shortCircuitChoice(selection);
     const outside = own ? inside : externalChoice(selection, policy);

@@ -4,17 +4,11 @@
  * but the problems. Two images are the same exactly when their records are, in order of their keys.
  */
 import { type Cidr, parseCidr } from "../net/cidr.js";
-import { type IpAddress, type Protocol, parseIp } from "../net/ip.js";
+import { type IpAddress, parseIp } from "../net/ip.js";
 import { PROTOCOLS } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
-import type {
-  BackendImage,
-  ChoiceImage,
-  FrontendImage,
-  FrontendKind,
-  Image,
-  ServicePortImage,
-} from "./types.js";
+import { portsInOrder } from "./describe.js";
+import type { BackendImage, ChoiceImage, FrontendImage, Image, ServicePortImage } from "./types.js";
 
 interface BackendRecord extends Omit<BackendImage, "address"> {
   readonly address: string;
@@ -70,9 +64,8 @@ function choiceRecord({ backends, whenEmpty, set }: ChoiceImage): ChoiceImage {
 }
 
 /** Service ports in order of their keys. */
-export function* servicePortRecords({ servicePorts }: Image): Generator<ServicePortRecord> {
-  const ports = Array.from(servicePorts.values()).sort((a, b) => (a.key < b.key ? -1 : 1));
-  for (const port of ports) yield servicePortRecord(port);
+export function* servicePortRecords(image: Image): Generator<ServicePortRecord> {
+  for (const port of portsInOrder(image)) yield servicePortRecord(port);
 }
 
 /**
@@ -101,12 +94,11 @@ function servicePortOf(record: ServicePortRecord): ServicePortImage {
     namespace,
     name,
     portName,
-    protocol: protocol satisfies Protocol,
+    protocol,
     affinitySeconds,
     backends: record.backends.map((backend) => ({ ...backend, address: ip(backend.address) })),
     frontends: record.frontends.map((frontend) => ({
       ...frontend,
-      kind: frontend.kind satisfies FrontendKind,
       address: ip(frontend.address),
     })),
     sourceRanges: record.sourceRanges.map(range),

@@ -11,7 +11,7 @@ import type { EndpointSlice, NodeInfo, ProxyConfig, Service, ServicePortSpec } f
 import type { Cidr } from "../net/cidr.js";
 import { cidrUnion } from "../net/cidr.js";
 import type { Family, IpAddress } from "../net/ip.js";
-import { compareIp, ipFromBytes } from "../net/ip.js";
+import { compareIp, ipFromBytes, sameTexts } from "../net/ip.js";
 import { frozenList } from "../util/frozen-list.js";
 import type { BackendImage, ChoiceImage, FrontendImage, FrontendKind, ServicePortImage } from "./types.js";
 
@@ -202,12 +202,8 @@ export function sameServicePort(a: ServicePortImage, b: ServicePortImage): boole
     a.affinitySeconds === b.affinitySeconds &&
     sameList(a.backends, b.backends, sameBackend) &&
     sameList(a.frontends, b.frontends, sameFrontend) &&
-    sameList(a.sourceRanges, b.sourceRanges, sameRange)
+    sameTexts(a.sourceRanges, b.sourceRanges)
   );
-}
-
-function sameRange(a: Cidr, b: Cidr): boolean {
-  return a.text === b.text;
 }
 
 function sameBackend(a: BackendImage, b: BackendImage): boolean {

@@ -4,11 +4,10 @@
  * snapshot, compared with a compile of the snapshot as it is: nothing is concluded by other means. Pure.
  */
 import type { Masquerade } from "../model/masquerade.js";
-import type { Endpoint, EndpointSlice, HostFacts, ProxyConfig, Service, Snapshot } from "../model/types.js";
+import type { Endpoint, EndpointSlice, HostFacts, Service, Snapshot } from "../model/types.js";
 import type { Compiler } from "./compile.js";
-import { createCompiler } from "./compile.js";
 import type { DescribedChoice } from "./describe.js";
-import { describeFrontend } from "./describe.js";
+import { describeFrontend, frontendName } from "./describe.js";
 import type { Image } from "./types.js";
 
 export type WhatIfCode =
@@ -23,7 +22,7 @@ export type WhatIfCode =
 
 /** What new flows are given, before and after: addresses, or "reject" or "drop". */
 export interface WhatIfChange {
-  /** "ClusterIP 10.96.0.1:80". */
+  /** frontendName(). */
   readonly frontend: string;
   readonly portKey: string;
   readonly from: "anyone" | "inside" | "outside";
@@ -54,16 +53,19 @@ interface Question {
   readonly snapshot: Snapshot;
 }
 
-/** The questions that make sense for this Service, answered. `key`: "namespace/name" of a Service of the snapshot. */
+/**
+ * The questions that make sense for this Service, answered. `key`: "namespace/name" of a Service of the snapshot.
+ *
+ * @param compiler that has compiled the snapshot before does not do it again
+ */
 export function whatIfs(
   key: string,
   snapshot: Snapshot,
-  config: ProxyConfig,
+  compiler: Compiler,
   host: HostFacts,
 ): readonly WhatIf[] {
   const service = snapshot.services.get(key);
   if (service === undefined) return [];
-  const compiler: Compiler = createCompiler(config);
   const before = offersOf(compiler.compile(snapshot, host), service);
   return questions(key, service, snapshot).map(({ code, if: text, snapshot: changed }) => {
     const after = offersOf(compiler.compile(changed, host), service);
@@ -185,16 +187,17 @@ interface Offers {
 }
 
 /** What each frontend of the Service gives to new flows. */
-function offersOf(image: Image, { namespace, name }: Service): ReadonlyMap<string, Offers> {
+function offersOf(image: Image, service: Service): ReadonlyMap<string, Offers> {
   const offers = new Map<string, Offers>();
   for (const port of image.servicePorts.values()) {
-    if (port.namespace !== namespace || port.name !== name) continue;
+    if (port.namespace !== service.namespace || port.name !== service.name) continue;
     for (const frontend of port.frontends) {
-      const { kind, family, address, internal, external, masquerade } = describeFrontend(port, frontend);
-      const text = kind === "NodePort" ? `IPv${family} ${kind} ${address}` : `${kind} ${address}`;
-      offers.set(`${port.key} ${text}`, {
+      const described = describeFrontend(port, frontend);
+      const { internal, external, masquerade } = described;
+      const name = frontendName(described);
+      offers.set(`${port.key} ${name}`, {
         portKey: port.key,
-        frontend: text,
+        frontend: name,
         inside: offerOf(internal),
         outside: offerOf(external),
         masquerade,

@@ -45,11 +45,6 @@ export function modeOf({ ready, nodeHinted, thisNode, zoneHinted, thisZone }: Hi
   return zoneHinted === ready && thisZone > 0 ? "zone" : "none";
 }
 
-/** 4.3. */
-export function topologyMode(endpoints: readonly PortEndpoint[], node: NodeInfo): TopologyMode {
-  return modeOf(countHints(endpoints, node));
-}
-
 /** 4.5. A node without a zone matches no zone hint, not even an empty one (4.4). */
 export function passesTopology(endpoint: PortEndpoint, mode: TopologyMode, node: NodeInfo): boolean {
   switch (mode) {

@@ -144,11 +144,17 @@ export class MemoryKernel implements KernelMaps, KernelLookups {
     return Promise.resolve(map.isArray ? dumpCells(map, limit) : dumpEntries(map));
   }
 
-  async *dumpChunks(name: MapName, chunk: number, limit?: number): AsyncGenerator<MapDump> {
+  async *dumpChunks(
+    name: MapName,
+    chunk: number,
+    limit?: number,
+    first: number = chunk,
+  ): AsyncGenerator<MapDump> {
     const { count, keys, values } = await this.dump(name, limit);
     const { keySize, valueSize } = this.info(name);
-    for (let at = 0; at < count; at += chunk) {
-      const end = Math.min(at + chunk, count);
+    let capacity = Math.min(first, chunk);
+    for (let at = 0, end = 0; at < count; at = end, capacity = Math.min(4 * capacity, chunk)) {
+      end = Math.min(at + capacity, count);
       yield {
         count: end - at,
         keys: keys.subarray(at * keySize, end * keySize),

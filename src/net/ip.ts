@@ -149,6 +149,15 @@ export function compareIp(a: IpAddress, b: IpAddress): number {
   return Address.compare(a, b) ?? Buffer.compare(a.bytes, b.bytes);
 }
 
+interface Text {
+  readonly text: string;
+}
+
+/** Whether two lists of addresses, or of ranges, are the same in the same order. */
+export function sameTexts(a: readonly Text[], b: readonly Text[]): boolean {
+  return a.length === b.length && a.every(({ text }, i) => text === b[i]?.text);
+}
+
 /** What an address cannot be used for, or null for an ordinary unicast address. */
 export type SpecialUse = "unspecified" | "loopback" | "multicast" | "broadcast" | "link-local";
 

@@ -9,9 +9,11 @@
  *   Duplicates among them fall under rule 3.4.
  */
 import { originText } from "../model/origin.js";
+import { sameNode } from "../model/same-node.js";
 import type { EndpointSlice, NodeInfo, Origin, Problem, Service, Snapshot } from "../model/types.js";
 import type { Cidr } from "../net/cidr.js";
 import { cidrUnion } from "../net/cidr.js";
+import { sameTexts } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
 import type { EndpointsObject, PodObject, ServiceObject, SourceObject } from "./objects.js";
 import { identityOf } from "./objects.js";
@@ -83,9 +85,9 @@ export class Assembler {
     }
     this.#derived = derived;
     this.#lists = lists;
-    this.#node = sameNode(this.#node, sorted.node) ? this.#node : sorted.node;
+    if (this.#node === null || !sameNode(this.#node, sorted.node)) this.#node = sorted.node;
     const serviceCIDRs = cidrUnion(sorted.serviceCIDRs);
-    if (!sameRanges(this.#serviceCIDRs, serviceCIDRs)) this.#serviceCIDRs = Object.freeze(serviceCIDRs);
+    if (!sameTexts(this.#serviceCIDRs, serviceCIDRs)) this.#serviceCIDRs = Object.freeze(serviceCIDRs);
     return {
       snapshot: Object.freeze({
         services,
@@ -177,21 +179,6 @@ function byName(a: EndpointSlice, b: EndpointSlice): number {
 
 function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
   return a.length === b.length && a.every((item, i) => item === b[i]);
-}
-
-function sameNode(a: NodeInfo | null, b: NodeInfo): a is NodeInfo {
-  return (
-    a !== null &&
-    a.name === b.name &&
-    a.zone === b.zone &&
-    a.addresses.length === b.addresses.length &&
-    a.addresses.every((address, i) => address.text === b.addresses[i]?.text) &&
-    sameRanges(a.podCIDRs, b.podCIDRs)
-  );
-}
-
-function sameRanges(a: readonly Cidr[], b: readonly Cidr[]): boolean {
-  return a.length === b.length && a.every((range, i) => range.text === b[i]?.text);
 }
 
 function duplicateProblem(identity: string, origin: Origin, first: Origin): Problem {

@@ -65,7 +65,8 @@ export function backendStateName(state: number): BackendStateName {
   return state === BackendState.BACKEND_LIVE ? "live" : "draining";
 }
 
-function setsOf(flags: number): SetName[] {
+/** By enum ptl_backend_flag. */
+export function setsOf(flags: number): SetName[] {
   const sets: SetName[] = [];
   if (flags & BackendFlag.BACKEND_CLUSTER_SET) sets.push("cluster");
   if (flags & BackendFlag.BACKEND_LOCAL_SET) sets.push("local");

@@ -12,9 +12,9 @@ import {
   Why,
 } from "../../abi/enums.gen.js";
 import type { FlowEvent } from "../../abi/layout.gen.js";
-import { type Family, ipFromBytes, type Protocol } from "../../net/ip.js";
+import { FAMILIES, type Family, ipFromBytes, type Protocol } from "../../net/ip.js";
 import type { EventType } from "./event-types.js";
-import { type Peer, protocolName, type ServiceId, unnamed } from "./names.js";
+import { type Peer, peerOf, protocolName, type ServiceId, unnamed } from "./names.js";
 import type { Tables } from "./tables.js";
 
 /**
@@ -76,7 +76,6 @@ export function kindsOf(types: Iterable<EventType>): number {
 }
 
 const ICMP_PROTOCOLS: readonly number[] = [1, 58];
-const NO_ADDRESS = new Uint8Array(16);
 
 /** Finds the Service of a record; null when none is known. */
 export type FindService = (event: FlowEvent) => ServiceId | null;
@@ -86,10 +85,8 @@ function rolesOf(
   event: FlowEvent,
 ): Pick<EventView, "client" | "destination" | "backend" | "seenAs" | "reply"> {
   const { direction, natFlags, sport, dport, port, generation } = event;
-  const peer = (bytes: Uint8Array, at: number): Peer => ({
-    address: ipFromBytes(event.family === 4 ? bytes.subarray(0, 4) : bytes).text,
-    port: at,
-  });
+  const peer = (bytes: Uint8Array, at: number): Peer =>
+    peerOf(event.family === 4 ? bytes.subarray(0, 4) : bytes, at);
   const [src, dst, to] = [peer(event.src, sport), peer(event.dst, dport), peer(event.addr, port)];
   const cell = event.backend === NO_BACKEND ? null : event.backend;
   const backend = (at: Peer): EventBackend => ({ ...at, cell, generation });
@@ -123,7 +120,7 @@ function whyOf({ kind, why, frontendFlags: flags, natFlags }: FlowEvent): WhyNam
   return names;
 }
 
-const isZero = (bytes: Uint8Array): boolean => bytes.every((byte, i) => byte === NO_ADDRESS[i]);
+const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
 
 /** A record decoded. */
 export function eventView(event: FlowEvent, findService: FindService): EventView {
@@ -158,7 +155,7 @@ export function isNews({ services }: Tables, { service }: FlowEvent): boolean {
 export function serviceFinder(tables: Tables): FindService {
   const byFrontend = new Map<string, number>();
   const byAddress = new Map<string, number>();
-  for (const family of [4, 6] as const) {
+  for (const family of FAMILIES) {
     for (const { address, port, service } of tables.families[family].frontends) {
       const protocol = tables.services.get(service)?.protocol ?? "";
       byFrontend.set(`${address} ${port} ${protocol}`, service);

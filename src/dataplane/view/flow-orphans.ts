@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Entries of `nat` that have lost what they belong to. They harm nobody, and end by themselves; many of them are a sign. */
 import { Direction, NatFlag } from "../../abi/enums.gen.js";
-import type { Family, Protocol } from "../../net/ip.js";
-import { ipFromBytes } from "../../net/ip.js";
+import { FAMILIES, type Family, type Protocol } from "../../net/ip.js";
 import { ageOf, type FlowState, monotonicTicks } from "./flow-state.js";
 import type { FlowOptions } from "./flows.js";
-import { type Peer, protocolName, type ServiceId } from "./names.js";
+import { type Peer, peerOf, protocolName, type ServiceId } from "./names.js";
 import { isLeading, lookUpNat, type NatEntry, type NatReads, natPieces, oppositeKey } from "./nat-entries.js";
 import type { Tables } from "./tables.js";
 
@@ -37,7 +36,7 @@ export async function* findOrphans(
   tables: Tables,
   options: FlowOptions,
 ): AsyncGenerator<OrphanRow> {
-  for (const family of [4, 6] as const) {
+  for (const family of FAMILIES) {
     for await (const piece of natPieces(kernel, family)) {
       const halves = await withoutOpposite(kernel, family, piece);
       for (const entry of piece) {
@@ -78,16 +77,15 @@ function orphanRow(
   reasons: readonly OrphanReason[],
   { timeouts, nowTicks = monotonicTicks() }: FlowOptions,
 ): OrphanRow {
-  const peer = (address: Uint8Array, port: number): Peer => ({ address: ipFromBytes(address).text, port });
   return {
     reasons,
     service: tables.services.get(value.service) ?? null,
     family,
     protocol: protocolName(key.protocol),
     direction: key.direction === Direction.IN ? "in" : "out",
-    source: peer(key.src, key.sport),
-    destination: peer(key.dst, key.dport),
-    rewrittenTo: peer(value.addr, value.port),
+    source: peerOf(key.src, key.sport),
+    destination: peerOf(key.dst, key.dport),
+    rewrittenTo: peerOf(value.addr, value.port),
     ...ageOf(key.protocol, value, timeouts, nowTicks),
   };
 }

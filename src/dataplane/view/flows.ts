@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The translated flows, one row for each. */
 import { Direction, NatFlag, NO_BACKEND } from "../../abi/enums.gen.js";
-import { FAMILIES, type Family, ipFromBytes, type Protocol } from "../../net/ip.js";
+import { FAMILIES, type Family, type Protocol } from "../../net/ip.js";
 import { type BackendStateName, backendStateName } from "./backends.js";
 import { ageOf, type FlowState, type FlowTimeoutTicks, monotonicTicks } from "./flow-state.js";
-import { type Peer, protocolName, type ServiceId } from "./names.js";
+import { type Peer, peerOf, protocolName, type ServiceId } from "./names.js";
 import {
   isLeading,
   lookUpNat,
@@ -86,10 +86,6 @@ export async function readFlows(kernel: NatReads, tables: Tables, options: FlowO
   return rows.sort((a, b) => a.idleSeconds - b.idleSeconds);
 }
 
-function peer(address: Uint8Array, port: number): Peer {
-  return { address: ipFromBytes(address).text, port };
-}
-
 function flowRow(
   tables: Tables,
   family: Family,
@@ -105,9 +101,9 @@ function flowRow(
     service: tables.services.get(value.service) ?? null,
     family,
     protocol: protocolName(key.protocol),
-    client: peer(key.src, key.sport),
-    destination: peer(key.dst, key.dport),
-    backend: inward ? peer(value.addr, value.port) : peer(key.dst, key.dport),
+    client: peerOf(key.src, key.sport),
+    destination: peerOf(key.dst, key.dport),
+    backend: inward ? peerOf(value.addr, value.port) : peerOf(key.dst, key.dport),
     cell: value.backend === NO_BACKEND ? null : value.backend,
     generation: value.generation,
     backendPresent: held !== undefined,
@@ -115,7 +111,7 @@ function flowRow(
     state,
     live,
     idleSeconds,
-    masqueradedAs: masquerade === null ? null : peer(masquerade.value.addr, masquerade.value.port),
+    masqueradedAs: masquerade === null ? null : peerOf(masquerade.value.addr, masquerade.value.port),
     direct: (value.flags & NatFlag.NAT_DIRECT) !== 0,
   };
 }

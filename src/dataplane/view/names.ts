@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How the views name Services and addresses, and in which order they come. */
-import type { Protocol } from "../../net/ip.js";
+import { ipFromBytes, type Protocol } from "../../net/ip.js";
 import { protocolOfNumber } from "../../net/port.js";
 
 export interface ServiceId {
@@ -16,6 +16,10 @@ export interface ServiceId {
 export interface Peer {
   readonly address: string;
   readonly port: number;
+}
+
+export function peerOf(address: Uint8Array, port: number): Peer {
+  return { address: ipFromBytes(address).text, port };
 }
 
 /** "" when it is none of ours. */

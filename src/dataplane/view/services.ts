@@ -73,7 +73,7 @@ function serviceRow(
   });
   return {
     service: tables.services.get(service) ?? unnamed(service),
-    kind: kindOf(flags),
+    kind: frontendKindName(flags),
     family,
     address,
     port,
@@ -89,7 +89,8 @@ function serviceRow(
   };
 }
 
-function kindOf(flags: number): FrontendKindName {
+/** By enum ptl_frontend_flag. */
+export function frontendKindName(flags: number): FrontendKindName {
   if (flags & FrontendFlag.FRONTEND_NODE_PORT) return "NodePort";
   return flags & FrontendFlag.FRONTEND_CLUSTER_IP ? "ClusterIP" : "External";
 }

@@ -53,35 +53,83 @@ export const NO_TRAFFIC: Traffic = { flows: 0n, packets: 0n, bytes: 0n };
 
 /** Reads everything but what the kernel programs write (`nat`, `affinity`, …) and `addresses`. Rejects with what the kernel's maps reject with. */
 export async function readTables(kernel: KernelReads): Promise<Tables> {
-  const services = new Map<number, ServiceId>();
-  let end = 0;
-  for await (const { key, value, keyAt, valueAt } of entries(kernel, "services")) {
-    const index = key.getUint32(keyAt, true);
-    const { namespaceName, name, portName, protocol } = serviceNameCodec.decodeFrom(value, valueAt);
-    services.set(index, {
-      index,
-      namespace: namespaceName,
-      name,
-      portName,
-      protocol: protocolName(protocol),
-    });
-    end = Math.max(end, index + 1);
-  }
+  const services = await readServiceIds(kernel);
+  const counted = await readServiceCounters(kernel, services);
   const traffic = new Map<number, Traffic>();
-  const counters = await kernel.dump("counters", Counters.SERVICE_BASE + end);
-  const counted = viewOf(counters.values);
   for (const index of services.keys()) {
-    const at = (Counters.SERVICE_BASE + index) * trafficCodec.size;
-    if (at + trafficCodec.size <= counted.byteLength)
-      traffic.set(index, trafficCodec.decodeFrom(counted, at));
+    const counts = serviceTraffic(counted, index);
+    if (counts !== null) traffic.set(index, counts);
   }
   const four = await readFamily(kernel, 4);
   const six = await readFamily(kernel, 6);
   return { services, traffic, families: { 4: four, 6: six } };
 }
 
+/** The map `services`, by service index. */
+export async function readServiceIds(kernel: KernelReads): Promise<Map<number, ServiceId>> {
+  const services = new Map<number, ServiceId>();
+  for await (const { key, value, keyAt, valueAt } of entries(kernel, "services")) {
+    const index = key.getUint32(keyAt, true);
+    const {
+      namespaceName: namespace,
+      name,
+      portName,
+      protocol,
+    } = serviceNameCodec.decodeFrom(value, valueAt);
+    services.set(index, { index, namespace, name, portName, protocol: protocolName(protocol) });
+  }
+  return services;
+}
+
+/** One above the last index; 0: there is none. */
+export function endOf(byIndex: ReadonlyMap<number, unknown>): number {
+  let end = 0;
+  for (const index of byIndex.keys()) end = Math.max(end, index + 1);
+  return end;
+}
+
+/** The values of the map `counters` as far as these service ports have theirs. */
+export async function readServiceCounters(
+  kernel: KernelReads,
+  services: ReadonlyMap<number, unknown>,
+): Promise<DataView> {
+  return viewOf((await kernel.dump("counters", Counters.SERVICE_BASE + endOf(services))).values);
+}
+
+/** Null: the index lies outside of `counters`. */
+export function serviceTraffic(counters: DataView, index: number): Traffic | null {
+  const at = (Counters.SERVICE_BASE + index) * trafficCodec.size;
+  return at + trafficCodec.size <= counters.byteLength ? trafficCodec.decodeFrom(counters, at) : null;
+}
+
+/** Cells in use, live and draining, ascending. */
+export async function readCells(kernel: KernelReads, family: Family): Promise<Map<number, Backend4>> {
+  const { backend } = FAMILY_CODECS[family];
+  const stateAt = backend.offsets.state as number;
+  const cells = new Map<number, Backend4>();
+  for await (const { value, valueAt, index: cell } of entries(kernel, `backends${family}`)) {
+    if (value.getUint8(valueAt + stateAt) === BackendState.BACKEND_FREE) continue;
+    cells.set(cell, backend.decodeFrom(value, valueAt));
+  }
+  return cells;
+}
+
+/** What is counted of these cells. */
+export async function readCellStats(
+  kernel: KernelReads,
+  family: Family,
+  cells: ReadonlyMap<number, unknown>,
+): Promise<Map<number, Traffic>> {
+  const stats = new Map<number, Traffic>();
+  if (cells.size === 0) return stats;
+  const counted = viewOf((await kernel.dump(`backend_stats${family}`, endOf(cells))).values);
+  for (const cell of cells.keys())
+    stats.set(cell, trafficCodec.decodeFrom(counted, cell * trafficCodec.size));
+  return stats;
+}
+
 async function readFamily(kernel: KernelReads, family: Family): Promise<FamilyTables> {
-  const { addrPort, backend } = FAMILY_CODECS[family];
+  const { addrPort } = FAMILY_CODECS[family];
   const frontends: FrontendEntry[] = [];
   let slotEnd = 0;
   for await (const { key, value, keyAt, valueAt } of entries(kernel, `frontends${family}`)) {
@@ -96,25 +144,12 @@ async function readFamily(kernel: KernelReads, family: Family): Promise<FamilyTa
       if (count > 0) slotEnd = Math.max(slotEnd, base + count);
   }
   const slots = slotEnd > 0 ? (await kernel.dump(`slots${family}`, slotEnd)).values : new Uint8Array(0);
-  const cells = new Map<number, Backend4>();
-  let cellEnd = 0;
-  const stateAt = backend.offsets.state as number;
-  for await (const { value, valueAt, index: cell } of entries(kernel, `backends${family}`)) {
-    if (value.getUint8(valueAt + stateAt) === BackendState.BACKEND_FREE) continue;
-    cells.set(cell, backend.decodeFrom(value, valueAt));
-    cellEnd = cell + 1;
-  }
-  const stats = new Map<number, Traffic>();
-  if (cellEnd > 0) {
-    const counted = viewOf((await kernel.dump(`backend_stats${family}`, cellEnd)).values);
-    for (const cell of cells.keys())
-      stats.set(cell, trafficCodec.decodeFrom(counted, cell * trafficCodec.size));
-  }
+  const cells = await readCells(kernel, family);
   return {
     frontends,
     slots: viewOf(slots),
     cells,
-    stats,
+    stats: await readCellStats(kernel, family, cells),
     sourceRanges: await readSourceRanges(kernel, family),
   };
 }

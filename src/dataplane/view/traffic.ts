@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is counted, read at one moment: two of these, some time apart, give rates. Seven FFI calls, whatever the sizes. */
 import { viewOf } from "../../abi/codec.js";
-import { BackendState, Counters, REASONS, type ReasonName } from "../../abi/enums.gen.js";
-import { FAMILY_CODECS, serviceNameCodec, type Traffic, trafficCodec } from "../../abi/layout.gen.js";
+import { REASONS, type ReasonName } from "../../abi/enums.gen.js";
+import { type Traffic, trafficCodec } from "../../abi/layout.gen.js";
 import type { MapName } from "../../abi/maps.gen.js";
 import type { KernelReads } from "../../native/kernel.js";
-import { FAMILIES, type Family, ipFromBytes } from "../../net/ip.js";
+import { FAMILIES, type Family } from "../../net/ip.js";
 import { type BackendStateName, backendStateName } from "./backends.js";
-import { entries } from "./entries.js";
-import { type Peer, protocolName, type ServiceId } from "./names.js";
+import { type Peer, peerOf, type ServiceId } from "./names.js";
+import {
+  endOf,
+  NO_TRAFFIC,
+  readCellStats,
+  readCells,
+  readServiceCounters,
+  readServiceIds,
+  serviceTraffic,
+} from "./tables.js";
 
 /** Figures since the maps were made; of a service port all its frontends together. */
 export interface ServiceCounts {
@@ -51,21 +59,14 @@ export const backendKey = (family: Family, cell: number): string => `${family}:$
 /** Reads everything once. `now`: monotonic milliseconds. */
 export async function readTraffic(kernel: NamedReads, now: () => number): Promise<TrafficReading> {
   const at = now();
+  const ids = await readServiceIds(kernel);
+  const counted = await readServiceCounters(kernel, ids);
+  const countsDrops = kernel.names.includes("service_drops") && ids.size > 0;
+  const drops = countsDrops ? viewOf((await kernel.dump("service_drops", endOf(ids))).values) : null;
   const services = new Map<number, ServiceCounts>();
-  const names = new Map<number, ServiceId>();
-  for await (const { key, value, keyAt, valueAt } of entries(kernel, "services")) {
-    const index = key.getUint32(keyAt, true);
-    const { namespaceName, name, portName, protocol } = serviceNameCodec.decodeFrom(value, valueAt);
-    names.set(index, { index, namespace: namespaceName, name, portName, protocol: protocolName(protocol) });
-  }
-  const end = Math.max(-1, ...names.keys()) + 1;
-  const counted = viewOf((await kernel.dump("counters", Counters.SERVICE_BASE + end)).values);
-  const countsDrops = kernel.names.includes("service_drops") && end > 0;
-  const drops = countsDrops ? viewOf((await kernel.dump("service_drops", end)).values) : null;
-  for (const [index, id] of names) {
-    const offset = (Counters.SERVICE_BASE + index) * trafficCodec.size;
-    if (offset + trafficCodec.size > counted.byteLength) continue;
-    const traffic = trafficCodec.decodeFrom(counted, offset);
+  for (const [index, id] of ids) {
+    const traffic = serviceTraffic(counted, index);
+    if (traffic === null) continue;
     services.set(index, { id, traffic, drops: drops?.getBigUint64(index * 8, true) ?? null });
   }
   const reasons = new Map(
@@ -81,21 +82,17 @@ async function readBackends(
   family: Family,
   into: Map<string, BackendCounts>,
 ): Promise<void> {
-  const { backend } = FAMILY_CODECS[family];
-  const stateAt = backend.offsets.state as number;
-  const found: Omit<BackendCounts, "traffic">[] = [];
-  for await (const { value, valueAt } of entries(kernel, `backends${family}`)) {
-    if (value.getUint8(valueAt + stateAt) === BackendState.BACKEND_FREE) continue;
-    const { addr, port, state, generation, service } = backend.decodeFrom(value, valueAt);
-    const peer = { address: ipFromBytes(addr).text, port };
-    const cell = valueAt / backend.size;
-    found.push({ family, cell, generation, service, peer, state: backendStateName(state) });
-  }
-  const end = (found.at(-1)?.cell ?? -1) + 1;
-  if (end === 0) return;
-  const counted = viewOf((await kernel.dump(`backend_stats${family}`, end)).values);
-  for (const each of found) {
-    const traffic = trafficCodec.decodeFrom(counted, each.cell * trafficCodec.size);
-    into.set(backendKey(family, each.cell), { ...each, traffic });
+  const cells = await readCells(kernel, family);
+  const stats = await readCellStats(kernel, family, cells);
+  for (const [cell, { addr, port, state, generation, service }] of cells) {
+    into.set(backendKey(family, cell), {
+      family,
+      cell,
+      generation,
+      service,
+      peer: peerOf(addr, port),
+      state: backendStateName(state),
+      traffic: stats.get(cell) ?? NO_TRAFFIC,
+    });
   }
 }

@@ -4,6 +4,7 @@
  * have been listed once (1.9) and the Node exists (1.8); a burst of events becomes one Snapshot. Whatever the server does,
  * the last state stays in force: only the signal, or close(), ends a source.
  */
+import { sameNode } from "../../model/same-node.js";
 import type { EndpointSlice, NodeInfo, Problem, Snapshot } from "../../model/types.js";
 import type { Cidr } from "../../net/cidr.js";
 import { errorMessage } from "../../util/errors.js";
@@ -271,7 +272,8 @@ export class KubeSource implements Source {
       after === null
         ? { info, deleted: true, eligible: false, exists: false }
         : {
-            info: sameInfo(info, after.info) ? info : after.info,
+            // A change of what is beside the NodeInfo leaves the Snapshot the same.
+            info: sameNode(info, after.info) ? info : after.info,
             deleted: false,
             eligible: after.eligible,
             exists: true,
@@ -354,15 +356,4 @@ export class KubeSource implements Source {
       this.#logger.error({ error: errorMessage(error), err: error }, "a listener of the source failed");
     }
   }
-}
-
-/** A change of what is beside the NodeInfo leaves the Snapshot the same. */
-function sameInfo(a: NodeInfo, b: NodeInfo): boolean {
-  const texts = (list: readonly { readonly text: string }[]): string => list.map(({ text }) => text).join();
-  return (
-    a.name === b.name &&
-    a.zone === b.zone &&
-    texts(a.addresses) === texts(b.addresses) &&
-    texts(a.podCIDRs) === texts(b.podCIDRs)
-  );
 }

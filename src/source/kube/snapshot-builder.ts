@@ -6,6 +6,7 @@
 import type { EndpointSlice, NodeInfo, Service, Snapshot } from "../../model/types.js";
 import type { Cidr } from "../../net/cidr.js";
 import { cidrUnion } from "../../net/cidr.js";
+import { sameTexts } from "../../net/ip.js";
 import { VersionedMap } from "../../util/versioned-map.js";
 
 type SliceList = readonly EndpointSlice[];
@@ -70,9 +71,7 @@ export class SnapshotBuilder {
 
   #union(last: Snapshot | null): readonly Cidr[] {
     const union = cidrUnion([...this.#given, ...Array.from(this.#ranges.values()).flat()]);
-    const before = last?.serviceCIDRs;
-    const same = before?.length === union.length && before.every(({ text }, i) => text === union[i]?.text);
-    return same ? before : Object.freeze(union);
+    return last !== null && sameTexts(last.serviceCIDRs, union) ? last.serviceCIDRs : Object.freeze(union);
   }
 
   /** Lists are short, but there are Services with thousands of endpoints: one copy, no sorting. */

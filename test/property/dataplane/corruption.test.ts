@@ -10,24 +10,12 @@ import { Reconciler } from "../../../src/dataplane/reconciler.js";
 import type { Image } from "../../../src/image/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { atOnce } from "../../../src/util/slices.js";
+import { WRITTEN_MAPS } from "../../support/corrupt-maps.js";
 import { ImageBuilder, type NodeSpec, nodeSpec, PORTS, type PortSpec, portSpec } from "./images.js";
 import { assertExactly, readSound } from "./rules.js";
 
 /** Every map that a reconciler writes; what it writes into `backend_stats` is a zero before the programs count. */
-const WRITTEN: readonly MapName[] = [
-  "services",
-  ...([4, 6] as const).flatMap(
-    (family) =>
-      [
-        `frontends${family}`,
-        `slots${family}`,
-        `backends${family}`,
-        `addresses${family}`,
-        `source_ranges${family}`,
-        `service_nets${family}`,
-      ] as const,
-  ),
-];
+const WRITTEN = WRITTEN_MAPS.filter((map) => map !== "interfaces");
 
 const SIZES = { backends4: 400, backends6: 400, slots4: 900, slots6: 900 };
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { compile, DEFAULT_PROXY_CONFIG, NO_HOST_FACTS } from "../../../src/image/compile.js";
+import { compile, createCompiler, DEFAULT_PROXY_CONFIG, NO_HOST_FACTS } from "../../../src/image/compile.js";
 import type { ExplainedFamily, ExplainedFrontend, ServiceExplanation } from "../../../src/image/explain.js";
 import { explainService } from "../../../src/image/explain.js";
 import type { FrontendImage, Image, ServicePortImage } from "../../../src/image/types.js";
@@ -222,7 +222,8 @@ test("what would change is what a compile of the changed snapshot says, and aski
   fc.assert(
     fc.property(snapshots, (input) => {
       const before = JSON.stringify([...input.services, ...input.slices]);
-      for (const { code, changes } of whatIfs("default/web", input, DEFAULT_PROXY_CONFIG, NO_HOST_FACTS)) {
+      const compiler = createCompiler(DEFAULT_PROXY_CONFIG);
+      for (const { code, changes } of whatIfs("default/web", input, compiler, NO_HOST_FACTS)) {
         for (const change of changes) {
           seen.add(code);
           assert.notDeepEqual(change.before, change.after);

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { trafficCodec } from "../../../src/abi/layout.gen.js";
 import {
   backendsView,
   readNodePortAddresses,
   readTables,
+  readTraffic,
   servicesView,
 } from "../../../src/dataplane/view.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
-import { put, SERVICES_IN_MAPS } from "../../support/services-in-maps.js";
+import { cell, put, SERVICES_IN_MAPS } from "../../support/services-in-maps.js";
 
 const SIZES = { backends4: 50, backends6: 50, slots4: 50, slots6: 50 };
 
@@ -73,6 +75,32 @@ test("backendsView() shows draining backends (9.3) and sets, and no free cell", 
       ["10.2.0.1", false, "live", ["cluster"], true],
       ["10.2.0.2", false, "draining", [], false],
     ],
+  );
+});
+
+test("a backend is known by its cell, and has the counts of that, wherever it lies in a map that is read in pieces", async () => {
+  const kernel = new MemoryKernel({ maxEntries: { ...SIZES, backends4: 70_000 } });
+  const u32 = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
+  const places = [1, 2047, 2048, 10_239, 69_999];
+  for (const at of places) {
+    const counts = trafficCodec.encode({ flows: BigInt(at), packets: 2n, bytes: 3n });
+    const writes = [cell(at, "10.1.0.1", 80, { generation: 7 }), put("backend_stats4", u32(at), counts)];
+    assert.equal((await kernel.apply(writes)).failure, null);
+  }
+  const rows = backendsView(await readTables(kernel));
+  assert.deepEqual(
+    rows.map(({ cell: at, traffic }) => [at, Number(traffic.flows)]),
+    places.map((at) => [at, at]),
+  );
+  const { backends } = await readTraffic(Object.assign(kernel, { names: [] }), () => 0);
+  assert.deepEqual(
+    Array.from(backends, ([key, { cell: at, generation, traffic }]) => [
+      key,
+      at,
+      generation,
+      Number(traffic.flows),
+    ]),
+    places.map((at) => [`4:${at}`, at, 7, at]),
   );
 });
 

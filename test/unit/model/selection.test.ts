@@ -11,7 +11,7 @@ import {
   selectEndpoints,
   shortCircuitChoice,
 } from "../../../src/model/selection.js";
-import { topologyMode } from "../../../src/model/topology.js";
+import { countHints, modeOf } from "../../../src/model/topology.js";
 import type { TrafficPolicy } from "../../../src/model/traffic-policy.js";
 import { trafficPolicy } from "../../../src/model/traffic-policy.js";
 import type { ServicePortSpec } from "../../../src/model/types.js";
@@ -175,35 +175,35 @@ test("clusterSet() falls back to terminating endpoints anywhere, ignoring hints 
   assert.deepEqual(names(clusterSet(all, NODE)), at(1, 2));
 });
 
-test("topologyMode() prefers this node, then this zone (4.3 b, c)", () => {
+test("modeOf() prefers this node, then this zone (4.3 b, c)", () => {
   const both = [
     pe("10.0.0.1", "R", { nodeHints: ["node-a"], zoneHints: ["zone-1"] }),
     pe("10.0.0.2", "R", { nodeHints: ["node-b"], zoneHints: ["zone-1"] }),
     pe("10.0.0.3", "R", { nodeHints: ["node-c"], zoneHints: ["zone-2"] }),
   ];
-  assert.equal(topologyMode(both, NODE), "node");
+  assert.equal(modeOf(countHints(both, NODE)), "node");
   assert.deepEqual(names(clusterSet(both, NODE)), at(1));
   const elsewhere = { ...NODE, name: "node-x" };
-  assert.equal(topologyMode(both, elsewhere), "zone");
+  assert.equal(modeOf(countHints(both, elsewhere)), "zone");
   assert.deepEqual(names(clusterSet(both, elsewhere)), at(1, 2));
 });
 
-test("topologyMode() ignores hints as a whole when one Ready endpoint has none (4.3 d, 4.16)", () => {
+test("modeOf() ignores hints as a whole when one Ready endpoint has none (4.3 d, 4.16)", () => {
   const all = [pe("10.0.0.1", "R", { zoneHints: ["zone-1"] }), pe("10.0.0.2")];
-  assert.equal(topologyMode(all, NODE), "none");
+  assert.equal(modeOf(countHints(all, NODE)), "none");
   assert.deepEqual(names(clusterSet(all, NODE)), at(1, 2));
 });
 
-test("topologyMode() looks at Ready endpoints only (4.3, 4.3 a)", () => {
+test("modeOf() looks at Ready endpoints only (4.3, 4.3 a)", () => {
   const unready = pe("10.0.0.2", "ST");
-  assert.equal(topologyMode([], NODE), "none");
+  assert.equal(modeOf(countHints([], NODE)), "none");
   assert.deepEqual(names(clusterSet([pe("10.0.0.1", "R", { zoneHints: ["zone-1"] }), unready], NODE)), at(1));
 });
 
-test("topologyMode() never matches an empty zone, nor leaves a zone without endpoints (4.4)", () => {
+test("modeOf() never matches an empty zone, nor leaves a zone without endpoints (4.4)", () => {
   const hinted = [pe("10.0.0.1", "R", { zoneHints: [""] }), pe("10.0.0.2", "R", { zoneHints: ["zone-2"] })];
-  assert.equal(topologyMode(hinted, { ...NODE, zone: "" }), "none");
-  assert.equal(topologyMode(hinted, NODE), "none");
+  assert.equal(modeOf(countHints(hinted, { ...NODE, zone: "" })), "none");
+  assert.equal(modeOf(countHints(hinted, NODE)), "none");
   assert.deepEqual(names(clusterSet(hinted, NODE)), at(1, 2));
 });
 

@@ -27,12 +27,13 @@ async function explainDesired(
   isWanted: ServiceTest,
 ): Promise<ExitCode> {
   const { snapshot, config, problems, ignored } = await readDesired(options, printer);
-  const [{ compile, NO_HOST_FACTS }, { explainService }, { whatIfs }] = await Promise.all([
+  const [{ createCompiler, NO_HOST_FACTS }, { explainService }, { whatIfs }] = await Promise.all([
     import("../../../image/compile.js"),
     import("../../../image/explain.js"),
     import("../../../image/what-if.js"),
   ]);
-  const image = compile(snapshot, config);
+  const compiler = createCompiler(config);
+  const image = compiler.compile(snapshot);
   const keys = Array.from(snapshot.services.entries())
     .filter(([, service]) => isWanted(service))
     .map(([key]) => key)
@@ -42,7 +43,7 @@ async function explainDesired(
     const explanation = explainService(key, input);
     if (explanation === null) return [];
     const own = problems.filter(({ object }) => object === `Service ${key}`);
-    const whatIf = whatIfs(key, snapshot, config, NO_HOST_FACTS);
+    const whatIf = whatIfs(key, snapshot, compiler, NO_HOST_FACTS);
     return { ...explanation, problems: [...own, ...explanation.problems], whatIf };
   });
   if (printer.structured) printer.json({ source: "desired", services: explanations });
