@@ -8,6 +8,7 @@ import { withKernel } from "../../open-maps.js";
 import { colorsFor, type Printer } from "../../output.js";
 import { inScope, type ServiceScope } from "../../service-text.js";
 import { untilSignal } from "../../signals.js";
+import { flowTimeouts } from "../flows/timeouts.js";
 import { draw } from "./draw.js";
 import type { SortKey } from "./keys.js";
 import { intervalJson, linesTable } from "./plain.js";
@@ -29,12 +30,11 @@ export interface TopOptions extends ServiceScope {
 export const top: Handler<TopOptions> = (options, printer) =>
   withKernel(options, async ({ maps }) => {
     const isWanted = inScope(options);
-    const { DEFAULT_TIMEOUTS, kernelConfig } = await import("../../../daemon/kernel-config.js");
     const sampler = new Sampler({
       kernel: maps,
       timers: systemTimers,
       nowNs: () => process.hrtime.bigint(),
-      timeouts: kernelConfig([], DEFAULT_TIMEOUTS),
+      timeouts: await flowTimeouts(),
       intervalMs: options.interval * 1000,
       isWanted,
     });
