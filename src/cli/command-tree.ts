@@ -24,6 +24,7 @@ export interface ArgumentNode {
   /** "<name>", "[name]" */
   readonly name: string;
   readonly description: string;
+  readonly choices: readonly string[];
 }
 
 export interface CommandNode {
@@ -50,6 +51,7 @@ export function treeOf(command: Command, above = ""): CommandNode {
     arguments: command.registeredArguments.map((each) => ({
       name: each.required ? `<${each.name()}>` : `[${each.name()}]`,
       description: each.description,
+      choices: each.argChoices ?? [],
     })),
     options: help.visibleOptions(command).map(optionNode),
     examples: examplesOf(command),

@@ -17,9 +17,10 @@ export function fileOption(): Option {
   );
 }
 
-/** kube-proxy's options, as far as a compile depends on them. */
+/** `--node`, and kube-proxy's options as far as a compile depends on them. */
 export function withProxyOptions(command: Command): Command {
   return command
+    .option("--node <name>", "the node whose maps are wanted (default: this host's name)")
     .option("--service-cidr <ranges>", "where ClusterIPs come from, beside what ServiceCIDR objects say")
     .option("--external-ips [bool]", "serve spec.externalIPs (default: true)")
     .optionsGroup("Options of kube-proxy:")
@@ -44,15 +45,14 @@ export function withProxyOptions(command: Command): Command {
     );
 }
 
-/** `-f`, `--kubeconfig` and `--node`, and then withProxyOptions(). */
+/** `-f` and `--kubeconfig`, and then withProxyOptions(). */
 export function withDesired(command: Command): Command {
   return withProxyOptions(
     command
       .addOption(fileOption())
       .addOption(
         new Option("--kubeconfig <file>", "read the API server that this file names").conflicts("file"),
-      )
-      .option("--node <name>", "the node whose maps are wanted (default: this host's name)"),
+      ),
   );
 }
 

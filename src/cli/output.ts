@@ -184,17 +184,6 @@ export class Printer {
     return this.#printTable(listing);
   }
 
-  /**
-   * Prints a list: as a table, or as one JSON object with the list under `name`, which leaves room for more beside it.
-   *
-   * @param empty said on stderr when a table has no rows
-   */
-  list<Row>(name: string, columns: readonly Column<Row>[], rows: readonly Row[], empty: string): void {
-    if (this.structured) this.json({ [name]: rows });
-    else if (rows.length === 0) this.note(empty);
-    else this.table(columns, rows);
-  }
-
   table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): void {
     const [header, ...lines] = tableLines(columns, rows, this.format === "wide");
     this.line([this.colors.bold(header as string), ...lines].join("\n"));

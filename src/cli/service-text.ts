@@ -84,6 +84,23 @@ export function scopeStatus(tables: Tables, scope: ServiceScope, printer: Printe
   return ExitCode.finding;
 }
 
+/**
+ * scopeStatus() of a command that has listed something.
+ *
+ * @param none said when there was nothing to list, though the Services that were asked for are there
+ */
+export function listStatus(
+  tables: Tables,
+  scope: ServiceScope,
+  printer: Printer,
+  count: number,
+  none: string,
+): ExitCode {
+  const status = scopeStatus(tables, scope, printer);
+  if (count === 0 && status === ExitCode.ok) printer.note(none);
+  return status;
+}
+
 /** For `-o name`: "service/default/web", or "backend/default/web/10.1.0.1:8080". */
 export function serviceId(service: ServiceId, kind = "service", ...more: readonly string[]): string {
   return [kind, serviceName(service), ...more].join("/");
@@ -92,6 +109,11 @@ export function serviceId(service: ServiceId, kind = "service", ...more: readonl
 /** An address and a port, IPv6 in brackets. */
 export function peerText({ address, port }: { readonly address: string; readonly port: number }): string {
   return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+/** What is said of the two scopes of an address: once where it is the same. */
+export function bothScopes(inside: string, outside: string): string {
+  return inside === outside ? inside : `${inside} (from outside: ${outside})`;
 }
 
 /** A Service as a JSON object. */

@@ -3,7 +3,12 @@
  * What the layers above see of the kernel: maps that are dumped whole and written by ordered transactions. Implemented by
  * `lib.ts` (FFI) and by `memory.ts` (a kernel in memory, for tests and dry runs).
  */
-import type { MapName } from "../abi/maps.gen.js";
+import { MAPS, type MapName } from "../abi/maps.gen.js";
+
+/** Whether a map is an array, whose keys are its indexes: each cell is there, all zero where nothing was written. */
+export function isArrayMap(map: MapName): boolean {
+  return MAPS[map].type === "array" || MAPS[map].type === "percpu_array";
+}
 
 export type OpKind = "update" | "delete";
 

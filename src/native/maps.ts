@@ -7,7 +7,15 @@ import { MAP_NAMES, MAPS, type MapName, type MapType } from "../abi/maps.gen.js"
 import { verifyMaps } from "../abi/verify.js";
 import { NativeError } from "./errors.js";
 import type { Ffi } from "./ffi.js";
-import type { ApplyResult, KernelLookups, KernelMaps, MapDump, MapInfo, MapWrite } from "./kernel.js";
+import {
+  type ApplyResult,
+  isArrayMap,
+  type KernelLookups,
+  type KernelMaps,
+  type MapDump,
+  type MapInfo,
+  type MapWrite,
+} from "./kernel.js";
 import { assertShape } from "./memory.js";
 import {
   CursorState,
@@ -132,7 +140,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
     const { keySize, valueSize, maxEntries } = this.info(map);
     const cells = Math.min(limit ?? maxEntries, maxEntries);
     // Entries may come and go while a hash is read, so that more than max_entries are seen in the end.
-    const capacity = this.#isArray(map) ? cells : maxEntries + 1024;
+    const capacity = isArrayMap(map) ? cells : maxEntries + 1024;
     const dumps: MapDump[] = [];
     for await (const dump of this.dumpChunks(map, capacity, cells)) dumps.push(dump);
     const [first] = dumps;
@@ -281,10 +289,6 @@ export class NativeMaps implements KernelMaps, KernelLookups {
     const out = Buffer.alloc(MAX_MAPS * ptlMapInfoCodec.size);
     const count = this.ffi.call("ptl_map_infos", this.handle, countEntries ? 1 : 0, out, MAX_MAPS);
     return decodeInfos(out, count);
-  }
-
-  #isArray(map: MapName): boolean {
-    return MAPS[map].type === "array" || MAPS[map].type === "percpu_array";
   }
 }
 

@@ -5,7 +5,16 @@
  * delete (EINVAL). Two keys of an LPM trie that differ only behind their prefix are one.
  */
 import { MAP_NAMES, MAPS, type MapName, type MapSpec } from "../abi/maps.gen.js";
-import type { ApplyResult, KernelLookups, KernelMaps, MapDump, MapInfo, MapWrite, OpKind } from "./kernel.js";
+import {
+  type ApplyResult,
+  isArrayMap,
+  type KernelLookups,
+  type KernelMaps,
+  type MapDump,
+  type MapInfo,
+  type MapWrite,
+  type OpKind,
+} from "./kernel.js";
 
 const E2BIG = 7;
 const EEXIST = 17;
@@ -60,7 +69,7 @@ export class MemoryKernel implements KernelMaps, KernelLookups {
       this.#maps.set(name, {
         info: { name, type, keySize, valueSize, maxEntries },
         spec,
-        isArray: type === "array" || type === "percpu_array",
+        isArray: isArrayMap(name),
         entries: new Map(),
         cells: new Uint8Array(0),
       });

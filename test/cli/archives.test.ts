@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every command that reads, against archives: the same input on every machine, without root or BPF.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -10,10 +10,10 @@ import { parse, parseAllDocuments } from "yaml";
 import { MAPS } from "../../src/abi/maps.gen.js";
 import { MemoryKernel } from "../../src/native/memory.js";
 import { contentOf, fixtureKernel, SMALL_MAPS, writeArchive } from "../support/archive.js";
+import { assertGolden, prettyJson } from "../support/golden.js";
 import { checkSchema } from "../support/json-schema.js";
 import { type CliResult, cli } from "./run-cli.js";
 
-const GOLDEN = fileURLToPath(new URL("golden/", import.meta.url));
 /** No library there: what reads an archive does not load it. */
 const ENV = { PORTOLAN_BUILD_DIR: "/nonexistent" };
 
@@ -32,7 +32,7 @@ before(async () => {
     string,
   ];
   await writeArchive(full, contentOf(await fixtureKernel()));
-  const bare = new MemoryKernel(SMALL_MAPS === undefined ? {} : { maxEntries: SMALL_MAPS });
+  const bare = new MemoryKernel({ maxEntries: SMALL_MAPS });
   await writeArchive(empty, contentOf(bare, { problems: { problems: [], problemsFrom: null } }));
   const { keySize, valueSize } = MAPS.nat4;
   const [keys, values] = [Buffer.alloc(MANY * keySize), Buffer.alloc(MANY * valueSize)];
@@ -57,26 +57,6 @@ const READERS: readonly (readonly string[])[] = [
   ["maps", "dump", "services"],
 ];
 
-/** Compares with test/cli/golden/NAME; UPDATE_GOLDEN=1 writes it instead. */
-function matchesGolden(name: string, text: string): void {
-  const file = join(GOLDEN, name);
-  if (process.env.UPDATE_GOLDEN === "1") {
-    mkdirSync(GOLDEN, { recursive: true });
-    writeFileSync(file, text);
-    return;
-  }
-  const hint = `${file} differs: look at it, and if it is right run again with UPDATE_GOLDEN=1`;
-  assert.equal(text, existsSync(file) ? readFileSync(file, "utf8") : "", hint);
-}
-
-/** A JSON text, or JSON lines, to be read by people. */
-const pretty = (stdout: string): string =>
-  stdout
-    .trimEnd()
-    .split("\n")
-    .map((line) => `${JSON.stringify(JSON.parse(line), null, 2)}\n`)
-    .join("");
-
 const GOLDENS: readonly (readonly string[])[] = [
   ...READERS,
   ["services", "shop/web"],
@@ -92,7 +72,7 @@ for (const args of GOLDENS) {
   test(`portolan ${args.join(" ")} prints the table that it should`, async () => {
     const { code, stdout, stderr } = await from(full, ...args);
     assert.equal(code, 0, stderr);
-    matchesGolden(`${name}.txt`, stdout + (stderr === "" ? "" : `--- stderr\n${stderr}`));
+    assertGolden(`${name}.txt`, stdout + (stderr === "" ? "" : `--- stderr\n${stderr}`));
   });
 }
 
@@ -101,7 +81,7 @@ for (const args of READERS) {
   test(`portolan ${args.join(" ")} -o json is what it should be, as docs/schema says, and -o yaml is the same`, async () => {
     const json = await from(full, ...args, "-o", "json");
     assert.equal(json.code, 0, json.stderr);
-    matchesGolden(`${name}.json`, pretty(json.stdout));
+    assertGolden(`${name}.json`, prettyJson(json.stdout));
     const isLines = args[1] === "dump";
     const values = json.stdout
       .trimEnd()

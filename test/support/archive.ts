@@ -8,10 +8,10 @@ import { LAYOUT_VERSION } from "../../src/abi/abi-hash.gen.js";
 import { Direction, NatFlag, NatState, TICK_SHIFT } from "../../src/abi/enums.gen.js";
 import { FAMILY_CODECS } from "../../src/abi/layout.gen.js";
 import { MAP_NAMES, MAPS, type MapName } from "../../src/abi/maps.gen.js";
-import { abiText, FORMAT, FORMAT_VERSION, isArrayMap, type Meta } from "../../src/cli/archive/format.js";
+import { abiText, FORMAT, FORMAT_VERSION, type Meta } from "../../src/cli/archive/format.js";
 import { type ArchiveContent, archiveStream } from "../../src/cli/archive/write.js";
-import type { MapWrite } from "../../src/native/kernel.js";
-import { MemoryKernel, type MemoryKernelOptions } from "../../src/native/memory.js";
+import { isArrayMap, type MapWrite } from "../../src/native/kernel.js";
+import { MemoryKernel } from "../../src/native/memory.js";
 import { protocolNumber } from "../../src/net/port.js";
 import { bytesOf, client, put, SERVICES_IN_MAPS } from "./services-in-maps.js";
 
@@ -21,7 +21,7 @@ const NOW_TICKS = Number(NOW_NS >> BigInt(TICK_SHIFT));
 export const WRITTEN: Date = new Date("2026-11-23T03:00:00Z");
 
 /** Small, so that an archive of few entries is small. */
-export const SMALL_MAPS: MemoryKernelOptions["maxEntries"] = {
+export const SMALL_MAPS: Readonly<Partial<Record<MapName, number>>> = {
   slots4: 64,
   slots6: 64,
   backends4: 64,
@@ -127,7 +127,7 @@ export const FLOWS_IN_MAPS: readonly MapWrite[] = [
 
 /** A kernel with both. */
 export async function fixtureKernel(more: readonly MapWrite[] = []): Promise<MemoryKernel> {
-  const kernel = new MemoryKernel(SMALL_MAPS === undefined ? {} : { maxEntries: SMALL_MAPS });
+  const kernel = new MemoryKernel({ maxEntries: SMALL_MAPS });
   const { failure } = await kernel.apply([...SERVICES_IN_MAPS, ...FLOWS_IN_MAPS, ...more]);
   if (failure !== null) throw new Error(`the fixture does not fit: ${JSON.stringify(failure)}`);
   return kernel;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whole outputs of commands, kept in files beside the tests. UPDATE_GOLDEN=1 writes them anew: read the difference. */
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -13,10 +13,15 @@ export function assertGolden(name: string, text: string): void {
     writeFileSync(path, text);
     return;
   }
-  assert.equal(text, readFileSync(path, "utf8"), `it is not as ${path} has it`);
+  assert.equal(
+    text,
+    existsSync(path) ? readFileSync(path, "utf8") : "",
+    `${path} differs: look at it, and if it is right run again with UPDATE_GOLDEN=1`,
+  );
 }
 
-/** JSON laid out for people, so that a difference is seen. */
+/** A JSON text, or JSON lines, laid out for people, so that a difference is seen. */
 export function prettyJson(text: string): string {
-  return `${JSON.stringify(JSON.parse(text), null, 2)}\n`;
+  const lines = text.trimEnd().split("\n");
+  return lines.map((line) => `${JSON.stringify(JSON.parse(line), null, 2)}\n`).join("");
 }

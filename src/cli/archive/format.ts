@@ -18,6 +18,7 @@ import { ABI_HASH, LAYOUT_VERSION } from "../../abi/abi-hash.gen.js";
 import { MAPS, type MapName } from "../../abi/maps.gen.js";
 import { verifyMaps } from "../../abi/verify.js";
 import type { Attachment } from "../../native/hooks.js";
+import { isArrayMap } from "../../native/kernel.js";
 import type { NativeMapInfo } from "../../native/maps.js";
 import { AppError } from "../../util/errors.js";
 import type { InterfaceName } from "../open-maps.js";
@@ -82,9 +83,6 @@ export interface Part {
 
 export const abiText = (hash: bigint = ABI_HASH): string =>
   BigInt.asUintN(64, hash).toString(16).padStart(16, "0");
-
-export const isArrayMap = (name: MapName): boolean =>
-  MAPS[name].type === "array" || MAPS[name].type === "percpu_array";
 
 export function partName(map: MapName, number: number): string {
   return `${ROOT}maps/${map}.${String(number).padStart(3, "0")}`;

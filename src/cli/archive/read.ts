@@ -7,7 +7,7 @@ import { buffer } from "node:stream/consumers";
 import { createGunzip } from "node:zlib";
 import { type Extract, extract } from "tar-stream";
 import { MAPS, type MapName } from "../../abi/maps.gen.js";
-import type { MapDump, MapInfo } from "../../native/kernel.js";
+import { isArrayMap, type MapDump, type MapInfo } from "../../native/kernel.js";
 import type { NativeMapInfo } from "../../native/maps.js";
 import { AppError, UserError } from "../../util/errors.js";
 import type { MapReader, OpenMaps } from "../open-maps.js";
@@ -18,7 +18,6 @@ import {
   decodePart,
   foreign,
   indexKeys,
-  isArrayMap,
   MAX_JSON_BYTES,
   type Meta,
   mapOfPart,

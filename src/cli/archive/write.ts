@@ -2,18 +2,10 @@
 import type { Readable } from "node:stream";
 import { type Pack, pack } from "tar-stream";
 import type { MapName } from "../../abi/maps.gen.js";
-import type { KernelReads } from "../../native/kernel.js";
+import { isArrayMap, type KernelReads } from "../../native/kernel.js";
 import { jsonText } from "../output.js";
 import type { FoundProblems } from "../problems.js";
-import {
-  type ArchivedHooks,
-  encodePart,
-  isArrayMap,
-  type Meta,
-  PART_ENTRIES,
-  partName,
-  ROOT,
-} from "./format.js";
+import { type ArchivedHooks, encodePart, type Meta, PART_ENTRIES, partName, ROOT } from "./format.js";
 
 /** What goes into an archive: this and nothing else. */
 export interface ArchiveContent {

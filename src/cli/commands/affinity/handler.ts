@@ -2,14 +2,13 @@
 import { readTables } from "../../../dataplane/view.js";
 import type { AffinityRow, AffinityState } from "../../../dataplane/view-affinity.js";
 import type { Handler } from "../../command.js";
-import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import type { Column } from "../../output.js";
 import {
   inScope,
+  listStatus,
   peerText,
   type ServiceScope,
-  scopeStatus,
   serviceId,
   serviceJson,
   serviceName,
@@ -54,7 +53,5 @@ export const affinity: Handler<AffinityCommandOptions> = (options, printer) =>
       json: rowJson,
       id: ({ service, client }) => serviceId(service, "affinity", client),
     });
-    const status = scopeStatus(tables, options, printer);
-    if (count === 0 && status === ExitCode.ok) printer.note("no such client in the maps");
-    return status;
+    return listStatus(tables, options, printer, count, "no such client in the maps");
   });

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type BackendRow, backendsView, readTables } from "../../../dataplane/view.js";
 import type { Handler } from "../../command.js";
-import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import { bytesText, type Column } from "../../output.js";
 import {
   inScope,
+  listStatus,
   peerText,
   type ServiceScope,
-  scopeStatus,
   serviceId,
   serviceJson,
   serviceName,
@@ -63,7 +62,5 @@ export const backends: Handler<BackendOptions> = (options, printer) =>
       json: rowJson,
       id: (row) => serviceId(row.service, "backend", peerText(row)),
     });
-    const status = scopeStatus(tables, options, printer);
-    if (count === 0 && status === ExitCode.ok) printer.note("no backend in the maps");
-    return status;
+    return listStatus(tables, options, printer, count, "no backend in the maps");
   });

@@ -12,6 +12,7 @@ import { readDesired } from "../../desired.js";
 import type { DesiredOptions } from "../../desired-options.js";
 import { ExitCode } from "../../exit-codes.js";
 import type { Column } from "../../output.js";
+import { bothScopes } from "../../service-text.js";
 
 export interface CompileOptions extends Omit<DesiredOptions, "kubeconfig"> {
   readonly plan?: true;
@@ -54,10 +55,8 @@ function columnsFor(rows: readonly Row[]): readonly Column<Row>[] {
 const choiceText = ({ backends, whenEmpty }: DescribedChoice): string =>
   backends.length === 0 ? `none: ${whenEmpty}` : backends.join(",");
 
-const backendsText = ({ internal, external }: DescribedFrontend): string => {
-  const [inside, outside] = [choiceText(internal), choiceText(external)];
-  return inside === outside ? inside : `${inside} (from outside: ${outside})`;
-};
+const backendsText = ({ internal, external }: DescribedFrontend): string =>
+  bothScopes(choiceText(internal), choiceText(external));
 
 /** Nothing to show is often the wrong file: say what was in it. */
 const ignoredText = (count: number): string =>

@@ -33,8 +33,7 @@ Problems go to stderr; with an error among them the exit status is 1, and the ot
     ],
   })
     .addOption(fileOption().makeOptionMandatory())
-    .option("--plan", "show what would be written into this node's maps to get there, and write nothing")
-    .option("--node <name>", "the node whose maps are wanted (default: this host's name)");
+    .option("--plan", "show what would be written into this node's maps to get there, and write nothing");
   return withProxyOptions(command).action(
     run<CompileOptions>(async () => (await import("./handler.js")).compile),
   );

@@ -4,7 +4,8 @@ import { describe, run } from "../../command.js";
 import { treeOf } from "../../command-tree.js";
 import { jsonText } from "../../output.js";
 
-export const SHELLS = ["bash", "zsh", "fish"] as const;
+const SHELLS = ["bash", "zsh", "fish"] as const;
+export type Shell = (typeof SHELLS)[number];
 
 /** `portolan completion SHELL`. @param program asked when the command is run: by then it has all its commands */
 export function completionCommand(program: () => Command): Command {

@@ -43,20 +43,20 @@ function firstWords(text: string): string {
   return line.length <= 80 ? line : `${line.slice(0, 79)}…`;
 }
 
-/** @param argumentWords what the first argument of a command can be, by its path */
+/** @param argumentWords what the first argument of a command can be, by its path, where commander does not know it */
 export function completionsOf(
   tree: CommandNode,
   argumentWords: Readonly<Record<string, readonly string[]>>,
 ): readonly Place[] {
   return allNodes(tree)
     .filter(({ name }) => name !== "help")
-    .map(({ path, commands, options }) => ({
+    .map(({ path, commands, options, arguments: given }) => ({
       path,
       commands: commands.map(({ name, summary, description }) => ({
         text: name,
         description: firstWords(summary || description),
       })),
-      arguments: argumentWords[path] ?? [],
+      arguments: argumentWords[path] ?? given[0]?.choices ?? [],
       options: options.map(optionWords),
     }));
 }

@@ -26,7 +26,6 @@ of its node, such as the sockets that listen there, is not known here. The exit 
     command
       .argument("<from>", "manifests, an archive, or live")
       .argument("<to>", "the same")
-      .option("--entries", "print every entry that would be written or deleted")
-      .option("--node <name>", "the node whose maps are wanted (default: this host's name)"),
+      .option("--entries", "print every entry that would be written or deleted"),
   ).action(run<DiffOptions>(async () => (await import("./handler.js")).diff));
 }

@@ -4,15 +4,11 @@
 import type { DescribedFrontend } from "../../../image/describe.js";
 import { type ChangeKind, offerText, type PortDifference } from "../../../image/difference.js";
 import { type Colors, type Column, tableLines } from "../../output.js";
+import { bothScopes } from "../../service-text.js";
 import { plainText } from "../maps/decode.js";
 import type { DiffReport, ReportedStep } from "./report.js";
 
 const SIGNS: Readonly<Record<ChangeKind, string>> = { added: "+", removed: "-", changed: "~" };
-
-function offersText({ internal, external }: DescribedFrontend): string {
-  const [inside, outside] = [offerText(internal), offerText(external)];
-  return inside === outside ? inside : `${inside} (from outside: ${outside})`;
-}
 
 /** What is special about a frontend. */
 function rulesText({ masquerade, sourceRanges, internal, external }: DescribedFrontend): string {
@@ -26,7 +22,8 @@ function rulesText({ masquerade, sourceRanges, internal, external }: DescribedFr
 }
 
 function frontendText(before: DescribedFrontend | null, after: DescribedFrontend | null): string {
-  const whole = (one: DescribedFrontend): string => `${offersText(one)}${rulesText(one)}`;
+  const whole = (one: DescribedFrontend): string =>
+    `${bothScopes(offerText(one.internal), offerText(one.external))}${rulesText(one)}`;
   if (before === null || after === null) return whole((after ?? before) as DescribedFrontend);
   return `${whole(before)} -> ${whole(after)}`;
 }

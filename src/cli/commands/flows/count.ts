@@ -3,6 +3,7 @@
 import type { FlowRow, FlowState } from "../../../dataplane/view.js";
 import type { Column } from "../../output.js";
 import { peerText, serviceName } from "../../service-text.js";
+import { FLOW_STATES } from "./filter-options.js";
 import type { CountKey } from "./keys.js";
 
 export interface FlowCount {
@@ -58,9 +59,7 @@ export function countColumns(by: CountKey): readonly Column<FlowCount>[] {
   return [
     { header: by.toUpperCase(), value: ({ of }) => of },
     figure("FLOWS", ({ flows }) => flows),
-    ...(["opening", "established", "closing", "closed", "dead"] as const).map((state) =>
-      figure(state.toUpperCase(), ({ states }) => states[state]),
-    ),
+    ...FLOW_STATES.map((state) => figure(state.toUpperCase(), ({ states }) => states[state])),
     { header: "LEAST IDLE", value: ({ leastIdle }) => `${leastIdle}s`, align: "right" },
   ];
 }

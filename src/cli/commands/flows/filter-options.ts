@@ -18,7 +18,7 @@ export interface FlowFilterOptions extends ServiceScope {
   readonly maxIdle?: number;
 }
 
-const FLOW_STATES: readonly FlowState[] = ["opening", "established", "closing", "closed", "dead"];
+export const FLOW_STATES: readonly FlowState[] = ["opening", "established", "closing", "closed", "dead"];
 
 /** "90" or "90s", "5m", "1h30m": in seconds. */
 export function parseIdle(text: string): number {

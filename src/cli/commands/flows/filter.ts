@@ -33,7 +33,7 @@ export function parsePeerTest(text: string, option: string): PeerTest {
 
 function isWithin(range: Cidr, text: string): boolean {
   const address = parseIp(text);
-  return address !== null && address.family === range.family && cidrContains(range, address);
+  return address !== null && cidrContains(range, address);
 }
 
 /** Names of flows as `-o name` prints them. */

@@ -9,10 +9,9 @@ import {
   ticksOf,
 } from "../../../dataplane/view.js";
 import type { CommonOptions, Handler } from "../../command.js";
-import { ExitCode } from "../../exit-codes.js";
 import { type MapReader, withMaps } from "../../open-maps.js";
 import type { Printer } from "../../output.js";
-import { inScope, peerText, scopeStatus } from "../../service-text.js";
+import { inScope, listStatus, peerText } from "../../service-text.js";
 import { FLOW_COLUMNS, ORPHAN_COLUMNS, withServiceJson } from "./columns.js";
 import { countColumns, countFlows } from "./count.js";
 import { flowFilter, flowName } from "./filter.js";
@@ -43,10 +42,8 @@ export const flows: Handler<FlowsOptions> = (options, printer) =>
     const tables = await readTables(maps);
     const reading = { options, printer, maps, tables, nowTicks: ticksOf(nowNs()) };
     const count = await printFlows(reading);
-    const status = scopeStatus(tables, options, printer);
     const what = options.orphans === true ? "orphan" : "flow";
-    if (count === 0 && status === ExitCode.ok) printer.note(`no such ${what} in the maps`);
-    return status;
+    return listStatus(tables, options, printer, count, `no such ${what} in the maps`);
   });
 
 async function printFlows(reading: Reading): Promise<number> {

@@ -4,6 +4,7 @@ import type { Codec } from "../../../abi/codec.js";
 import { BackendState, Counters, Direction, REASONS, Role } from "../../../abi/enums.gen.js";
 import * as layouts from "../../../abi/layout.gen.js";
 import type { MapSpec } from "../../../abi/maps.gen.js";
+import { isArrayMap } from "../../../native/kernel.js";
 import { ipFromBytes } from "../../../net/ip.js";
 
 /** Of every struct that there is: what is generated tomorrow is known here at once. */
@@ -83,7 +84,7 @@ export function* decodeEntries(
   each = false,
 ): Generator<DecodedEntry> {
   const [key, value] = [decoderOf(spec.key), decoderOf(spec.value)];
-  const isArray = spec.type === "array" || spec.type === "percpu_array";
+  const isArray = isArrayMap(spec.name);
   for (let i = 0; i < dump.count; i++) {
     const valueBytes = dump.values.subarray(i * spec.valueSize, (i + 1) * spec.valueSize);
     if (!each && isArray && !isUsed(valueBytes)) continue;

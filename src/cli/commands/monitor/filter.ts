@@ -71,7 +71,6 @@ export function eventFilter(options: FilterOptions): EventFilter {
   const reasons = reasonsOf(options.reason);
   const ranges = rangesOf(options.address);
   const isWanted = inScope(options);
-  const scoped = options.service !== undefined || options.namespace !== undefined;
   const inRange = (peer: Peer | null): boolean => {
     const ip = peer === null ? null : parseIp(peer.address);
     return ip !== null && (ranges ?? []).some((range) => cidrContains(range, ip));
@@ -82,7 +81,7 @@ export function eventFilter(options: FilterOptions): EventFilter {
       types.has(type) &&
       (reasons === null || reasons.has(reason)) &&
       (options.protocol === undefined || protocol === options.protocol) &&
-      (!scoped || isWanted(service)) &&
+      isWanted(service) &&
       (ranges === null || [client, destination, backend, seenAs].some(inRange)),
   };
 }

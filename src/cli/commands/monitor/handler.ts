@@ -15,7 +15,8 @@ import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { type OpenKernel, withKernel } from "../../open-maps.js";
 import { type Printer, TableLayout } from "../../output.js";
-import { eventFilter, type FilterOptions } from "./filter.js";
+import { untilSignal } from "../../signals.js";
+import { type EventFilter, eventFilter, type FilterOptions } from "./filter.js";
 import { eventColumns, eventJson, type TimedEvent } from "./print.js";
 
 export interface MonitorOptions extends FilterOptions {
@@ -23,7 +24,6 @@ export interface MonitorOptions extends FilterOptions {
   readonly sinceStart?: true;
 }
 
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** Of translated packets, when they are asked for and no --sample is given. */
 const USUAL_SAMPLE = 100;
 /** Names are read again at most so often, in milliseconds: when an event has one that is not known. */
@@ -37,41 +37,38 @@ export const monitor: Handler<MonitorOptions> = (options, printer) => {
   return withKernel(
     options,
     async (open) => {
-      const stop = new AbortController();
-      const onSignal = (): void => stop.abort();
-      for (const signal of SIGNALS) process.on(signal, onSignal);
-      const { EventStream } = await import("../../../dataplane/event-stream.js");
-      const settings = {
-        maps: open.maps,
-        timers: systemTimers,
-        kinds: kindsOf(filter.types),
-        sample: options.sample ?? USUAL_SAMPLE,
-      };
-      try {
-        const teller = new Teller(open, printer, options, filter.matches);
-        await teller.begin();
-        const stream = await EventStream.open(settings, stop.signal);
-        printer.note("listening; Ctrl-C ends it");
-        let rest: EventBatch = { events: [], lost: 0, gap: false };
-        try {
-          for await (const batch of stream.batches(stop.signal)) if (await teller.tell(batch)) break;
-        } catch (error) {
-          if (!stop.signal.aborted) throw error;
-        } finally {
-          rest = await stream.close();
-        }
-        await teller.tell(rest);
-        printer.note(teller.summary());
-      } catch (error) {
-        if (!stop.signal.aborted) throw error;
-      } finally {
-        for (const signal of SIGNALS) process.removeListener(signal, onSignal);
-      }
+      await untilSignal(({ signal }) => listen(open, printer, options, filter, signal));
       return ExitCode.ok;
     },
     { writable: true },
   );
 };
+
+async function listen(
+  open: OpenKernel,
+  printer: Printer,
+  options: MonitorOptions,
+  { types, matches }: EventFilter,
+  signal: AbortSignal,
+): Promise<void> {
+  const { EventStream } = await import("../../../dataplane/event-stream.js");
+  const teller = new Teller(open, printer, options, matches);
+  await teller.begin();
+  const sample = options.sample ?? USUAL_SAMPLE;
+  const settings = { maps: open.maps, timers: systemTimers, kinds: kindsOf(types), sample };
+  const stream = await EventStream.open(settings, signal);
+  printer.note("listening; Ctrl-C ends it");
+  let rest: EventBatch = { events: [], lost: 0, gap: false };
+  try {
+    for await (const batch of stream.batches(signal)) if (await teller.tell(batch)) break;
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    rest = await stream.close();
+  }
+  await teller.tell(rest);
+  printer.note(teller.summary());
+}
 
 /** Names events, sorts out those that were asked for, prints and counts them. */
 class Teller {

@@ -15,7 +15,7 @@ export function monitorCommand(): Command {
     description: `Listens to the kernel programs and prints what they tell, as it happens, until Ctrl-C. A line each: who asked for which
 Service, the backend that was chosen, and WHY: random, affinity (where the client's last flow went), affinity-new, local (traffic
 policy Local), short-circuit (a sender of this node gets the Cluster set), masquerade; of all other events the reason, as
-portolan counters and the metrics name it.
+\`portolan maps dump counters\` and the metrics name it.
 
 Translated packets are as many as there is traffic: they are told when --type or --sample asks for them, one in N. A slow
 reader loses events, never packets; how many is said. Only one monitor can listen at a time. With -o json each event is one

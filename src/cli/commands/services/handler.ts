@@ -8,15 +8,15 @@ import {
   servicesView,
 } from "../../../dataplane/view.js";
 import type { Handler } from "../../command.js";
-import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import { bytesText, type Column } from "../../output.js";
 import { problemNotes } from "../../problems.js";
 import {
+  bothScopes,
   inScope,
+  listStatus,
   peerText,
   type ServiceScope,
-  scopeStatus,
   serviceId,
   serviceJson,
   serviceName,
@@ -37,14 +37,12 @@ function choiceText({ backends, whenEmpty, unreadable }: ChoiceView): string {
 
 /** Both scopes where they differ, as `portolan compile` has it. */
 function backendsText({ internal, external }: ServiceRow): string {
-  const [inside, outside] = [choiceText(internal), choiceText(external)];
-  return inside === outside ? inside : `${inside} (from outside: ${outside})`;
+  return bothScopes(choiceText(internal), choiceText(external));
 }
 
 /** What a new flow meets when no backend is left. */
 function whenEmptyText({ internal, external }: ServiceRow): string {
-  if (internal.whenEmpty === external.whenEmpty) return internal.whenEmpty;
-  return `${internal.whenEmpty} (from outside: ${external.whenEmpty})`;
+  return bothScopes(internal.whenEmpty, external.whenEmpty);
 }
 
 /** Ranges that fit into a table's cell. */
@@ -149,7 +147,5 @@ export const services: Handler<ServicesOptions> = (options, printer, [name]) =>
       // Also of a Service that is not in the maps: it may have lost each of its addresses to another.
       for (const line of await problemNotes(found)) printer.note(line);
     }
-    const status = scopeStatus(tables, scope, printer);
-    if (rows.length === 0 && status === ExitCode.ok) printer.note("no Service has an address in the maps");
-    return status;
+    return listStatus(tables, scope, printer, rows.length, "no Service has an address in the maps");
   });

@@ -49,7 +49,9 @@ export function rateText(value: number | null): string {
 const SCALE = ["", "k", "M", "G", "T"] as const;
 
 const countText = (value: number | null): string => (value === null ? "-" : value.toLocaleString("en-US"));
-const byteRateText = (value: number | null): string => (value === null ? "-" : bytesText(Math.round(value)));
+/** Bytes a second. */
+export const byteRateText = (value: number | null): string =>
+  value === null ? "-" : bytesText(Math.round(value));
 
 interface ColumnOf {
   readonly header: string;

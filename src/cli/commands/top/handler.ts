@@ -7,6 +7,8 @@ import { ExitCode } from "../../exit-codes.js";
 import { withKernel } from "../../open-maps.js";
 import { colorsFor, type Printer } from "../../output.js";
 import { inScope, type ServiceScope } from "../../service-text.js";
+import { untilSignal } from "../../signals.js";
+import { flowTimeouts } from "../flows/timeouts.js";
 import { draw } from "./draw.js";
 import type { SortKey } from "./keys.js";
 import { intervalJson, linesTable } from "./plain.js";
@@ -28,12 +30,11 @@ export interface TopOptions extends ServiceScope {
 export const top: Handler<TopOptions> = (options, printer) =>
   withKernel(options, async ({ maps }) => {
     const isWanted = inScope(options);
-    const { DEFAULT_TIMEOUTS, kernelConfig } = await import("../../../daemon/kernel-config.js");
     const sampler = new Sampler({
       kernel: maps,
       timers: systemTimers,
       nowNs: () => process.hrtime.bigint(),
-      timeouts: kernelConfig([], DEFAULT_TIMEOUTS),
+      timeouts: await flowTimeouts(),
       intervalMs: options.interval * 1000,
       isWanted,
     });
@@ -42,21 +43,13 @@ export const top: Handler<TopOptions> = (options, printer) =>
       sort: options.sort,
       view: options.backends ? "backends" : "services",
     };
-    const stop = new AbortController();
-    const onSignal = (): void => stop.abort();
-    for (const signal of SIGNALS) process.on(signal, onSignal);
-    try {
-      if (isInteractive(options, printer)) await fullScreen(sampler, state, options, stop);
-      else await plainLines(sampler, state, options, printer, stop.signal);
-    } catch (error) {
-      if (!stop.signal.aborted) throw error;
-    } finally {
-      for (const signal of SIGNALS) process.removeListener(signal, onSignal);
-    }
+    await untilSignal((stop) =>
+      isInteractive(options, printer)
+        ? fullScreen(sampler, state, options, stop)
+        : plainLines(sampler, state, options, printer, stop.signal),
+    );
     return ExitCode.ok;
   });
-
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 function isInteractive({ once, count }: TopOptions, { format }: Printer): boolean {
   return process.stdout.isTTY && process.stdin.isTTY && format === "table" && !once && count === undefined;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What `top` prints where there is no screen: lines that add up in a log, or JSON. */
-import { bytesText, type Column, type Printer, TableLayout } from "../../output.js";
+import { type Column, type Printer, TableLayout } from "../../output.js";
 import { peerText, serviceJson, serviceName } from "../../service-text.js";
-import { rateText } from "./draw.js";
+import { byteRateText, rateText } from "./draw.js";
 import type { Interval, Rates } from "./rates.js";
 import { type Line, linesOf, type TopState } from "./state.js";
 
@@ -24,13 +24,11 @@ function columnsOf(view: TopState["view"]): readonly Column<TimedLine>[] {
     ...(view === "services" ? [] : [backend]),
     { header: "NEW/S", value: ({ line }) => rateText(line.rates.flows), align: "right" },
     { header: "PACKETS/S", value: ({ line }) => rateText(line.rates.packets), align: "right" },
-    { header: "BYTES/S", value: ({ line }) => bytesColumn(line.rates.bytes), align: "right" },
+    { header: "BYTES/S", value: ({ line }) => byteRateText(line.rates.bytes), align: "right" },
     { header: "DROPS/S", value: ({ line }) => rateText(line.rates.drops), align: "right" },
     { header: "ACTIVE", value: ({ line }) => line.active ?? "", align: "right" },
   ];
 }
-
-const bytesColumn = (value: number | null): string => (value === null ? "" : bytesText(Math.round(value)));
 
 /** A printer of intervals: a header once, then a line for each service port, or backend, of each interval. */
 export function linesTable(

@@ -10,7 +10,7 @@ import { type DesiredOptions, namesSource } from "../../desired-options.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import type { Printer } from "../../output.js";
-import { printReport } from "./report.js";
+import { isRight, printReport } from "./report.js";
 
 export interface VerifyCommandOptions extends DesiredOptions {
   readonly agent?: true;
@@ -96,9 +96,6 @@ async function verifyArchive(options: Options, printer: Printer, desired: Desire
   );
   return finish(report, null, printer);
 }
-
-const isRight = ({ findings }: VerifyReport): boolean =>
-  findings.every(({ severity }) => severity !== "fail");
 
 async function finish(
   report: VerifyReport,

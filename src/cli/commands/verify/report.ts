@@ -23,14 +23,17 @@ const COLUMNS: readonly Column<Finding>[] = [
 /** With `-o wide` beside each finding; else said below the table, where it is not said twice. */
 const MEND: Column<Finding> = { header: "MEND", value: ({ fix }) => fix ?? "", wide: true };
 
+/** Nothing is other than it should be; a warning is not that. */
+export const isRight = ({ findings }: VerifyReport): boolean =>
+  findings.every(({ severity }) => severity !== "fail");
+
 /** More are counted: the first ones tell what is the matter, and JSON has all. */
 const MOST_ROWS = 200;
 
 export function printReport(report: VerifyReport, repaired: RepairReport | null, printer: Printer): void {
   const { against, checks, findings, capacity } = report;
   if (printer.structured) {
-    const ok = findings.every(({ severity }) => severity !== "fail");
-    printer.json({ ok, against, checks, findings, capacity, repaired });
+    printer.json({ ok: isRight(report), against, checks, findings, capacity, repaired });
     return;
   }
   if (repaired !== null) {
