@@ -8,7 +8,7 @@
  *   POST /v1/audit      an audit now; its AuditReport when it has ended
  */
 import { rmSync } from "node:fs";
-import { chmod, mkdir } from "node:fs/promises";
+import { chmod } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -21,7 +21,7 @@ import { errorMessage } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
 import type { AuditReport } from "./agent-audit.js";
 import type { SocketLb } from "./kernel-options.js";
-import { runDirectoryOf } from "./problem-file.js";
+import { makeRunDirectory, runDirectoryOf } from "./run-directory.js";
 
 export const ENDPOINT_VERSION = 1;
 
@@ -90,7 +90,7 @@ export class LocalEndpoint {
   /** Never rejects: an agent works without it. The caller holds the one agent's lock, so a socket that is there is dead. */
   async start(): Promise<void> {
     try {
-      await mkdir(join(this.#path, ".."), { recursive: true, mode: 0o755 });
+      makeRunDirectory(this.#options.bpfRoot);
       rmSync(this.#path, { force: true });
       await this.#listen();
       await chmod(this.#path, ROOT_ONLY);
