@@ -22,7 +22,7 @@ export interface ProcessId {
 }
 
 /** Whose a directory is. */
-interface Owner {
+export interface RunOwner {
   readonly bpfRoot: string;
   readonly agent: ProcessId;
 }
@@ -47,7 +47,7 @@ export function makeRunDirectory(bpfRoot: string, runDirectory: string = RUN_DIR
   mkdirSync(directory, { recursive: true, mode: 0o755 });
   const before = readOwner(directory);
   if (before === null || !isRunning(before.agent)) {
-    const owner: Owner = { bpfRoot: resolve(bpfRoot), agent: thisProcess() };
+    const owner: RunOwner = { bpfRoot: resolve(bpfRoot), agent: thisProcess() };
     writeFileSync(ownerFileOf(directory), `${JSON.stringify(owner)}\n`, { mode: 0o644 });
   }
   return directory;
@@ -69,10 +69,10 @@ export async function sweepRunDirectories(runDirectory: string = RUN_DIRECTORY):
   return removed;
 }
 
-/** Null: there is none, or none that can be read. */
-function readOwner(directory: string): Owner | null {
+/** Whose a run directory is. Null: it says nothing, or nothing that can be read. */
+export function readOwner(directory: string): RunOwner | null {
   try {
-    const content = JSON.parse(readText(ownerFileOf(directory)) ?? "null") as Partial<Owner> | null;
+    const content = JSON.parse(readText(ownerFileOf(directory)) ?? "null") as Partial<RunOwner> | null;
     if (typeof content?.bpfRoot !== "string" || !isProcessId(content.agent)) return null;
     return { bpfRoot: content.bpfRoot, agent: content.agent };
   } catch {
