@@ -13,7 +13,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import type { InterfaceRole } from "../dataplane/interfaces.js";
+import type { ServedInterface } from "../dataplane/attach.js";
 import { nodeRecord, servicePortRecords } from "../image/image-records.js";
 import type { Image } from "../image/types.js";
 import type { LoadedProgram } from "../native/programs.js";
@@ -43,11 +43,7 @@ export interface AgentHeader {
   /** There is more in the image than the source names, for it has not been whole yet. */
   readonly heldBack: boolean;
   /** Interfaces that should carry programs. */
-  readonly interfaces: readonly {
-    readonly ifindex: number;
-    readonly name: string;
-    readonly role: InterfaceRole;
-  }[];
+  readonly interfaces: readonly ServedInterface[];
   /** What it has written into the map `interfaces`: struct interface in hex digits, by ifindex. Null: it does not know. */
   readonly interfaceEntries: Readonly<Record<string, string>> | null;
   readonly sockets: { readonly mode: SocketLb; readonly cgroup: string | null };

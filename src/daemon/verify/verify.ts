@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { MAP_NAMES, type MapName } from "../../abi/maps.gen.js";
-import { interfaceEntries, readInterfaceEntries } from "../../dataplane/attach.js";
+import { interfaceEntries, readInterfaceEntries, type ServedInterface } from "../../dataplane/attach.js";
 import { type Comparison, compareKernel, type Difference, type MapUse } from "../../dataplane/compare.js";
 import { type InterfaceOptions, planInterfaces } from "../../dataplane/interfaces.js";
 import { readMirror } from "../../dataplane/mirror.js";
@@ -28,13 +28,7 @@ import { type CheckName, type Finding, failure } from "./finding.js";
 import { checkHostSettings } from "./host.js";
 import { checkInterfaceEntries, expectedByMap } from "./interface-entries.js";
 import { checkPins, checkSettings, checkStalePins, type MapIds, mapsOf } from "./pins.js";
-import {
-  checkPrograms,
-  checkSockets,
-  type ExpectedInterface,
-  type ExpectedSockets,
-  type ProgramIdentity,
-} from "./programs.js";
+import { checkPrograms, checkSockets, type ExpectedSockets, type ProgramIdentity } from "./programs.js";
 
 /** What the kernel is compared with. */
 export type Against =
@@ -91,7 +85,7 @@ const MOST_READINGS = 5;
 
 /** What should be at hooks and in `interfaces`. */
 export interface Expected {
-  readonly interfaces: readonly ExpectedInterface[];
+  readonly interfaces: readonly ServedInterface[];
   readonly entries: ReadonlyMap<number, Uint8Array> | null;
   readonly sockets: ExpectedSockets | null;
   readonly agentPrograms: readonly LoadedProgram[] | null;
