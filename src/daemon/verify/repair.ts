@@ -20,10 +20,11 @@ import type { LoadedObject } from "../../native/object.js";
 import { AppError, errorMessage } from "../../util/errors.js";
 import type { AuditReport } from "../agent-audit.js";
 import { AgentClient } from "../agent-client.js";
+import { pinnedMaps } from "../map-pins.js";
 import { onlyOne } from "../only-one.js";
 import type { Finding } from "./finding.js";
 import { mapsOf } from "./pins.js";
-import { pinnedMaps, type Seen, type VerifyOptions, type VerifyReport } from "./verify.js";
+import type { Seen, VerifyOptions, VerifyReport } from "./verify.js";
 
 /** What a repair has done. */
 export interface RepairReport {
