@@ -7,6 +7,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { RUN_DIRECTORY, readOwner } from "../src/daemon/run-directory.js";
 
 const REPOSITORY = dirname(dirname(fileURLToPath(import.meta.url)));
 const BPFFS = "/sys/fs/bpf";
@@ -98,11 +99,20 @@ function bpfObjects(): Record<string, string> {
   return Object.fromEntries(ours.map((row) => [`prog ${row.id}`, `program ${row.name} (id ${row.id})`]));
 }
 
+/** What agents have left beside their pins, each with the root that it belongs to. */
+export function runDirectories(root: string = RUN_DIRECTORY): Record<string, string> {
+  const paths = existsSync(root) ? readdirSync(root).map((name) => join(root, name)) : [];
+  return Object.fromEntries(
+    paths.map((path) => [path, `${path}, of ${readOwner(path)?.bpfRoot ?? "nobody who says so"}`]),
+  );
+}
+
 export function takeSnapshot(): Snapshot {
   return {
     namespace: names(existsSync("/run/netns") ? readdirSync("/run/netns") : []),
     link: names(json<{ ifname: string }>("ip", "-j", "link", "show").map((row) => row.ifname)),
     pin: names(below(BPFFS, false)),
+    "run directory": runDirectories(),
     cgroup: names(cgroups()),
     process: processes(),
     "BPF program": bpfObjects(),
@@ -127,7 +137,9 @@ async function compare(file: string): Promise<number> {
     left = newcomers(before, takeSnapshot());
   }
   if (left.length === 0) {
-    console.log("check-leaks: no namespace, link, pin, cgroup, process or BPF program is left");
+    console.log(
+      "check-leaks: no namespace, link, pin, run directory, cgroup, process or BPF program is left",
+    );
     return 0;
   }
   for (const line of left) console.error(`check-leaks: left behind: ${line}`);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes the command reference of docs/cli.md from the commands themselves, as `--help` does. `--check` only compares.
 import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { ArgumentNode, CommandNode, OptionNode } from "../src/cli/command-tree.js";
+import { type Place, withPart, writeDocument } from "./generated-docs.js";
 
-const FILE = fileURLToPath(new URL("../docs/cli.md", import.meta.url));
 const MAIN = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
-const [OPEN, CLOSE] = ["<!-- commands -->", "<!-- end: commands -->"] as const;
+const PLACE: Place = {
+  what: "the commands",
+  open: "<!-- commands -->",
+  close: "<!-- end: commands -->",
+};
 
 /** docs/configuration.md has them all. */
 const OPTIONS_ELSEWHERE: readonly string[] = ["portolan agent"];
@@ -65,19 +68,9 @@ export function referenceOf(tree: CommandNode): string {
 
 /** The document with its reference as it should be. */
 export function withReference(text: string, tree: CommandNode): string {
-  const [start, end] = [text.indexOf(OPEN), text.indexOf(CLOSE)];
-  if (start < 0 || end < start) throw new Error("docs/cli.md: no place for the commands");
-  return `${text.slice(0, start + OPEN.length)}\n\n${referenceOf(tree)}\n\n${text.slice(end)}`;
+  return withPart(text, PLACE, referenceOf(tree));
 }
 
-function main(): void {
-  const before = readFileSync(FILE, "utf8");
-  const after = withReference(before, readTree());
-  if (before === after) return;
-  if (process.argv.includes("--check")) {
-    process.stderr.write("docs/cli.md is out of date: make docs\n");
-    process.exitCode = 1;
-  } else writeFileSync(FILE, after);
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) main();
+writeDocument(import.meta.url, new URL("../docs/cli.md", import.meta.url), (text) =>
+  withReference(text, readTree()),
+);

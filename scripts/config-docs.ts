@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes the tables of docs/configuration.md from the settings that the parser knows. `--check` only compares.
-import { readFileSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { formatDuration } from "../src/config/duration.js";
 import { KUBE_PROXY_FIELDS, KUBE_PROXY_FLAGS } from "../src/config/kube-proxy-settings.js";
 import { PORTOLAN_SETTINGS } from "../src/config/portolan-settings.js";
 import { fallbackText, type Setting } from "../src/config/setting.js";
-
-const FILE = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
+import { tablePlace, withPart, writeDocument } from "./generated-docs.js";
 
 const TYPES: Readonly<Record<Setting["kind"], string>> = {
   text: "text",
@@ -68,22 +65,10 @@ const TABLES: Readonly<Record<string, () => string>> = {
 
 /** The document with its tables as they should be. */
 export function withTables(text: string): string {
-  return Object.entries(TABLES).reduce((before, [name, render]) => {
-    const [open, close] = [`<!-- table: ${name} -->`, `<!-- end: ${name} -->`];
-    const [start, end] = [before.indexOf(open), before.indexOf(close)];
-    if (start < 0 || end < start) throw new Error(`docs/configuration.md: no place for the table ${name}`);
-    return `${before.slice(0, start + open.length)}\n\n${render()}\n\n${before.slice(end)}`;
-  }, text);
+  return Object.entries(TABLES).reduce(
+    (before, [name, render]) => withPart(before, tablePlace(name), render()),
+    text,
+  );
 }
 
-function main(): void {
-  const before = readFileSync(FILE, "utf8");
-  const after = withTables(before);
-  if (before === after) return;
-  if (process.argv.includes("--check")) {
-    process.stderr.write("docs/configuration.md is out of date: npx tsx scripts/config-docs.ts\n");
-    process.exitCode = 1;
-  } else writeFileSync(FILE, after);
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) main();
+writeDocument(import.meta.url, new URL("../docs/configuration.md", import.meta.url), withTables);

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tables of docs/metrics.md out of the registry itself. `npx tsx scripts/metrics-docs.ts` writes them, `--check` compares.
-import { readFileSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { HealthState } from "../src/daemon/health/health-state.js";
 import { AgentMetrics } from "../src/daemon/metrics/agent-metrics.js";
 import { silentLogger } from "../src/util/log.js";
-
-const FILE = fileURLToPath(new URL("../docs/metrics.md", import.meta.url));
+import { tablePlace, withPart, writeDocument } from "./generated-docs.js";
 
 /** What every metric of prom-client has; its types name the class of each, not this. */
 interface Described {
@@ -46,23 +43,10 @@ export function withMetricTables(text: string): string {
   if (homeless.length > 0)
     throw new Error(`docs/metrics.md: no table for ${homeless.map(({ name }) => name).join()}`);
   return Object.entries(TABLES).reduce((before, [table, pattern]) => {
-    const [open, close] = [`<!-- table: ${table} -->`, `<!-- end: ${table} -->`];
-    const [start, end] = [before.indexOf(open), before.indexOf(close)];
-    if (start < 0 || end < start) throw new Error(`docs/metrics.md: no place for the table ${table}`);
     const rows = metrics.filter(({ name }) => pattern.test(name)).map(row);
     const lines = ["| name | type | labels | what it is |", "|---|---|---|---|", ...rows];
-    return `${before.slice(0, start + open.length)}\n\n${lines.join("\n")}\n\n${before.slice(end)}`;
+    return withPart(before, tablePlace(table), lines.join("\n"));
   }, text);
 }
 
-function main(): void {
-  const before = readFileSync(FILE, "utf8");
-  const after = withMetricTables(before);
-  if (before === after) return;
-  if (process.argv.includes("--check")) {
-    process.stderr.write("docs/metrics.md is out of date: npx tsx scripts/metrics-docs.ts\n");
-    process.exitCode = 1;
-  } else writeFileSync(FILE, after);
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) main();
+writeDocument(import.meta.url, new URL("../docs/metrics.md", import.meta.url), withMetricTables);

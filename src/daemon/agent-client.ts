@@ -2,6 +2,7 @@
 /** Asks the agent of this host: the other side of local-endpoint.ts. */
 import { type IncomingMessage, request } from "node:http";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { imageOfRecords, type NodeRecord, type ServicePortRecord } from "../image/image-records.js";
 import type { Image } from "../image/types.js";
 import { AppError, errorMessage } from "../util/errors.js";
@@ -42,10 +43,7 @@ export class AgentClient {
 
   /** Has it audit, and repair, now. @throws AppError<AgentClientErrorCode> */
   async audit(): Promise<AuditReport> {
-    const response = await this.#ask("POST", "/v1/audit");
-    const chunks: Buffer[] = [];
-    for await (const chunk of response) chunks.push(chunk as Buffer);
-    return this.#parse<AuditReport>(Buffer.concat(chunks).toString("utf8"));
+    return this.#parse<AuditReport>(await text(await this.#ask("POST", "/v1/audit")));
   }
 
   async #state(path: string): Promise<AgentState> {
@@ -69,9 +67,9 @@ export class AgentClient {
     }
   }
 
-  #parse<T>(text: string): T {
+  #parse<T>(json: string): T {
     try {
-      return JSON.parse(text) as T;
+      return JSON.parse(json) as T;
     } catch (cause) {
       throw this.#error("E_AGENT_ANSWER", `the agent's answer is none: ${errorMessage(cause)}`, { cause });
     }

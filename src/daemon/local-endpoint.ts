@@ -8,12 +8,12 @@
  *   POST /v1/audit      an audit now; its AuditReport when it has ended
  */
 import { rmSync } from "node:fs";
-import { chmod, mkdir } from "node:fs/promises";
+import { chmod } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import type { InterfaceRole } from "../dataplane/interfaces.js";
+import type { ServedInterface } from "../dataplane/attach.js";
 import { nodeRecord, servicePortRecords } from "../image/image-records.js";
 import type { Image } from "../image/types.js";
 import type { LoadedProgram } from "../native/programs.js";
@@ -21,7 +21,7 @@ import { errorMessage } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
 import type { AuditReport } from "./agent-audit.js";
 import type { SocketLb } from "./kernel-options.js";
-import { runDirectoryOf } from "./problem-file.js";
+import { makeRunDirectory, runDirectoryOf } from "./run-directory.js";
 
 export const ENDPOINT_VERSION = 1;
 
@@ -43,11 +43,7 @@ export interface AgentHeader {
   /** There is more in the image than the source names, for it has not been whole yet. */
   readonly heldBack: boolean;
   /** Interfaces that should carry programs. */
-  readonly interfaces: readonly {
-    readonly ifindex: number;
-    readonly name: string;
-    readonly role: InterfaceRole;
-  }[];
+  readonly interfaces: readonly ServedInterface[];
   /** What it has written into the map `interfaces`: struct interface in hex digits, by ifindex. Null: it does not know. */
   readonly interfaceEntries: Readonly<Record<string, string>> | null;
   readonly sockets: { readonly mode: SocketLb; readonly cgroup: string | null };
@@ -90,7 +86,7 @@ export class LocalEndpoint {
   /** Never rejects: an agent works without it. The caller holds the one agent's lock, so a socket that is there is dead. */
   async start(): Promise<void> {
     try {
-      await mkdir(join(this.#path, ".."), { recursive: true, mode: 0o755 });
+      makeRunDirectory(this.#options.bpfRoot);
       rmSync(this.#path, { force: true });
       await this.#listen();
       await chmod(this.#path, ROOT_ONLY);

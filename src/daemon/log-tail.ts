@@ -6,13 +6,13 @@
  *   new LogTail(bpfRoot)    the agent
  *   readLogTail(bpfRoot)    null when there is none
  *
- * `portolan cleanup` removes them with the problems.
+ * `portolan cleanup` removes them with the problems, and an agent that starts those whose maps are gone.
  */
-import { appendFileSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { appendFileSync, renameSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { LogSink } from "./log.js";
-import { RUN_DIRECTORY, runDirectoryOf } from "./problem-file.js";
+import { makeRunDirectory, RUN_DIRECTORY, runDirectoryOf } from "./run-directory.js";
 
 export const TAIL_BYTES: number = 256 * 1024;
 
@@ -29,7 +29,7 @@ export class LogTail implements LogSink {
   constructor(bpfRoot: string, runDirectory: string = RUN_DIRECTORY) {
     this.#directory = runDirectoryOf(bpfRoot, runDirectory);
     this.#try(() => {
-      mkdirSync(this.#directory, { recursive: true, mode: 0o755 });
+      makeRunDirectory(bpfRoot, runDirectory);
       this.#turn();
     });
   }

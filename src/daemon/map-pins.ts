@@ -4,11 +4,28 @@
  * finds an empty place there, makes a new map, and serves from that while established flows are in the old one.
  */
 import { join } from "node:path";
-import type { MapName } from "../abi/maps.gen.js";
+import { MAP_NAMES, type MapName } from "../abi/maps.gen.js";
 import type { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
 import { errorMessage } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
+
+/** Ids of maps by name. */
+export type MapIds = ReadonlyMap<string, number>;
+
+/** Ids of the maps that are pinned in a directory. */
+export function pinnedMaps(library: Pick<NativeLibrary, "pinnedMap">, pins: string): MapIds {
+  const ids = new Map<string, number>();
+  for (const name of MAP_NAMES) {
+    try {
+      const id = library.pinnedMap(join(pins, name));
+      if (id !== null) ids.set(name, id);
+    } catch {
+      // Something else has its place: the map has no pin.
+    }
+  }
+  return ids;
+}
 
 export interface MapPinsOptions {
   readonly library: Pick<NativeLibrary, "pinnedMap" | "pinMap">;
@@ -35,10 +52,10 @@ export class MapPins {
     const { library, object, pins, log, onFound } = this.#options;
     try {
       const missing: MapName[] = [];
+      const pinned = pinnedMaps(library, pins);
       for (const { name, id } of object.infos()) {
-        const path = join(pins, name);
-        if (pinnedMap(library, path) === id) continue;
-        library.pinMap(id, path);
+        if (pinned.get(name) === id) continue;
+        library.pinMap(id, join(pins, name));
         missing.push(name);
       }
       this.#complaint = "";
@@ -50,14 +67,5 @@ export class MapPins {
       if (reason !== this.#complaint) log.error({ pins, reason }, "pins of maps cannot be kept");
       this.#complaint = reason;
     }
-  }
-}
-
-/** Null: nothing, or no map. Whatever has the place has to go. */
-function pinnedMap(library: Pick<NativeLibrary, "pinnedMap">, path: string): number | null {
-  try {
-    return library.pinnedMap(path);
-  } catch {
-    return null;
   }
 }

@@ -34,7 +34,7 @@ import { CompiledNode, NodeWatch, waitForNode } from "./node-watch.js";
 import { onlyOne } from "./only-one.js";
 import { setOomScore } from "./oom-score.js";
 import { openObject } from "./open-object.js";
-import { sweepProblems } from "./problem-file.js";
+import { sweepRunDirectories } from "./run-directory.js";
 import { neverAttached } from "./takeover.js";
 
 export type { AgentConfig } from "./agent-config.js";
@@ -366,7 +366,7 @@ class Agent {
     const source = api === null ? { manifests } : { server: api.servers[0] };
     this.#log.info({ node, ...source, pins: this.#pins }, "starting");
     this.#library.sweep(this.#pins); // links of interfaces that went while no agent ran
-    void sweepProblems();
+    void sweepRunDirectories();
     await takeover.begin(neverAttached(this.#pins));
     // Whoever waits for "ready" may count on the firewall, too.
     await Promise.all([rules?.ensure(), follower.start(), sockets.ensure()]);

@@ -73,16 +73,17 @@ export interface KeeperFindings {
   readonly programs: number;
 }
 
-/** An interface that should carry the programs. */
-export type ExpectedInterface = Pick<InterfacePlan, "ifindex" | "name" | "role">;
-
 interface Attached {
   readonly name: string;
   readonly role: InterfaceRole;
   readonly mode: "tcx" | "clsact";
 }
 
-const ROLES: Readonly<Record<InterfaceRole, Role>> = {
+/** An interface that should carry the programs of its role. */
+export type ServedInterface = Pick<InterfacePlan, "ifindex" | "name" | "role">;
+
+/** Roles as the kernel has them. */
+export const ROLES: Readonly<Record<InterfaceRole, Role>> = {
   pod: Role.POD,
   uplink: Role.UPLINK,
   overlay: Role.OVERLAY,
@@ -123,6 +124,22 @@ function encodeIfindexes(ifindexes: readonly number[]): Uint8Array {
     view.setUint32(4 * i, ifindex, true);
   });
   return bytes;
+}
+
+/** Writes entries of `interfaces`. */
+export function interfaceUpdates(entries: readonly (readonly [number, Uint8Array])[]): MapWrite {
+  const values = new Uint8Array(entries.length * interfaceCodec.size);
+  entries.forEach(([, value], i) => {
+    values.set(value, i * interfaceCodec.size);
+  });
+  const keys = encodeIfindexes(entries.map(([ifindex]) => ifindex));
+  return { map: "interfaces", kind: "update", count: entries.length, keys, values };
+}
+
+/** Deletes entries of `interfaces`. */
+export function interfaceDeletes(ifindexes: readonly number[]): MapWrite {
+  const keys = encodeIfindexes(ifindexes);
+  return { map: "interfaces", kind: "delete", count: ifindexes.length, keys, values: NOTHING };
 }
 
 const equal = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
@@ -169,7 +186,7 @@ export class InterfaceKeeper {
   readonly #attached = new Map<number, Attached>();
   /** By which the cluster knows this node; null until somebody has said. */
   #nodeAddresses: readonly IpAddress[] | null = null;
-  #expected: readonly ExpectedInterface[] = [];
+  #expected: readonly ServedInterface[] = [];
   /** What could not be attached to in the last sync. */
   #failed: ReadonlySet<string> = new Set();
   /** What `interfaces` holds, by ifindex; null until it was read. */
@@ -212,7 +229,7 @@ export class InterfaceKeeper {
   }
 
   /** Those that should carry them, as the last look had it. */
-  get expected(): readonly ExpectedInterface[] {
+  get expected(): readonly ServedInterface[] {
     return this.#expected;
   }
 
@@ -288,30 +305,18 @@ export class InterfaceKeeper {
     entries: Map<number, Uint8Array>,
     audit: boolean,
   ): Promise<void> {
-    const changed = Array.from(wanted, ([ifindex, value]) => ({ ifindex, value })).filter(
-      ({ ifindex, value }) => (audit && ifindex === NODE_KEY) || !equal(value, entries.get(ifindex)),
+    const changed = Array.from(wanted).filter(
+      ([ifindex, value]) => (audit && ifindex === NODE_KEY) || !equal(value, entries.get(ifindex)),
     );
     if (changed.length === 0) return;
-    const values = new Uint8Array(changed.length * interfaceCodec.size);
-    changed.forEach(({ value }, i) => {
-      values.set(value, i * interfaceCodec.size);
-    });
-    const keys = encodeIfindexes(changed.map(({ ifindex }) => ifindex));
-    await this.#apply({ map: "interfaces", kind: "update", count: changed.length, keys, values });
-    for (const { ifindex, value } of changed) entries.set(ifindex, value);
+    await this.#apply(interfaceUpdates(changed));
+    for (const [ifindex, value] of changed) entries.set(ifindex, value);
   }
 
   async #deleteEntries(ifindexes: readonly number[], entries: Map<number, Uint8Array>): Promise<void> {
     const known = ifindexes.filter((ifindex) => entries.has(ifindex));
     if (known.length === 0) return;
-    const keys = encodeIfindexes(known);
-    await this.#apply({
-      map: "interfaces",
-      kind: "delete",
-      count: known.length,
-      keys,
-      values: new Uint8Array(),
-    });
+    await this.#apply(interfaceDeletes(known));
     for (const ifindex of known) entries.delete(ifindex);
   }
 

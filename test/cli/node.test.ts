@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { LAYOUT_VERSION } from "../../src/abi/abi-hash.gen.js";
 import { MAP_NAMES } from "../../src/abi/maps.gen.js";
-import { readProblems } from "../../src/daemon/problem-file.js";
+import { readProblems, removeProblems } from "../../src/daemon/problem-file.js";
 import { layoutDirectory } from "../../src/dataplane/pins.js";
 import type { Node } from "../../src/demo/world/index.js";
 import { NativeLibrary } from "../../src/native/lib.js";
@@ -348,6 +348,7 @@ test("portolan names both layouts when another version's maps are pinned", async
       assert.ok(!existsSync(`${root}/v${LAYOUT_VERSION}`), "nothing was made");
     }
   } finally {
+    await removeProblems(root);
     rmdirSync(`${root}/v9999`);
     rmdirSync(root);
   }

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { removeProblems } from "../../src/daemon/problem-file.js";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const BUILT = join(ROOT, "build/bundle");
@@ -105,8 +106,10 @@ test("the bundle writes and reads the configuration", () => {
   assert.match(wrong.stderr, /--manifests cannot stand beside --master/);
 });
 
-test("the bundle reads a kubeconfig, with the client that it holds", () => {
-  const { stderr, packages } = run(["agent", "--kubeconfig", join(directory, "none")]);
+test("the bundle reads a kubeconfig, with the client that it holds", async () => {
+  const root = join(directory, "no-pins");
+  const { stderr, packages } = run(["agent", "--kubeconfig", join(directory, "none"), "--bpf-root", root]);
+  await removeProblems(root);
   assert.match(stderr, /none/);
   assert.doesNotMatch(stderr, /is not a (function|constructor)|Cannot find/);
   assert.ok(packages.includes("prom-client"), `what the agent loads is seen: ${packages.join()}`);

@@ -23,6 +23,9 @@ const NO_CONNTRACK = [
   ...["--conntrack-tcp-timeout-established", "0s", "--conntrack-tcp-timeout-close-wait", "0s"],
 ];
 
+/** For scripts of {@link behind}: no bpf file system, and a /run that takes with it what agents of the usual root write there. */
+const gone = `mount -t tmpfs tmpfs /run\nwhile umount --lazy ${BPFFS} 2>/dev/null; do :; done`;
+
 let rig: Rig;
 let agent: NodeAgent | undefined;
 
@@ -156,7 +159,6 @@ for (const [server, port, reason] of [
 
 test("portolan agent --init-only mounts a bpf file system where there is none, and over nothing else", async () => {
   const init = [...without(rig.args(), "--bpf-root"), ...NO_CONNTRACK, "--init-only"];
-  const gone = `while umount --lazy ${BPFFS} 2>/dev/null; do :; done`;
   // What it has mounted is gone with its namespace: so it is looked at from inside.
   const look = behind(
     `${gone}\n"$@"\n"$@"\necho "mounted: $(grep -c ' ${BPFFS} .* - bpf ' /proc/self/mountinfo)" >&2\nset -- true`,
@@ -176,7 +178,6 @@ test("portolan agent --init-only mounts a bpf file system where there is none, a
 });
 
 test("portolan agent itself mounts nothing: without a bpf file system it ends, and says what to do", async () => {
-  const gone = `while umount --lazy ${BPFFS} 2>/dev/null; do :; done`;
   agent = rig.spawnBy(behind(gone), without(rig.args(), "--bpf-root"));
   assert.equal(await ended(agent), 3);
   assert.match(agent.tail(), /is not on a bpf file system/);

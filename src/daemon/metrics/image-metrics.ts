@@ -82,6 +82,7 @@ export class ImageMetrics {
       registers,
     });
   }
+
   /** The kernel holds this image. Costs nothing until somebody asks. */
   set(image: Image): void {
     this.#image = image;

@@ -2,11 +2,10 @@
 /** The map `interfaces` against what it should hold, entry by entry. Pure. */
 import { InterfaceFlag, Role } from "../../abi/enums.gen.js";
 import { interfaceCodec } from "../../abi/layout.gen.js";
-import { NODE_KEY } from "../../dataplane/attach.js";
+import { NODE_KEY, type ServedInterface } from "../../dataplane/attach.js";
 import type { InterfaceRole } from "../../dataplane/interfaces.js";
 import { ipFromBytes } from "../../net/ip.js";
 import { type Finding, failure } from "./finding.js";
-import type { ExpectedInterface } from "./programs.js";
 
 const ROLE_NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(Role).map(([name, value]) => [value, name.toLowerCase()]),
@@ -70,7 +69,7 @@ const CARRIERS: readonly InterfaceRole[] = ["pod", "uplink", "overlay"];
 export function expectedByMap(
   entries: ReadonlyMap<number, Uint8Array>,
   names: ReadonlyMap<number, string>,
-): ExpectedInterface[] {
+): ServedInterface[] {
   return Array.from(entries).flatMap(([ifindex, value]) => {
     const name = names.get(ifindex);
     const role = ROLE_NAMES.get(interfaceCodec.decode(value).role) as InterfaceRole;

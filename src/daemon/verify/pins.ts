@@ -6,10 +6,8 @@ import { LAYOUT_VERSION } from "../../abi/abi-hash.gen.js";
 import { MAP_NAMES, type MapName } from "../../abi/maps.gen.js";
 import type { ProgramMaps } from "../../native/programs.js";
 import { SOCKET_HOOKS } from "../../native/sockets.js";
+import type { MapIds } from "../map-pins.js";
 import { type Finding, failure } from "./finding.js";
-
-/** Ids of maps by name. */
-export type MapIds = ReadonlyMap<string, number>;
 
 const isMapName = (name: string): name is MapName => (MAP_NAMES as readonly string[]).includes(name);
 

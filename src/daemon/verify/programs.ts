@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Are the programs where packets and sockets pass: the right ones, of this build, in front, with one set of settings? Pure. */
-import { Role } from "../../abi/enums.gen.js";
-import type { InterfaceRole } from "../../dataplane/interfaces.js";
+import { ROLES, type ServedInterface } from "../../dataplane/attach.js";
 import type { Attachment } from "../../native/hooks.js";
 import { SOCKET_HOOKS, type SocketLink } from "../../native/sockets.js";
 import { DIRECTIONS, programName } from "../hooks.js";
 import type { SocketLb } from "../kernel-options.js";
 import { type Finding, failure } from "./finding.js";
-
-/** An interface that should carry programs. */
-export interface ExpectedInterface {
-  readonly ifindex: number;
-  readonly name: string;
-  readonly role: InterfaceRole;
-}
 
 /** What a program of ours must be. */
 export interface ProgramIdentity {
@@ -24,15 +16,13 @@ export interface ProgramIdentity {
 }
 
 export interface HooksSeen {
-  readonly expected: readonly ExpectedInterface[];
+  readonly expected: readonly ServedInterface[];
   /** Of every interface of this network namespace. */
   readonly attachments: readonly Attachment[];
   /** Names of all interfaces. */
   readonly names: ReadonlyMap<number, string>;
   readonly identity: ProgramIdentity;
 }
-
-const roleOf = (role: InterfaceRole): Role => (role === "pod" ? Role.POD : Role.UPLINK);
 
 const hookName = (direction: "in" | "out"): string => (direction === "in" ? "ingress" : "egress");
 
@@ -42,7 +32,7 @@ export function checkPrograms({ expected, attachments, names, identity }: HooksS
   for (const { ifindex, name, role } of expected) {
     for (const direction of DIRECTIONS) {
       const hook = attachments.filter((each) => each.ifindex === ifindex && each.direction === direction);
-      findings.push(...checkHook(name, direction, programName(roleOf(role), direction), hook, identity));
+      findings.push(...checkHook(name, direction, programName(ROLES[role], direction), hook, identity));
     }
   }
   for (const { ifindex, direction, name, ours } of attachments) {

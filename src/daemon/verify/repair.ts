@@ -5,21 +5,26 @@
  * are left were loaded with: pins, maps in publish order, entries of interfaces before their programs.
  */
 import { join } from "node:path";
-import { Role } from "../../abi/enums.gen.js";
 import type { PtlConfig } from "../../abi/layout.gen.js";
 import { MAP_NAMES } from "../../abi/maps.gen.js";
-import { NODE_KEY, readInterfaceEntries } from "../../dataplane/attach.js";
+import {
+  interfaceDeletes,
+  interfaceUpdates,
+  NODE_KEY,
+  ROLES,
+  readInterfaceEntries,
+} from "../../dataplane/attach.js";
 import { QUARANTINE_MS, Reconciler, type SyncResult } from "../../dataplane/reconciler.js";
 import type { HookMode } from "../../native/hooks.js";
-import type { MapWrite } from "../../native/kernel.js";
 import type { LoadedObject } from "../../native/object.js";
 import { AppError, errorMessage } from "../../util/errors.js";
 import type { AuditReport } from "../agent-audit.js";
 import { AgentClient } from "../agent-client.js";
+import { pinnedMaps } from "../map-pins.js";
 import { onlyOne } from "../only-one.js";
 import type { Finding } from "./finding.js";
 import { mapsOf } from "./pins.js";
-import { pinnedMaps, type Seen, type VerifyOptions, type VerifyReport } from "./verify.js";
+import type { Seen, VerifyOptions, VerifyReport } from "./verify.js";
 
 /** What a repair has done. */
 export interface RepairReport {
@@ -166,11 +171,10 @@ class Repair {
         pins,
         gone.filter((ifindex) => ifindex !== NODE_KEY),
       );
-    const writes: MapWrite[] = [
-      ...changed.map(([ifindex, value]) => interfaceWrite("update", ifindex, value)),
-      ...gone.map((ifindex) => interfaceWrite("delete", ifindex, NOTHING)),
-    ];
-    const { applied, failure } = await apply(writes);
+    const { applied, failure } = await apply([
+      ...(changed.length > 0 ? [interfaceUpdates(changed)] : []),
+      ...(gone.length > 0 ? [interfaceDeletes(gone)] : []),
+    ]);
     this.#entries += applied;
     if (failure !== null)
       this.#failures.push(`interfaces: the kernel refused a write (errno ${failure.errno})`);
@@ -193,9 +197,7 @@ class Repair {
     const object = await this.#open();
     try {
       const results = await object.attach(
-        wanted.map(({ ifindex, role }) => {
-          return { ifindex, role: role === "pod" ? Role.POD : Role.UPLINK, mode: this.#mode() };
-        }),
+        wanted.map(({ ifindex, role }) => ({ ifindex, role: ROLES[role], mode: this.#mode() })),
       );
       for (const result of results) {
         if (result.ok) this.#interfaces += 1;
@@ -247,9 +249,4 @@ class Repair {
     for (const { config } of this.#seen.programs.values()) if (config !== null) return config;
     return null;
   }
-}
-
-function interfaceWrite(kind: MapWrite["kind"], ifindex: number, values: Uint8Array): MapWrite {
-  const keys = new Uint8Array(Uint32Array.of(ifindex).buffer);
-  return { map: "interfaces", kind, count: 1, keys, values };
 }

@@ -3,9 +3,8 @@
  * Is the kernel as it should be? What should be comes from one of three: manifests or an API server, compiled here; the running
  * agent, which says what it has compiled; or nothing but the maps themselves, which must fit together. Reads only.
  */
-import { join } from "node:path";
 import { MAP_NAMES, type MapName } from "../../abi/maps.gen.js";
-import { interfaceEntries, readInterfaceEntries } from "../../dataplane/attach.js";
+import { interfaceEntries, readInterfaceEntries, type ServedInterface } from "../../dataplane/attach.js";
 import { type Comparison, compareKernel, type Difference, type MapUse } from "../../dataplane/compare.js";
 import { type InterfaceOptions, planInterfaces } from "../../dataplane/interfaces.js";
 import { readMirror } from "../../dataplane/mirror.js";
@@ -23,18 +22,14 @@ import { errorMessage } from "../../util/errors.js";
 import { inSlices } from "../../util/slices.js";
 import type { AgentClient, AgentState } from "../agent-client.js";
 import { readLinks } from "../hooks.js";
+import type { CheckStatus } from "../host-checks.js";
 import type { SocketLb } from "../kernel-options.js";
+import { pinnedMaps } from "../map-pins.js";
 import { type CheckName, type Finding, failure } from "./finding.js";
 import { checkHostSettings } from "./host.js";
 import { checkInterfaceEntries, expectedByMap } from "./interface-entries.js";
-import { checkPins, checkSettings, checkStalePins, type MapIds, mapsOf } from "./pins.js";
-import {
-  checkPrograms,
-  checkSockets,
-  type ExpectedInterface,
-  type ExpectedSockets,
-  type ProgramIdentity,
-} from "./programs.js";
+import { checkPins, checkSettings, checkStalePins, mapsOf } from "./pins.js";
+import { checkPrograms, checkSockets, type ExpectedSockets, type ProgramIdentity } from "./programs.js";
 
 /** What the kernel is compared with. */
 export type Against =
@@ -66,8 +61,6 @@ export interface VerifyOptions {
   readonly markBit: number;
 }
 
-export type CheckStatus = "ok" | "warn" | "fail";
-
 export interface CheckResult {
   readonly name: CheckName;
   readonly status: CheckStatus;
@@ -91,7 +84,7 @@ const MOST_READINGS = 5;
 
 /** What should be at hooks and in `interfaces`. */
 export interface Expected {
-  readonly interfaces: readonly ExpectedInterface[];
+  readonly interfaces: readonly ServedInterface[];
   readonly entries: ReadonlyMap<number, Uint8Array> | null;
   readonly sockets: ExpectedSockets | null;
   readonly agentPrograms: readonly LoadedProgram[] | null;
@@ -114,11 +107,34 @@ export async function verify(
   return await new Verification(options).run();
 }
 
+/** What has been looked at so far. */
+class Checklist {
+  readonly findings: Finding[] = [];
+  readonly #details = new Map<CheckName, string>();
+
+  /** @param ok what there is to say when nothing was found */
+  note(check: CheckName, findings: readonly Finding[], ok: string): void {
+    this.findings.push(...findings);
+    this.#details.set(check, counted(findings) || ok);
+  }
+
+  results(): CheckResult[] {
+    return Array.from(this.#details, ([name, detail]) => {
+      const own = this.findings.filter(({ check }) => check === name);
+      const status: CheckStatus = own.some(({ severity }) => severity === "fail")
+        ? "fail"
+        : own.length > 0
+          ? "warn"
+          : "ok";
+      return { name, status, detail };
+    });
+  }
+}
+
 class Verification {
   readonly #options: VerifyOptions;
   readonly #names: ReadonlyMap<number, string>;
-  readonly #findings: Finding[] = [];
-  readonly #details = new Map<CheckName, string>();
+  readonly #list = new Checklist();
 
   constructor(options: VerifyOptions) {
     this.#options = options;
@@ -145,11 +161,11 @@ class Verification {
     const maps = library.openPins(pins);
     try {
       if (complete) use = await this.#checkMaps(maps, agent);
-      else this.#details.set("maps", "not compared: some of them are not pinned");
+      else this.#list.note("maps", [], "not compared: some of them are not pinned");
       expected = await this.#expected(maps, agent);
       await this.#checkInterfaces(maps, expected);
       const identity = await this.#identity(expected);
-      this.#note(
+      this.#list.note(
         "programs",
         [
           ...checkPrograms({ expected: expected.interfaces, attachments, names: this.#names, identity }),
@@ -159,40 +175,23 @@ class Verification {
       );
       const hooks =
         sockets.length === 0 ? "none, and nobody says that there should be" : `${sockets.length} hooks`;
-      this.#note("sockets", checkSockets(sockets, expected.sockets, identity), hooks);
+      this.#list.note("sockets", checkSockets(sockets, expected.sockets, identity), hooks);
     } finally {
       await maps.close();
     }
-    this.#note("capacity", use.flatMap(nearlyFull), ROOM);
-    this.#note(
+    this.#list.note("capacity", use.flatMap(nearlyFull), ROOM);
+    this.#list.note(
       "host",
       await checkHostSettings(library, markBit),
       "its settings let translated packets through",
     );
     const report = {
       against: against.kind,
-      checks: this.#results(),
-      findings: this.#findings,
+      checks: this.#list.results(),
+      findings: this.#list.findings,
       capacity: use,
     };
     return { report, seen: { expected, attachments, programs } };
-  }
-
-  #note(check: CheckName, findings: readonly Finding[], ok: string): void {
-    this.#findings.push(...findings);
-    this.#details.set(check, counted(findings) || ok);
-  }
-
-  #results(): CheckResult[] {
-    return Array.from(this.#details, ([name, detail]) => {
-      const own = this.#findings.filter(({ check }) => check === name);
-      const status: CheckStatus = own.some(({ severity }) => severity === "fail")
-        ? "fail"
-        : own.length > 0
-          ? "warn"
-          : "ok";
-      return { name, status, detail };
-    });
   }
 
   /** Source and compiled image. What is held back is no difference. */
@@ -206,7 +205,7 @@ class Verification {
     const detail = header.heldBack
       ? "not compared: the agent holds back what its source does not name yet"
       : `${wanted.servicePorts.size} service ports are compiled as the source has them${behind}`;
-    this.#note("source", findings, detail);
+    this.#list.note("source", findings, detail);
   }
 
   #programMaps(
@@ -234,7 +233,7 @@ class Verification {
       ...checkPins(pinned, mapsOf([...programs.values()]), pins),
       ...checkStalePins(root, (ifindex) => this.#names.has(ifindex)),
     ];
-    this.#note("pins", findings, `${pinned.size} maps, those that the programs work on`);
+    this.#list.note("pins", findings, `${pinned.size} maps, those that the programs work on`);
     return COMPARED.every((name) => pinned.has(name));
   }
 
@@ -247,13 +246,7 @@ class Verification {
       ({ comparison, text } = again);
       if (agreed) break;
     }
-    const { servicePorts, entries } = comparison;
-    const wanted = against.kind === "maps" ? "fit together" : "are as wanted";
-    const findings = [
-      ...comparison.differences.map(differenceFinding),
-      ...comparison.refused.map(refusalFinding),
-    ];
-    this.#note("maps", findings, `${entries} entries of ${servicePorts} service ports ${wanted}`);
+    noteMaps(this.#list, comparison, against.kind === "maps");
     return comparison.use;
   }
 
@@ -305,7 +298,7 @@ class Verification {
     if (!maps.names.includes("interfaces")) return;
     const found = await readInterfaceEntries(maps);
     const findings = checkInterfaceEntries(found, wanted, this.#names);
-    this.#note("interfaces", findings, `${found.size} entries`);
+    this.#list.note("interfaces", findings, `${found.size} entries`);
   }
 
   async #identity({ agentPrograms }: Expected): Promise<ProgramIdentity> {
@@ -314,7 +307,7 @@ class Verification {
     try {
       return { ids, tags: await buildTags(this.#options.library) };
     } catch (error) {
-      this.#findings.push(
+      this.#list.findings.push(
         failure({
           check: "programs",
           kind: "other build",
@@ -335,29 +328,20 @@ export async function verifyReadings(
   against: "maps" | "manifests" | "api",
   image: Image | null,
 ): Promise<VerifyReport> {
-  const { differences, refused, use, entries, servicePorts } = await inSlices(
-    compareKernel(await readMirror(maps, {}), image),
-  );
-  const wanted = image === null ? "fit together" : "are as wanted";
+  const comparison = await inSlices(compareKernel(await readMirror(maps, {}), image));
+  const { use } = comparison;
+  const list = new Checklist();
+  noteMaps(list, comparison, image === null);
+  list.note("capacity", use.flatMap(nearlyFull), ROOM);
+  return { against, checks: list.results(), findings: list.findings, capacity: use };
+}
+
+/** @param alone there was nothing to compare them with but themselves */
+function noteMaps(list: Checklist, comparison: Comparison, alone: boolean): void {
+  const { differences, refused, entries, servicePorts } = comparison;
+  const wanted = alone ? "fit together" : "are as wanted";
   const findings = [...differences.map(differenceFinding), ...refused.map(refusalFinding)];
-  const full = use.flatMap(nearlyFull);
-  const detail =
-    findings.length === 0
-      ? `${entries} entries of ${servicePorts} service ports ${wanted}`
-      : counted(findings);
-  return {
-    against,
-    checks: [
-      { name: "maps", status: findings.length === 0 ? "ok" : "fail", detail },
-      {
-        name: "capacity",
-        status: full.length === 0 ? "ok" : "warn",
-        detail: full.length === 0 ? ROOM : counted(full),
-      },
-    ],
-    findings: [...findings, ...full],
-    capacity: use,
-  };
+  list.note("maps", findings, `${entries} entries of ${servicePorts} service ports ${wanted}`);
 }
 
 const ROOM = "every map has room";
@@ -383,20 +367,6 @@ function expectedSockets(sockets: {
   // Without a cgroup v2 the agent has none, and says so itself.
   if (sockets.mode !== "off" && sockets.cgroup === null) return null;
   return { mode: sockets.mode, cgroupId: sockets.cgroup === null ? null : cgroupId(sockets.cgroup) };
-}
-
-/** Ids of the maps that are pinned. */
-export function pinnedMaps(library: NativeLibrary, pins: string): MapIds {
-  const ids = new Map<string, number>();
-  for (const name of MAP_NAMES) {
-    try {
-      const id = library.pinnedMap(join(pins, name));
-      if (id !== null) ids.set(name, id);
-    } catch {
-      // Something else has its place: the map has no pin.
-    }
-  }
-  return ids;
 }
 
 /** Room for a program to be loaded; nothing is ever put in. */

@@ -19,6 +19,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
+import { removeProblems } from "../../../src/daemon/problem-file.js";
 import { endProcesses } from "../../../src/demo/world/host.js";
 import { Host, type RunResult, run } from "../../../src/demo/world/index.js";
 import { register, removeNow, unregister } from "../../../src/demo/world/registry.js";
@@ -195,6 +196,7 @@ export class Ground {
     const names = this.namespaces().filter((name) => existsSync(`/run/netns/${name}`));
     await ip(names.map((name) => `netns del ${name}`));
     unregister(this);
+    await removeProblems(this.#bpfRoot);
     this.#removeFiles();
     process.removeListener("exit", this.#removeNow);
   }

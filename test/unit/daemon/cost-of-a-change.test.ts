@@ -12,7 +12,7 @@ import type { EndpointSlice, Service } from "../../../src/model/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { SnapshotBuilder } from "../../../src/source/kube/snapshot-builder.js";
 import { silentLogger } from "../../../src/util/log.js";
-import { ip, NODE, service, slice } from "../../fixtures/objects.js";
+import { endpoint, ip, NODE, service, slice } from "../../fixtures/objects.js";
 import { nthAddress } from "../../support/big-image.js";
 
 interface Counts {
@@ -68,15 +68,7 @@ const serviceOf = (i: number): Service =>
 const sliceOf = (i: number, pods: readonly number[]): EndpointSlice =>
   slice(
     `service-${i}`,
-    pods.map((pod) => ({
-      address: nthAddress(4, 10, 16 * i + pod),
-      nodeName: "node-b",
-      ready: true,
-      serving: true,
-      terminating: false,
-      zoneHints: [],
-      nodeHints: [],
-    })),
+    pods.map((pod) => endpoint(nthAddress(4, 10, 16 * i + pod).text)),
   );
 
 /** A node of so many Services with three endpoints each, and what it does with each new Snapshot. */

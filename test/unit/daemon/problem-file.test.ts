@@ -6,12 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
-import {
-  readProblems,
-  removeProblems,
-  sweepProblems,
-  writeProblems,
-} from "../../../src/daemon/problem-file.js";
+import { readProblems, removeProblems, writeProblems } from "../../../src/daemon/problem-file.js";
 import type { Problem } from "../../../src/model/types.js";
 
 const CONFLICT: Problem = {
@@ -48,10 +43,10 @@ test("readProblems() gives what writeProblems() wrote last, and says that its wr
   assert.ok(Date.parse(report.written) >= before);
 });
 
-test("writeProblems() leaves one file that all may read and only its owner may write", async () => {
+test("writeProblems() leaves one file beside the owner's that all may read and only its owner may write", async () => {
   await writeProblems(ROOT, [CONFLICT], run);
   assert.equal(statSync(fileOf()).mode & 0o777, 0o644);
-  assert.deepEqual(readdirSync(join(fileOf(), "..")), ["problems.json"]);
+  assert.deepEqual(readdirSync(join(fileOf(), "..")).sort(), ["owner.json", "problems.json"]);
 });
 
 test("writeProblems() rejects with the file system's error where it may not write", async () => {
@@ -118,26 +113,4 @@ test("removeProblems() leaves nothing, keeps what is another root's, and may be 
   await removeProblems(`${ROOT}-2`, run);
   await removeProblems(`${ROOT}-2`, run);
   assert.deepEqual(readdirSync(top), []);
-});
-
-test("sweepProblems() removes what agents left whose maps are gone, and nothing else", async () => {
-  const here = join(top, "maps");
-  mkdirSync(here);
-  await writeProblems(here, [CONFLICT], run);
-  await writeProblems(ROOT, [], run);
-  const child = spawn(process.execPath, ["-e", "0"]);
-  await once(child, "exit");
-  for (const name of readdirSync(run)) {
-    const file = join(run, name, "problems.json");
-    const content = JSON.parse(readFileSync(file, "utf8")) as { agent: { pid: number } };
-    writeFileSync(file, JSON.stringify({ ...content, agent: { ...content.agent, pid: child.pid } }));
-  }
-  await writeProblems(`${ROOT}-running`, [], run); // this process is its agent
-  mkdirSync(join(run, "of-somebody-else"));
-  assert.equal(await sweepProblems(run), 1);
-  assert.equal(await readProblems(ROOT, run), null);
-  assert.deepEqual((await readProblems(here, run))?.problems, [CONFLICT]);
-  assert.ok(await readProblems(`${ROOT}-running`, run));
-  assert.equal(readdirSync(run).length, 3);
-  assert.equal(await sweepProblems(join(top, "nowhere")), 0);
 });

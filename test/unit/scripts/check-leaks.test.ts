@@ -2,8 +2,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, it } from "node:test";
-import { newcomers, takeSnapshot } from "../../../scripts/check-leaks.js";
+import { newcomers, runDirectories, takeSnapshot } from "../../../scripts/check-leaks.js";
+import { makeRunDirectory } from "../../../src/daemon/run-directory.js";
 
 describe("newcomers()", () => {
   it("names what has come, by kind, and nothing else", () => {
@@ -14,6 +18,25 @@ describe("newcomers()", () => {
 
   it("compares kinds apart: a link of the name of an old namespace is new", () => {
     assert.deepEqual(newcomers({ namespace: { a: "a" } }, { link: { a: "a" } }), ["link: a"]);
+  });
+});
+
+describe("runDirectories()", () => {
+  it("names what agents have left beside their pins, and whose it is", () => {
+    const top = mkdtempSync(join(tmpdir(), "portolan-leaks-"));
+    try {
+      const run = join(top, "run");
+      assert.deepEqual(runDirectories(run), {});
+      const directory = makeRunDirectory("/sys/fs/bpf/leaks-test", run);
+      const other = join(run, "of-somebody-else");
+      mkdirSync(other);
+      assert.deepEqual(runDirectories(run), {
+        [directory]: `${directory}, of /sys/fs/bpf/leaks-test`,
+        [other]: `${other}, of nobody who says so`,
+      });
+    } finally {
+      rmSync(top, { recursive: true, force: true });
+    }
   });
 });
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How a verification is told: a line for each check, then what is not as it should be. */
+
+import type { CheckStatus } from "../../../daemon/host-checks.js";
 import type { Finding } from "../../../daemon/verify/finding.js";
 import type { RepairReport } from "../../../daemon/verify/repair.js";
-import type { CheckStatus, VerifyReport } from "../../../daemon/verify/verify.js";
+import type { VerifyReport } from "../../../daemon/verify/verify.js";
 import type { Colors, Column, Printer } from "../../output.js";
 
 const fieldsText = (fields: Finding["found"]): string =>
