@@ -33,8 +33,8 @@ interface Again {
 const LONGEST_MS = 50;
 /**
  * A turn that is too long is so each time; what a shared machine adds is not: where threads beside this one hold what it needs
- * and get no CPU, it sleeps, and the clock cannot tell that from a wait of its own. (Seen: 28 to 92 ms, of which 15 to 23
- * computed.)
+ * and get no CPU, it sleeps, and the clock cannot tell that from a wait of its own. (Seen with a load of 12 on two CPUs: 28 to
+ * 333 ms, of which 15 to 23 computed.)
  */
 const ATTEMPTS = 8;
 /** For 10,000 Services and 100,000 endpoints, beside what the process takes without: 47 MB when this was written. */
