@@ -28,7 +28,7 @@ test-free: ## what needs no root: check, unit, property
 define lane_rule
 test-$(1): build bpf-tests $(if $(filter $(1),$(ROOT_LANES)),need-root)
 	@test -n "$$(call lane_files,$(1))" || { echo "make: test/$(1) holds no *.test.ts" >&2; exit 1; }
-	$$(NODE) --import tsx --test --test-reporter=spec --test-timeout=$(test_timeout_ms) --test-concurrency=$$(call test_concurrency,$(1)) $$(TEST_ARGS) $$(call lane_files,$(1))
+	$$(NODE) --import tsx --import $$(CURDIR)/test/support/assert-ok.ts --test --test-reporter=spec --test-timeout=$(test_timeout_ms) --test-concurrency=$$(call test_concurrency,$(1)) $$(TEST_ARGS) $$(call lane_files,$(1))
 endef
 $(foreach lane,$(LANES),$(eval $(call lane_rule,$(lane))))
 

@@ -6,7 +6,6 @@ import type { Fault } from "../support/apiserver/faults.js";
 import { settle } from "./support/fake-timers.js";
 import { numbered, Rig, sliceOf } from "./support/rig.js";
 
-/** What `random: () => 0.5` makes of 800 ms, doubled to 30 s. */
 /** A watch that goes on from where another ended, and is no streaming list. */
 const RESUMED_WATCH = {
   resource: "services",
@@ -14,6 +13,7 @@ const RESUMED_WATCH = {
   where: ({ query }: { query: object }) => !("sendInitialEvents" in query),
 } as const;
 
+/** What `random: () => 0.5` makes of 800 ms, doubled to 30 s. */
 const WAITS = [1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 45_000, 45_000];
 
 describe("KubeSource, a server that fails (contract 5)", () => {

@@ -21,18 +21,24 @@ interface Cost {
 
 interface Again {
   readonly longestMs: number;
+  readonly longestCpuMs: number;
   readonly same: boolean;
   readonly heapMB: number;
 }
 
-/** The longest turn of the event loop that anybody may have to wait for: what it computes. */
-const LONGEST_CPU_MS = 50;
-/** The same by the clock: who waits for a file or a program holds up everybody, too. Threads beside this one are waited for as well. */
-const LONGEST_MS = 100;
-/** A turn that is too long is so each time; what a shared machine adds is not. */
-const ATTEMPTS = 5;
-/** For 10,000 Services and 100,000 endpoints, beside what the process takes without: 78 MB when this was written. */
-const HEAP_MB = 100;
+/**
+ * The longest turn of the event loop that anybody may have to wait for: what it computes, and by the clock, since who waits
+ * for a file or a program holds up everybody, too.
+ */
+const LONGEST_MS = 50;
+/**
+ * A turn that is too long is so each time; what a shared machine adds is not: where threads beside this one hold what it needs
+ * and get no CPU, it sleeps, and the clock cannot tell that from a wait of its own. (Seen with a load of 12 on two CPUs: 28 to
+ * 333 ms, of which 15 to 23 computed.)
+ */
+const ATTEMPTS = 8;
+/** For 10,000 Services and 100,000 endpoints, beside what the process takes without: 47 MB when this was written. */
+const HEAP_MB = 65;
 
 interface Child {
   line(): Promise<string>;
@@ -79,14 +85,15 @@ async function read(
 
 /** What is too long in every attempt. */
 function tooLong(attempts: readonly { cost: Cost; again: Again }[]): string[] {
-  const turns: readonly (readonly [string, number, readonly number[]])[] = [
-    ["of processor time at the first list", LONGEST_CPU_MS, attempts.map(({ cost }) => cost.longestCpuMs)],
-    ["at the first list", LONGEST_MS, attempts.map(({ cost }) => cost.longestMs)],
-    ["at the list again", LONGEST_MS, attempts.map(({ again }) => again.longestMs)],
+  const turns: readonly (readonly [string, readonly number[]])[] = [
+    ["of processor time at the first list", attempts.map(({ cost }) => cost.longestCpuMs)],
+    ["at the first list", attempts.map(({ cost }) => cost.longestMs)],
+    ["of processor time at the list again", attempts.map(({ again }) => again.longestCpuMs)],
+    ["at the list again", attempts.map(({ again }) => again.longestMs)],
   ];
   return turns
-    .filter(([, limit, each]) => Math.min(...each) >= limit)
-    .map(([what, limit, each]) => `${each.join(", ")} ms ${what}: never less than ${limit}`);
+    .filter(([, each]) => Math.min(...each) >= LONGEST_MS)
+    .map(([what, each]) => `${each.join(", ")} ms ${what}: never less than ${LONGEST_MS}`);
 }
 
 describe("KubeSource, 10,000 Services with 10 endpoints each (contract 12)", () => {

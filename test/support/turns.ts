@@ -38,7 +38,8 @@ export class Turns {
     const { cpuMs, waitedMs } = threadTimes();
     const standsMs = stoodStillMs();
     const lost = standsMs - stood;
-    const ms = end - start - (waitedMs - times.waitedMs) - lost;
+    // Who waits for the CPU of a machine that stands still is told of both: that is one loss, not two.
+    const ms = end - start - Math.max(waitedMs - times.waitedMs, lost);
     if (ms > NOTEWORTHY_MS) this.#turns.push({ start, end, ms });
     this.longestCpuMs = Math.max(this.longestCpuMs, cpuMs - times.cpuMs - lost);
     if (!this.#ended) setImmediate(() => this.#look(end, { cpuMs, waitedMs }, standsMs));

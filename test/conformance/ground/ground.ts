@@ -6,7 +6,6 @@
  *             +-- eth0 node veth --- pod ...  a sender, the node's endpoints
  *   remote  --+                      remote: the other nodes and their pods; answers through the node
  */
-
 import { randomBytes } from "node:crypto";
 import {
   existsSync,

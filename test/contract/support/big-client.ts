@@ -84,10 +84,12 @@ process.stdin.once("data", () => {
   const timer = setInterval(async () => {
     if (listed.length < lists + 4) return;
     clearInterval(timer);
+    const { longestCpuMs } = again;
     const longestMs = await again.end();
     const heapMB = await heapAtRest();
     const result = {
       longestMs: tenth(longestMs),
+      longestCpuMs: tenth(longestCpuMs),
       same: source.snapshot === before,
       heapMB,
       rssMB: mega(process.memoryUsage().rss),

@@ -28,7 +28,7 @@ export function isolated(url: string, tests: () => void, timeoutMs = 840_000): v
     timeout: timeoutMs,
   }, async () => {
     const directory = mkdtempSync("/tmp/portolan-native-");
-    const argv = ["--net", "--mount", "--", process.execPath, "--import", "tsx", file];
+    const argv = ["--net", "--mount", "--", process.execPath, ...process.execArgv, file];
     const { NODE_TEST_CONTEXT: _, ...inherited } = process.env;
     const env = { ...inherited, [INSIDE]: url, [DIRECTORY]: directory };
     const child = spawn("unshare", argv, { stdio: ["ignore", "pipe", "inherit"], env });

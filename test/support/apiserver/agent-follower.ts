@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A real agent on a node of the test's own, as a follower of an API server: what its kernel maps say. */
 import { existsSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
 import { removeProblems } from "../../../src/daemon/problem-file.js";
 import { createWorld, type Node, type World } from "../../../src/demo/world/index.js";

@@ -8,7 +8,6 @@
  * another order. The end of stdin ends the process.
  */
 #pragma once
-
 #include <awake-clock.h>
 #include <netinet/in.h>
 #include <pthread.h>
