@@ -14,6 +14,7 @@ import { type Logger, silentLogger } from "../util/log.js";
 import { inSlices, type SliceOptions } from "../util/slices.js";
 import type { Plan } from "./emit.js";
 import { foundImage } from "./found.js";
+import { AUDITED_MAPS, MapAudit } from "./map-audit.js";
 import { applyToMirror, compareMirrors, type Mirror, readMirror } from "./mirror.js";
 import { makePlan } from "./plan.js";
 import type { Refusal } from "./refusal.js";
@@ -69,6 +70,9 @@ export const QUARANTINE_MS = 1000;
 /** A transaction that makes room in a hash map lets one more succeed at once; more rounds than this would be a loop. */
 const MAX_ROUNDS = 3;
 
+/** Audits beside syncs that are begun before one holds them up: what is believed is given up when writes fail. */
+const MOST_LOOKS = 3;
+
 /** Errors that say nothing against what is believed to be in the maps. */
 const HARMLESS_ERRNOS: readonly string[] = ["ENOMEM", "EAGAIN", "EBUSY", "EINTR", "EPERM"];
 
@@ -83,8 +87,8 @@ export class Reconciler {
   /** What was believed when the state was given up; null at start. */
   #believed: Mirror | null = null;
   #image: Image | null = null;
-  /** The audit that reads the kernel beside the syncs. */
-  #reading: Reading | null = null;
+  /** The audit that looks at the kernel beside the syncs. */
+  #audit: MapAudit | null = null;
   #syncs = 0;
   #tail: Promise<unknown> = Promise.resolve();
   #refusals: ReadonlyMap<string, string> = new Map();
@@ -122,24 +126,46 @@ export class Reconciler {
   }
 
   /**
-   * Reads the kernel again (13 FFI calls), compares it with what is believed, and repairs what differs by a sync. Syncs go
-   * on while it is read; when something differs then that may be why, and it is read once more with nobody writing. An entry
-   * that a sync has written meanwhile is taken for what was written: who else changed it then is found by the next audit.
+   * Compares the kernel's maps with what is believed to be in them (see map-audit.ts), and repairs what differs by a sync. Syncs
+   * go on meanwhile and wait for a millisecond at most; only when somebody else has written, all is read anew (13 FFI calls)
+   * with nobody writing. An entry that a sync has written meanwhile is taken for what was written: who else changed it then is
+   * found by the next audit.
    */
   async audit(): Promise<AuditResult> {
-    const reading = await this.#serially(async () => this.#beginReading());
-    if (reading !== null) {
-      const found = readMirror(this.#kernel, this.#slices);
-      reading.found = await found.catch((error: unknown) => new Error(errorMessage(error)));
+    for (let look = 1; look <= MOST_LOOKS; look += 1) {
+      const audit = await this.#serially(async () => this.#beginAudit());
+      if (audit === null) break;
+      try {
+        const verdict = await this.#lookAt(audit);
+        if (verdict === "as believed") return { differences: new Map(), repair: null, failure: null };
+        if (verdict === "changed") break;
+      } catch (error) {
+        return await this.#serially(async () => this.#cannotRead(error));
+      } finally {
+        this.#audit = null;
+      }
     }
-    return await this.#serially(() => this.#audit(reading));
+    return await this.#serially(() => this.#auditAlone());
   }
 
-  /** Null: there is nothing to compare with, or another audit reads. */
-  #beginReading(): Reading | null {
-    if (this.#state === null || this.#reading !== null) return null;
-    this.#reading = { state: this.#state, meanwhile: [], found: null };
-    return this.#reading;
+  /** Null: there is nothing to compare with, or another audit is at work. */
+  #beginAudit(): MapAudit | null {
+    if (this.#state === null || this.#audit !== null) return null;
+    this.#audit = new MapAudit(this.#kernel, this.#state.mirror, this.#slices);
+    return this.#audit;
+  }
+
+  /** "outdated": what is believed is not what was compared with any more. */
+  async #lookAt(audit: MapAudit): Promise<"as believed" | "changed" | "outdated"> {
+    for (const map of AUDITED_MAPS) {
+      const look = await audit.look(map);
+      const verdict = await this.#serially(async () => {
+        if (this.#state?.mirror !== audit.mirror) return "outdated";
+        return audit.isAsBelieved(look) ? null : "changed";
+      });
+      if (verdict !== null) return verdict;
+    }
+    return "as believed";
   }
 
   /** Places of `slots` that are taken: in use, or not to be used again yet. Null while it is not known what is in the kernel. */
@@ -188,7 +214,7 @@ export class Reconciler {
     const { applied, failure } =
       plan.size > 0 ? await this.#kernel.apply(plan.writes) : { applied: 0, failure: null };
     const applyMs = this.#clock.now() - planned;
-    this.#reading?.meanwhile.push({ writes: plan.writes, applied });
+    this.#audit?.wrote(plan.writes, applied);
     await inSlices(applyToMirror(state.mirror, plan.writes, applied), this.#slices);
     if (failure) await this.#recover(state, failure);
     else plan.finish(this.#clock.now() + this.#quarantineMs);
@@ -223,49 +249,34 @@ export class Reconciler {
     this.#state = null;
   }
 
-  async #audit(reading: Reading | null): Promise<AuditResult> {
-    if (reading !== null) this.#reading = null;
+  /** With nobody writing. */
+  async #auditAlone(): Promise<AuditResult> {
     try {
       if (!this.#state) {
         const repair = this.#image && (await this.#sync(this.#image));
         return { differences: new Map(), repair, failure: null };
       }
       const { mirror } = this.#state;
-      const still = reading?.state === this.#state ? reading : null;
-      let found = await this.#foundNow(still);
-      let differences = await inSlices(compareMirrors(mirror, found), this.#slices);
-      if (differences.size > 0 && still !== null && still.meanwhile.length > 0) {
-        found = await this.#foundNow(null);
-        differences = await inSlices(compareMirrors(mirror, found), this.#slices);
-      }
+      const found = await readMirror(this.#kernel, this.#slices);
+      const differences = await inSlices(compareMirrors(mirror, found), this.#slices);
       if (differences.size === 0) return { differences, repair: null, failure: null };
       this.#logger.warn(
         { maps: Object.fromEntries(differences) },
         "the service maps were changed by someone else",
       );
-      const floors = generationFloors(this.#state.mirror, found);
+      const floors = generationFloors(mirror, found);
       this.#giveUpState();
       await this.#restore(found, this.#clock.now(), floors);
       return { differences, repair: this.#image && (await this.#sync(this.#image)), failure: null };
     } catch (error) {
-      const message = errorMessage(error);
-      this.#giveUpState();
-      return {
-        differences: new Map(),
-        repair: null,
-        failure: { code: "E_KERNEL", map: null, errno: null, message },
-      };
+      return this.#cannotRead(error);
     }
   }
 
-  /** What was read, with what has been written since; without a reading the kernel is read. */
-  async #foundNow(reading: Reading | null): Promise<Mirror> {
-    const found = reading?.found ?? null;
-    if (reading === null || found === null) return await readMirror(this.#kernel, this.#slices);
-    if (found instanceof Error) throw found;
-    for (const { writes, applied } of reading.meanwhile)
-      await inSlices(applyToMirror(found, writes, applied), this.#slices);
-    return found;
+  #cannotRead(error: unknown): AuditResult {
+    this.#giveUpState();
+    const failure = { code: "E_KERNEL", map: null, errno: null, message: errorMessage(error) } as const;
+    return { differences: new Map(), repair: null, failure };
   }
 
   #retryAfter(refused: readonly Refusal[]): number | null {
@@ -292,14 +303,6 @@ export class Reconciler {
         );
     this.#refusals = new Map(refused.map(({ key, message }) => [key, message]));
   }
-}
-
-/** Of the kernel, beside the syncs. */
-interface Reading {
-  readonly state: State;
-  /** What was written since it began: whether the reading has seen it or not. */
-  readonly meanwhile: { readonly writes: Plan["writes"]; readonly applied: number }[];
-  found: Mirror | Error | null;
 }
 
 interface Transacted extends Pick<Plan, "changedPorts" | "removedPorts" | "refused" | "roomIn"> {

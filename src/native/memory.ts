@@ -153,22 +153,26 @@ export class MemoryKernel implements KernelMaps, KernelLookups {
     return Promise.resolve(map.isArray ? dumpCells(map, limit) : dumpEntries(map));
   }
 
+  /** As the kernel: each piece is what is there when it is asked for. */
   async *dumpChunks(
     name: MapName,
     chunk: number,
     limit?: number,
     first: number = chunk,
   ): AsyncGenerator<MapDump> {
-    const { count, keys, values } = await this.dump(name, limit);
-    const { keySize, valueSize } = this.info(name);
+    const map = this.#map(name);
+    const end = map.isArray ? Math.min(limit ?? map.info.maxEntries, map.info.maxEntries) : Infinity;
+    const left = map.entries[Symbol.iterator]();
     let capacity = Math.min(first, chunk);
-    for (let at = 0, end = 0; at < count; at = end, capacity = Math.min(4 * capacity, chunk)) {
-      end = Math.min(at + capacity, count);
-      yield {
-        count: end - at,
-        keys: keys.subarray(at * keySize, end * keySize),
-        values: values.subarray(at * valueSize, end * valueSize),
-      };
+    for (let at = 0, isLast = false; !isLast && at < end; ) {
+      this.stats.ffiCalls++;
+      const dump = map.isArray
+        ? dumpCells(map, Math.min(at + capacity, end), at)
+        : dumpEntries(map, take(left, capacity));
+      isLast = dump.count < capacity;
+      at += dump.count;
+      capacity = Math.min(4 * capacity, chunk);
+      if (dump.count > 0) yield dump;
     }
   }
 
@@ -279,24 +283,33 @@ function writeCell(map: MemoryMap, write: MapWrite, key: Uint8Array, value: Uint
   return 0;
 }
 
-function dumpCells(map: MemoryMap, limit: number = map.info.maxEntries): MapDump {
-  const count = Math.min(limit, map.info.maxEntries);
-  const keys = Uint32Array.from({ length: count }, (_, i) => i);
-  const values = new Uint8Array(count * map.info.valueSize);
-  values.set(map.cells.subarray(0, values.length));
+function dumpCells(map: MemoryMap, limit: number = map.info.maxEntries, from = 0): MapDump {
+  const count = Math.min(limit, map.info.maxEntries) - from;
+  const keys = Uint32Array.from({ length: count }, (_, i) => from + i);
+  const size = map.info.valueSize;
+  const values = new Uint8Array(count * size);
+  values.set(map.cells.subarray(from * size, (from + count) * size));
   return { count, keys: new Uint8Array(keys.buffer), values };
 }
 
-function dumpEntries(map: MemoryMap): MapDump {
+function take<T>(from: Iterator<T>, most: number): T[] {
+  const taken: T[] = [];
+  while (taken.length < most) {
+    const next = from.next();
+    if (next.done) break;
+    taken.push(next.value);
+  }
+  return taken;
+}
+
+function dumpEntries(map: MemoryMap, entries: readonly [string, Uint8Array][] = [...map.entries]): MapDump {
   const { keySize, valueSize } = map.info;
-  const count = map.entries.size;
+  const count = entries.length;
   const keys = Buffer.alloc(count * keySize);
   const values = new Uint8Array(count * valueSize);
-  let i = 0;
-  for (const [key, value] of map.entries) {
+  for (const [i, [key, value]] of entries.entries()) {
     keys.write(key, i * keySize, "latin1");
     values.set(value, i * valueSize);
-    i++;
   }
   return { count, keys, values };
 }

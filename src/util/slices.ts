@@ -19,17 +19,39 @@ export const SLICE_BUDGET_MS = 8;
 /** Resolves when other work has had its turn. */
 export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+/** Tells when a budget of work is used up, and pauses then: for steps that are no generator's, since they wait between. */
+export class Pace {
+  readonly #budgetMs: number;
+  readonly #now: () => number;
+  readonly #turn: () => Promise<void>;
+  #started: number;
+
+  constructor({ budgetMs = SLICE_BUDGET_MS, now = () => performance.now(), turn = nextTurn }: SliceOptions) {
+    this.#budgetMs = budgetMs;
+    this.#now = now;
+    this.#turn = turn;
+    this.#started = now();
+  }
+
+  get isDue(): boolean {
+    return this.#now() - this.#started >= this.#budgetMs;
+  }
+
+  /** Resolves when other work has had its turn; at once while there is budget left. */
+  async rest(): Promise<void> {
+    if (!this.isDue) return;
+    await this.#turn();
+    this.#started = this.#now();
+  }
+}
+
 /** Runs `work` to its end, pausing whenever its budget is used up. What it throws is thrown here. */
 export async function inSlices<T>(work: Sliced<T>, options: SliceOptions = {}): Promise<T> {
-  const { budgetMs = SLICE_BUDGET_MS, now = () => performance.now(), turn = nextTurn } = options;
-  let started = now();
+  const pace = new Pace(options);
   for (;;) {
     const step = work.next();
     if (step.done) return step.value;
-    if (now() - started >= budgetMs) {
-      await turn();
-      started = now();
-    }
+    if (pace.isDue) await pace.rest();
   }
 }
 

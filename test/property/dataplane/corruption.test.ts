@@ -3,82 +3,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { MAPS, type MapName } from "../../../src/abi/maps.gen.js";
 import { type Comparison, compareKernel } from "../../../src/dataplane/compare.js";
 import { readMirror } from "../../../src/dataplane/mirror.js";
 import { Reconciler } from "../../../src/dataplane/reconciler.js";
 import type { Image } from "../../../src/image/types.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { atOnce } from "../../../src/util/slices.js";
-import { WRITTEN_MAPS } from "../../support/corrupt-maps.js";
-import { ImageBuilder, type NodeSpec, nodeSpec, PORTS, type PortSpec, portSpec } from "./images.js";
+import { corrupt, corruption, differingEntries, imageOf, SIZES, WRITTEN, world } from "./mishaps.js";
 import { assertExactly, readSound } from "./rules.js";
-
-/** Every map that a reconciler writes; what it writes into `backend_stats` is a zero before the programs count. */
-const WRITTEN = WRITTEN_MAPS.filter((map) => map !== "interfaces");
-
-const SIZES = { backends4: 400, backends6: 400, slots4: 900, slots6: 900 };
-
-interface Corruption {
-  readonly map: MapName;
-  readonly kind: "delete" | "alter" | "add";
-  /** Which of the entries that are there. */
-  readonly entry: number;
-  /** Which byte of its value, and what is added to it. */
-  readonly byte: number;
-  readonly change: number;
-}
-
-const corruption: fc.Arbitrary<Corruption> = fc.record({
-  map: fc.constantFrom(...WRITTEN),
-  kind: fc.constantFrom("delete" as const, "alter" as const, "add" as const),
-  entry: fc.nat(1000),
-  byte: fc.nat(1000),
-  change: fc.integer({ min: 1, max: 255 }),
-});
-
-interface World {
-  readonly ports: readonly (readonly [port: number, spec: PortSpec])[];
-  readonly node: NodeSpec;
-}
-
-const world: fc.Arbitrary<World> = fc.record({
-  ports: fc.array(fc.tuple(fc.integer({ min: 0, max: PORTS - 1 }), portSpec), { minLength: 1, maxLength: 6 }),
-  node: nodeSpec,
-});
-
-function imageOf({ ports, node }: World): Image {
-  const builder = new ImageBuilder();
-  for (const [port, spec] of ports) builder.set(port, spec);
-  builder.setNode(node);
-  const image = builder.build();
-  // A compile leaves out service ports without a frontend of their own.
-  const servicePorts = new Map([...image.servicePorts].filter(([, { frontends }]) => frontends.length > 0));
-  return { ...image, servicePorts };
-}
-
-const isArray = (map: MapName): boolean => MAPS[map].type === "array";
-
-/** Does it; false: there is nothing that could be changed in this way. */
-async function corrupt(
-  kernel: MemoryKernel,
-  { map, kind, entry, byte, change }: Corruption,
-): Promise<boolean> {
-  const there = [...kernel.entries(map)];
-  const chosen = there[entry % Math.max(1, there.length)];
-  if (chosen === undefined) return false;
-  const [key, value] = chosen;
-  if (kind === "delete" && isArray(map)) value.fill(0);
-  else if (kind === "delete") {
-    await kernel.apply([{ map, kind, count: 1, keys: key, values: new Uint8Array() }]);
-    return true;
-  } else value[byte % value.length] = ((value[byte % value.length] as number) + change) & 255;
-  // A key of somebody's own: like one of ours, and another. The first four bytes of a prefix are its length.
-  if (kind === "add") key[key.length - 1 - (byte % (key.length - 4 || 1))] = change;
-  if (kind === "add" && isArray(map)) return false;
-  await kernel.apply([{ map, kind: "update", count: 1, keys: key, values: value }]);
-  return true;
-}
 
 async function compared(kernel: MemoryKernel, image: Image | null): Promise<Comparison> {
   return atOnce(compareKernel(await readMirror(kernel, {}), image));
@@ -165,7 +97,7 @@ test("an audit finds every byte that somebody else has changed, and leaves the m
       await reconciler.sync(image);
       const before = kernel.clone();
       await corrupt(kernel, mishap);
-      const same = WRITTEN.every((map) => sameEntries([...before.entries(map)], [...kernel.entries(map)]));
+      const same = differingEntries(before, kernel).size === 0;
       const audit = await reconciler.audit();
       assert.equal(audit.failure, null);
       assert.equal(audit.differences.size > 0, !same, "found exactly when a byte is another");
@@ -177,15 +109,3 @@ test("an audit finds every byte that somebody else has changed, and leaves the m
   );
   assert.ok(found > 80, `${found} times something was found`);
 });
-
-function sameEntries(
-  a: readonly (readonly [Uint8Array, Uint8Array])[],
-  b: readonly (readonly [Uint8Array, Uint8Array])[],
-): boolean {
-  const text = (entries: typeof a): string =>
-    entries
-      .map(([key, value]) => `${Buffer.from(key).toString("hex")} ${Buffer.from(value).toString("hex")}`)
-      .sort()
-      .join("\n");
-  return text(a) === text(b);
-}
