@@ -1,29 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The only file that knows ffi-napi. It has no types of its own worth having, so what is used of it is declared here. It is
- * loaded late: it costs time at start, and it crashes the process from a worker thread, which is refused before.
+ * Loads ffi-napi, and calls C by way of it: what is used of it is declared in function-pointers.ts. It is loaded late: it costs
+ * time at start, and it crashes the process from a worker thread, which is refused before.
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isMainThread } from "node:worker_threads";
 import { errorMessage } from "../util/errors.js";
 import { NativeError, nativeError } from "./errors.js";
+import { type FfiModule, type ForeignFunction, functionPointers } from "./function-pointers.js";
 import { type ArgumentType, SYMBOLS, type SymbolName } from "./symbols.js";
 
 /** One argument: null is a null pointer. */
 export type Argument = number | string | Uint8Array | null;
-
-interface ForeignFunction {
-  (...args: readonly (number | string | Buffer | null)[]): number;
-  async(...args: readonly unknown[]): void;
-}
-
-interface FfiModule {
-  Library(
-    path: string,
-    functions: Readonly<Record<string, readonly [result: string, args: readonly string[]]>>,
-  ): Record<string, ForeignFunction>;
-}
 
 const FFI_TYPES: Readonly<Record<ArgumentType, string>> = {
   int: "int",
@@ -50,6 +39,7 @@ export class Ffi {
   calls = 0;
   readonly #path: string;
   readonly #ffi: FfiModule;
+  #pointers: ReadonlyMap<SymbolName, Buffer> | null = null;
   readonly #functions: Partial<Record<SymbolName, ForeignFunction>> = {};
   readonly #errorBuffer = Buffer.alloc(ERROR_BYTES);
 
@@ -99,21 +89,16 @@ export class Ffi {
     return interfaces <= SYNC_INTERFACES ? this.call(symbol, ...args) : await this.callAsync(symbol, ...args);
   }
 
-  /**
-   * Binds every function now. Each binding ends in a full garbage collection: 10 ms for the heap of a program that starts,
-   * a tenth of a second and more in one that holds 10,000 Services. So an agent has it at its start.
-   */
-  bindAll(): void {
-    for (const symbol of Object.keys(SYMBOLS) as SymbolName[]) this.#function(symbol);
-  }
-
-  /** Otherwise bound when it is first called: a command needs a few, and all of them cost a quarter of a second. */
+  /** Bound when it is first called: a command needs a few. */
   #function(symbol: SymbolName): ForeignFunction {
     const known = this.#functions[symbol];
     if (known) return known;
-    const types = SYMBOLS[symbol].map((type) => FFI_TYPES[type]);
     try {
-      const bound = this.#ffi.Library(this.#path, { [symbol]: ["int", types] })[symbol] as ForeignFunction;
+      this.#pointers ??= functionPointers(this.#ffi, this.#path, Object.keys(SYMBOLS) as SymbolName[]);
+      const types = SYMBOLS[symbol].map((type) => FFI_TYPES[type]);
+      const pointer = this.#pointers.get(symbol);
+      if (pointer === undefined) throw new Error(`it has no function ${symbol}`);
+      const bound = this.#ffi.ForeignFunction(pointer, "int", types);
       this.#functions[symbol] = bound;
       return bound;
     } catch (error) {

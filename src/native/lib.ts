@@ -147,7 +147,6 @@ export class NativeLibrary {
    */
   async open(options: OpenOptions): Promise<LoadedObject> {
     const object = options.object ?? objectPath();
-    this.#ffi.bindAll();
     this.verifyObject(object);
     const sizes = Object.entries(options.maxEntries ?? {});
     const packed = Buffer.alloc(Math.max(1, sizes.length) * ptlSizeCodec.size);

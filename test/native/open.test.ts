@@ -266,6 +266,16 @@ isolated(import.meta.url, () => {
     assert.match(String(message), /E_NATIVE_LIBRARY .*worker/);
   });
 
+  test("A function that is called for the first time is bound without a Buffer of a gigabyte, and its garbage collection", () => {
+    const fresh = new NativeLibrary();
+    const before = process.memoryUsage().external;
+    fresh.netnsCookie();
+    fresh.libbpfVersion();
+    fresh.choiceTag(Buffer.alloc(4));
+    fresh.probe();
+    assert.ok(process.memoryUsage().external - before < 2 ** 26, "external memory as V8 counts it");
+  });
+
   test("Choice tags in C and in TypeScript are the same", () => {
     for (let i = 0; i < 500; i++) {
       const bytes = Uint8Array.from({ length: 20 }, (_, j) => (i * 31 + j * 17 + ((i * j) >> 3)) & 255);
