@@ -7,6 +7,7 @@ import type { KernelLookups, KernelReads } from "../native/kernel.js";
 import type { NativeLibrary } from "../native/lib.js";
 import type { NativeMapInfo, NativeMaps } from "../native/maps.js";
 import { UserError } from "../util/errors.js";
+import type { Meta } from "./archive/format.js";
 import type { CommonOptions } from "./command.js";
 import type { FoundProblems } from "./problems.js";
 import type { ServiceTest } from "./service-text.js";
@@ -37,6 +38,8 @@ export interface OpenMaps {
   attachments(ifindexes: readonly number[]): Promise<readonly Attachment[]>;
   /** What the agent of these maps left out of them, as far as it concerns these Services. */
   problems(isWanted: ServiceTest): Promise<FoundProblems>;
+  /** Whose maps they are, and of when, as an archive and a dump of all maps begin. Counts the entries of hashes. */
+  meta(): Promise<Meta>;
 }
 
 /** What a command that writes, or needs the kernel itself, works with. */
@@ -67,6 +70,10 @@ export async function withMaps<T>(options: CommonOptions, use: (open: OpenMaps) 
       problems: async (isWanted) => {
         const { findProblems } = await import("./problems.js");
         return findProblems(bpfRoot(options.bpfRoot), isWanted);
+      },
+      meta: async () => {
+        const { metaOf } = await import("./archive/meta.js");
+        return metaOf(bpfRoot(options.bpfRoot), maps.infos(true), null);
       },
     }),
   );

@@ -34,6 +34,29 @@ const PART_HEADER_BYTES = 16;
 /** Of one JSON member: thousands of problems are a few megabytes. */
 export const MAX_JSON_BYTES: number = 32 * 1024 * 1024;
 
+/** What begins with a Meta: the archive, and the lines of `portolan maps dump --all` (maps-dump.ts). */
+export interface Form {
+  readonly format: string;
+  /** The latest that is known here. */
+  readonly version: number;
+  /** For messages. */
+  readonly noun: "archive" | "dump";
+  /** What makes one. */
+  readonly command: string;
+  /** Where its Meta and its ArchiveEnd are, for messages. */
+  readonly head: string;
+  readonly end: string;
+}
+
+export const ARCHIVE: Form = {
+  format: FORMAT,
+  version: FORMAT_VERSION,
+  noun: "archive",
+  command: "portolan dump -f FILE",
+  head: "meta.json",
+  end: "end.json",
+};
+
 /** E_ARCHIVE: it is none, it is damaged, or a later version's. E_OTHER_LAYOUT: its maps are not laid out as this program's. */
 export type ArchiveErrorCode = "E_ARCHIVE" | "E_OTHER_LAYOUT";
 
@@ -137,17 +160,35 @@ function archiveError(
   return new AppError("E_ARCHIVE", `${file}: ${message}`, { fields: { file }, hint, cause });
 }
 
-export function foreign(file: string, cause?: unknown): AppError<ArchiveErrorCode> {
+export function foreign(file: string, cause?: unknown, form: Form = ARCHIVE): AppError<ArchiveErrorCode> {
+  const [what] = form.command.split(/ -[fo] /);
   return archiveError(
     file,
-    "this is no archive of `portolan dump`",
-    "Make one on the node: portolan dump -f FILE.",
+    `this is no ${form.noun} of \`${what}\``,
+    `Make one on the node: ${form.command}.`,
     cause,
   );
 }
 
-export function damaged(file: string, what: string, cause?: unknown): AppError<ArchiveErrorCode> {
-  return archiveError(file, `the archive is damaged: ${what}`, "Copy it again, or make another one.", cause);
+export function damaged(
+  file: string,
+  what: string,
+  cause?: unknown,
+  form: Form = ARCHIVE,
+): AppError<ArchiveErrorCode> {
+  return archiveError(
+    file,
+    `the ${form.noun} is damaged: ${what}`,
+    "Copy it again, or make another one.",
+    cause,
+  );
+}
+
+/** A map that was not pinned when they were read. */
+export function withoutMap(file: string, map: MapName): AppError<ArchiveErrorCode> {
+  const hint =
+    "On the node, `portolan maps` shows which are missing, and `portolan verify` what becomes of them.";
+  return archiveError(file, `it has no map ${map}: that was not pinned where it was made`, hint);
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -170,38 +211,57 @@ function isMapInfo(value: unknown): value is NativeMapInfo {
  * @throws AppError E_ARCHIVE, or E_OTHER_LAYOUT naming both layouts
  */
 export function readMeta(value: unknown, file: string): Meta {
-  if (!isObject(value) || value.format !== FORMAT || !isCount(value.version)) throw foreign(file);
+  const meta = readHead(value, file, ARCHIVE);
+  const { noMaps } = meta as Partial<Meta>;
+  if (noMaps !== null && !isText(noMaps)) throw damaged(file, "meta.json");
+  return meta as Meta;
+}
+
+/** What both forms begin with. */
+export type Head = Omit<Meta, "format" | "noMaps"> & { readonly format: string };
+
+/**
+ * The same of what any form begins with.
+ *
+ * @throws AppError E_ARCHIVE, or E_OTHER_LAYOUT naming both layouts
+ */
+export function readHead(value: unknown, file: string, form: Form): Head {
+  if (!isObject(value) || value.format !== form.format || !isCount(value.version))
+    throw foreign(file, undefined, form);
   const { versions } = value;
   const by = isObject(versions) && isText(versions.portolan) ? ` by portolan ${versions.portolan}` : "";
-  if (value.version > FORMAT_VERSION) {
-    const what = `the archive was written${by} in a later form (${value.version}, this program reads up to ${FORMAT_VERSION})`;
+  const written = `the ${form.noun} was written${by}`;
+  if (value.version > form.version) {
+    const what = `${written} in a later form (${value.version}, this program reads up to ${form.version})`;
     throw archiveError(file, what, "Read it with that version.");
   }
   if (!isObject(versions) || !isCount(versions.layout) || !isText(versions.abi))
-    throw damaged(file, "meta.json");
+    throw damaged(file, form.head, undefined, form);
   if (versions.layout !== LAYOUT_VERSION || versions.abi !== abiText()) {
     const [theirs, ours] = [`v${versions.layout} (${versions.abi})`, `v${LAYOUT_VERSION} (${abiText()})`];
     throw new AppError<ArchiveErrorCode>(
       "E_OTHER_LAYOUT",
-      `${file}: the archive was written${by}, its maps have layout ${theirs}, this program's is ${ours}`,
+      `${file}: ${written}, its maps have layout ${theirs}, this program's is ${ours}`,
       { fields: { file, found: theirs, wanted: ours }, hint: "Read it with that version." },
     );
   }
-  const { written, host, bpfRoot, monotonicNs, maps, noMaps } = value;
-  const isWhole =
+  if (!isWhole(value)) throw damaged(file, form.head, undefined, form);
+  const head = value as unknown as Head;
+  verifyMaps(
+    head.maps.map((info) => ({ ...info, typeId: typeIdOf(info) })),
+    file,
+  );
+  return head;
+}
+
+function isWhole({ written, host, bpfRoot, monotonicNs, maps }: Fields): boolean {
+  return (
     [written, host, bpfRoot].every(isText) &&
     isText(monotonicNs) &&
     /^\d{1,20}$/.test(monotonicNs) &&
     Array.isArray(maps) &&
-    maps.every(isMapInfo) &&
-    (noMaps === null || isText(noMaps));
-  if (!isWhole) throw damaged(file, "meta.json");
-  const infos = maps as readonly NativeMapInfo[];
-  verifyMaps(
-    infos.map((info) => ({ ...info, typeId: typeIdOf(info) })),
-    file,
+    maps.every(isMapInfo)
   );
-  return value as unknown as Meta;
 }
 
 /** 0, which is no type, for one that is not known. */
@@ -240,8 +300,8 @@ export function readHooks(value: unknown, file: string): ArchivedHooks {
 }
 
 /** @throws AppError E_ARCHIVE */
-export function readEnd(value: unknown, file: string): ArchiveEnd {
+export function readEnd(value: unknown, file: string, form: Form = ARCHIVE): ArchiveEnd {
   if (!isObject(value) || !isObject(value.entries) || !Object.values(value.entries).every(isCount))
-    throw damaged(file, "end.json");
+    throw damaged(file, form.end, undefined, form);
   return value as unknown as ArchiveEnd;
 }

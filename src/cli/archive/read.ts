@@ -27,6 +27,7 @@ import {
   readEnd,
   readHooks,
   readMeta,
+  withoutMap,
 } from "./format.js";
 import { findKeys } from "./look-up.js";
 
@@ -66,6 +67,7 @@ export async function openArchive(file: string): Promise<OpenMaps> {
     source: file,
     nowNs: () => now,
     interfaces: () => hooks.interfaces,
+    meta: async () => meta,
     attachments: async (ifindexes) => hooks.attachments.filter(({ ifindex }) => ifindexes.includes(ifindex)),
     problems: async (isWanted) => {
       const { concerns } = await import("../problems.js");
@@ -74,7 +76,8 @@ export async function openArchive(file: string): Promise<OpenMaps> {
   };
 }
 
-class ArchiveMaps implements MapReader {
+/** Maps out of a file. */
+export class ArchiveMaps implements MapReader {
   readonly names: readonly MapName[];
   readonly #file: string;
   readonly #infos: readonly NativeMapInfo[];
@@ -93,7 +96,7 @@ class ArchiveMaps implements MapReader {
 
   info(map: MapName): MapInfo {
     const info = this.#infos.find(({ name }) => name === map);
-    if (info === undefined) throw damaged(this.#file, `it has no map ${map}`);
+    if (info === undefined) throw withoutMap(this.#file, map);
     return info;
   }
 

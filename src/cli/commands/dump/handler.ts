@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createWriteStream } from "node:fs";
 import { rename, rm, stat } from "node:fs/promises";
-import { hostname, release, version } from "node:os";
+import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
-import { LAYOUT_VERSION } from "../../../abi/abi-hash.gen.js";
 import type { MapName } from "../../../abi/maps.gen.js";
 import { bpfRoot } from "../../../dataplane/pins.js";
 import { AppError, errorMessage, UserError } from "../../../util/errors.js";
-import { productVersion } from "../../../util/version.js";
-import { abiText, FORMAT, FORMAT_VERSION, type Meta } from "../../archive/format.js";
+import { metaOf } from "../../archive/meta.js";
 import { type ArchiveContent, archiveStream } from "../../archive/write.js";
 import type { CommonOptions, Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
@@ -44,16 +42,6 @@ async function withMapsIfAny<T>(
   }
 }
 
-/** Null where the native library cannot be loaded: that is in what doctor says. */
-async function libbpfVersion(): Promise<string | null> {
-  try {
-    const { NativeLibrary } = await import("../../../native/lib.js");
-    return new NativeLibrary().libbpfVersion();
-  } catch {
-    return null;
-  }
-}
-
 async function gather(
   options: CommonOptions,
   open: OpenMaps | string,
@@ -65,27 +53,10 @@ async function gather(
   const doctor = await examine({ ...options, forwardMarkBit: DEFAULT_MARK_BIT });
   const interfaces = isOpen ? open.interfaces().map(({ ifindex, name }) => ({ ifindex, name })) : [];
   const attachments = isOpen ? await open.attachments(interfaces.map(({ ifindex }) => ifindex)) : [];
-  const meta: Meta = {
-    format: FORMAT,
-    version: FORMAT_VERSION,
-    written: written.toISOString(),
-    host: hostname(),
-    versions: {
-      portolan: productVersion(),
-      node: process.version,
-      kernel: `${release()} ${version()}`,
-      libbpf: await libbpfVersion(),
-      layout: LAYOUT_VERSION,
-      abi: abiText(),
-    },
-    bpfRoot: root,
-    maps: isOpen ? open.maps.infos(true) : [],
-    noMaps: isOpen ? null : open,
-    // As late as can be: what the maps are told to hold may be a little younger, and is then shown with an age of 0.
-    monotonicNs: process.hrtime.bigint().toString(),
-  };
+  // As late as can be: what the maps are told to hold may be a little younger, and is then shown with an age of 0.
+  const meta = isOpen ? await open.meta() : await metaOf(root, [], open);
   return {
-    meta,
+    meta: { ...meta, written: written.toISOString() },
     hooks: { interfaces, attachments },
     problems: await findProblems(root, () => true),
     doctor,

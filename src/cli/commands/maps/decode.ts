@@ -10,6 +10,13 @@ import { ipFromBytes } from "../../../net/ip.js";
 /** Of every struct that there is: what is generated tomorrow is known here at once. */
 const CODECS = Object.values(layouts).filter((each) => "decode" in each) as readonly Codec<object>[];
 
+/** @throws RangeError when there is no struct of this name */
+export function codecOf(type: string): Codec<object> {
+  const codec = CODECS.find(({ name }) => name === type);
+  if (codec === undefined) throw new RangeError(`no layout is known for "${type}"`);
+  return codec;
+}
+
 /** A value that JSON can hold. */
 export type Plain = string | number | { readonly [field: string]: Plain };
 
@@ -21,9 +28,11 @@ export interface DecodedEntry {
   readonly value: Plain;
 }
 
+const wordOf = (name: string): string => name.toLowerCase().replace(/^backend_/, "");
+
 function nameOf(values: Readonly<Record<string, number>>, value: number): string {
   const name = Object.keys(values).find((key) => values[key] === value);
-  return name === undefined ? String(value) : name.toLowerCase().replace(/^backend_/, "");
+  return name === undefined ? String(value) : wordOf(name);
 }
 
 /** Numbers that stand for a word, by struct and field. */
@@ -38,6 +47,13 @@ const WORDS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   "socket_key4.direction": Direction,
   "socket_key6.direction": Direction,
 };
+
+/** The number that stands for a word; undefined: the field has no words, or not this one. */
+export function numberOfWord(struct: string, field: string, word: string): number | undefined {
+  const words = WORDS[`${struct}.${field}`] ?? {};
+  const name = Object.keys(words).find((key) => wordOf(key) === word);
+  return name === undefined ? undefined : words[name];
+}
 
 function plain(struct: string, field: string, value: unknown): Plain {
   if (value instanceof Uint8Array) return ipFromBytes(value).text;
@@ -60,8 +76,7 @@ export function decoderOf(type: string): (bytes: Uint8Array) => Plain {
   if (type === "u64") {
     return (bytes) => Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   }
-  const codec = CODECS.find(({ name }) => name === type);
-  if (codec === undefined) throw new RangeError(`no layout is known for "${type}"`);
+  const codec = codecOf(type);
   return (bytes) =>
     Object.fromEntries(
       Object.entries(codec.decode(bytes)).map(([field, value]) => [field, plain(type, field, value)]),

@@ -4,9 +4,10 @@ import type { KernelReads } from "../../../native/kernel.js";
 import { UserError } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
-import { type MapReader, withMaps } from "../../open-maps.js";
-import type { Column } from "../../output.js";
+import { type MapReader, type OpenMaps, withMaps } from "../../open-maps.js";
+import type { Column, Printer } from "../../output.js";
 import { type DecodedEntry, decodeEntries, plainText } from "./decode.js";
+import { missingStatus } from "./missing.js";
 
 export interface DumpOptions {
   readonly limit?: number;
@@ -21,10 +22,7 @@ const COLUMNS: readonly Column<DecodedEntry>[] = [
   { header: "VALUE", value: ({ value }) => plainText(value) },
 ];
 
-const ALL_COLUMNS: readonly Column<DecodedEntry & { readonly map: MapName }>[] = [
-  { header: "MAP", value: ({ map }) => map },
-  ...COLUMNS,
-];
+const ALL_COLUMNS: readonly Column<MapEntry>[] = [{ header: "MAP", value: ({ map }) => map }, ...COLUMNS];
 
 const CHUNK = 16_384;
 
@@ -47,31 +45,56 @@ async function* readEntries(maps: KernelReads, name: MapName, limit: number): As
   }
 }
 
-/** The entries of every map, each with the map's name; at most `limit` of each. */
+/** An entry with the name of its map. */
+type MapEntry = DecodedEntry & { readonly map: MapName };
+
+/** The entries of every map, at most `limit` of each; `counts` is told how many there were. */
 async function* readAll(
   maps: MapReader,
   limit: number,
-): AsyncGenerator<DecodedEntry & { readonly map: MapName }> {
-  for (const map of maps.names)
-    for await (const entry of readEntries(maps, map, limit)) yield { map, ...entry };
+  counts: Partial<Record<MapName, number>> = {},
+): AsyncGenerator<MapEntry> {
+  for (const map of maps.names) {
+    let count = 0;
+    for await (const entry of readEntries(maps, map, limit)) {
+      count += 1;
+      yield { map, ...entry };
+    }
+    counts[map] = count;
+  }
+}
+
+/** The same between a head and an end, so that it can be read back, and is known to be whole: see archive/maps-dump.ts. */
+async function* wholeDump({ maps, meta }: OpenMaps, limit: number | null): AsyncGenerator<object> {
+  const { mapsDumpHead, MAPS_DUMP } = await import("../../archive/maps-dump.js");
+  yield mapsDumpHead(await meta(), limit);
+  const entries: Partial<Record<MapName, number>> = {};
+  yield* readAll(maps, limit ?? Number.POSITIVE_INFINITY, entries);
+  yield { end: MAPS_DUMP, entries };
+}
+
+async function dumpAll(open: OpenMaps, limit: number | null, printer: Printer): Promise<ExitCode> {
+  if (printer.structured) await printer.objects(wholeDump(open, limit));
+  else {
+    const rows = readAll(open.maps, limit ?? Number.POSITIVE_INFINITY);
+    await printer.print({ name: "entries", columns: ALL_COLUMNS, rows });
+  }
+  return missingStatus(open, printer);
 }
 
 /** `portolan maps dump NAME|--all`. Entries are written as they are read: JSON line by line, YAML document by document. */
 export const dumpMap: Handler<DumpOptions> = (options, printer, [text]) => {
-  const limit = options.limit ?? Number.POSITIVE_INFINITY;
   if (options.all === true) {
     if (text !== undefined) throw new UserError("--all is every map: leave out the name");
-    return withMaps(options, async ({ maps }) => {
-      await (printer.structured
-        ? printer.objects(readAll(maps, limit))
-        : printer.print({ name: "entries", columns: ALL_COLUMNS, rows: readAll(maps, limit) }));
-      return ExitCode.ok;
-    });
+    return withMaps(options, (open) => dumpAll(open, options.limit ?? null, printer));
   }
-  if (text === undefined) throw new UserError("which map? Name one, or give --all");
+  if (text === undefined)
+    throw new UserError("which map? Name one, or give --all", {
+      hint: `The maps are: ${MAP_NAMES.join(", ")}.`,
+    });
   const name = mapName(text);
   return withMaps(options, async ({ maps }) => {
-    const rows = readEntries(maps, name, limit);
+    const rows = readEntries(maps, name, options.limit ?? Number.POSITIVE_INFINITY);
     const count = await (printer.structured
       ? printer.objects(rows)
       : printer.print({ name, columns: COLUMNS, rows }));
