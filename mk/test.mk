@@ -17,7 +17,7 @@ test_timeout_ms := 1800000
 TEST_ARGS ?=
 lane_files = $(or $(FILES),$(sort $(shell find test/$(1) -name '*.test.ts' 2>/dev/null)))
 
-.PHONY: test test-free test-kernels conformance bench-compile bench-cli bench-agent need-root $(addprefix test-,$(LANES))
+.PHONY: test test-free test-kernels conformance bench-compile bench-cli bench-agent bench-packet need-root $(addprefix test-,$(LANES))
 
 test: need-root ## every lane and every check; needs root
 	@mk/run-lanes.sh check $(addprefix test-,$(LANES)) $(if $(WITHOUT_KERNELS),,test-kernels)
@@ -46,6 +46,9 @@ bench-cli: bundle ## how long a command takes to start, as a ratio to `node -e 0
 
 bench-agent: build bundle need-root ## the agent against an API server: start, memory, time from a change to the maps; JSON result (ARGS="10000x10 …")
 	@$(TSX) test/perf/agent.bench.ts $(ARGS)
+
+bench-packet: build bpf-tests need-root ## what one packet costs in the programs, above an empty one; JSON result (ARGS=--quick)
+	@$(TSX) test/perf/packet.bench.ts $(ARGS)
 
 need-root:
 	@if [ "$$(id -u)" -ne 0 ]; then \
