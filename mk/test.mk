@@ -67,3 +67,9 @@ build/kernels/selftest.bpf.o: test/kernels/selftest.bpf.c mk/bpf.mk
 	@mkdir -p $(@D)
 	@$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 	@echo "  CLANG   $@"
+
+# What asks and answers in bench-path. netperf is not free software in Debian, and iperf3 has no request and response.
+build/perf/load: test/perf/load.c mk/test.mk
+	@mkdir -p $(@D)
+	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -o $@ $<
+	@echo "  LD      $@"
