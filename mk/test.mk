@@ -17,7 +17,7 @@ test_timeout_ms := 1800000
 TEST_ARGS ?=
 lane_files = $(or $(FILES),$(sort $(shell find test/$(1) -name '*.test.ts' 2>/dev/null)))
 
-.PHONY: test test-free test-kernels conformance bench-compile bench-cli bench-agent bench-packet need-root $(addprefix test-,$(LANES))
+.PHONY: test test-free test-kernels conformance bench-compile bench-cli bench-agent bench-packet bench-control need-root $(addprefix test-,$(LANES))
 
 test: need-root ## every lane and every check; needs root
 	@mk/run-lanes.sh check $(addprefix test-,$(LANES)) $(if $(WITHOUT_KERNELS),,test-kernels)
@@ -49,6 +49,9 @@ bench-agent: build bundle need-root ## the agent against an API server: start, m
 
 bench-packet: build bpf-tests need-root ## what one packet costs in the programs, above an empty one; JSON result (ARGS=--quick)
 	@$(TSX) test/perf/packet.bench.ts $(ARGS)
+
+bench-control: build need-root ## all Services, and one changed endpoint, in Portolan, iptables-restore and nft; JSON result (ARGS=--quick)
+	@$(TSX) test/perf/control.bench.ts $(ARGS)
 
 need-root:
 	@if [ "$$(id -u)" -ne 0 ]; then \
