@@ -39,7 +39,13 @@ function specOf({ title, xTitle, yTitle, rows, kind, logarithmic, rule }: Chart)
   const shared = {
     x: { field: "x", type: "nominal", title: xTitle, sort: order, axis: { labelAngle: 0 } },
     y: { field: "y", type: "quantitative", title: yTitle, scale },
-    color: { field: "who", type: "nominal", title: null, sort: whos, scale: { domain: whos, range: COLOURS } },
+    color: {
+      field: "who",
+      type: "nominal",
+      title: null,
+      sort: whos,
+      scale: { domain: whos, range: COLOURS },
+    },
   };
   const marks =
     kind === "bars"

@@ -269,4 +269,4 @@ const results: Result[] = [];
 for (const services of SIZES) results.push(...(await compare(services)));
 print(results);
 const versions = { iptables: version("iptables", "--version"), nftables: version("nft", "--version") };
-console.log(`\n${writeResult("control", { quick: QUICK, versions, targets: TARGETS, results })}`);
+console.log(`\n${writeResult("control", { versions, targets: TARGETS, results }, QUICK)}`);

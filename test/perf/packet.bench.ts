@@ -64,9 +64,15 @@ interface Case {
   readonly prepare?: () => Promise<void>;
 }
 
-type Path = "established" | "reply" | "not ours, ingress" | "not ours, egress" | "new" | "new, table full";
+type Path =
+  | "established"
+  | "reply"
+  | "not ours, ingress"
+  | "not ours, egress"
+  | "not ours, both"
+  | "new"
+  | "new, table full";
 
-/** What the case is measured as; without a program: the empty one, and the one with a single look-up. */
 interface Result {
   readonly path: Path;
   readonly family: Family;
@@ -269,6 +275,20 @@ async function rounds(bench: Bench, cases: readonly Case[]): Promise<Result[]> {
   });
 }
 
+/** A packet that is no Service's passes two programs: the sum of each two. */
+function bothWays(steady: readonly Result[]): Result[] {
+  return steady
+    .filter(({ path }) => path === "not ours, ingress")
+    .map((ingress) => {
+      const { family, services } = ingress;
+      const egress = steady.find(
+        (each) => each.path === "not ours, egress" && each.family === family && each.services === services,
+      );
+      const samples = ingress.samples.map((ns, i) => ns + (egress?.samples[i] ?? Number.NaN));
+      return { ...ingress, path: "not ours, both", samples, ns: median(samples) };
+    });
+}
+
 /** One look-up in a hash, above the empty program: what no program that knows flows can undercut. */
 function lookups(bench: Bench, node: Node): { flows: number; ns: number }[] {
   return FLOWS.map((flows) => {
@@ -287,6 +307,7 @@ const TARGETS: readonly { path: Path; flows: number; ns: number }[] = [
   { path: "established", flows: 1, ns: 200 },
   { path: "established", flows: 65_536, ns: 480 },
   { path: "reply", flows: 1, ns: 200 },
+  { path: "not ours, both", flows: 1, ns: 60 },
   { path: "new", flows: EVER_NEW, ns: 1_000 },
   { path: "new, table full", flows: EVER_NEW, ns: 1_500 },
 ];
@@ -322,17 +343,16 @@ async function main(): Promise<void> {
     for (const { node, family } of all) await bench.fill(node, family);
     const full = await rounds(bench, newOnes("new, table full"));
     const floor = lookups(bench, nodes[0] as Node);
-    const results = [...steady, ...fresh, ...full];
+    const results = [...steady, ...bothWays(steady), ...fresh, ...full];
     print(results, floor);
     const result = {
-      quick: QUICK,
       rounds: ROUNDS,
       everNew: EVER_NEW,
       targets: TARGETS,
       lookups: floor,
       results,
     };
-    console.log(`\n${writeResult("packet", result)}`);
+    console.log(`\n${writeResult("packet", result, QUICK)}`);
     for (const { kernel } of nodes) await kernel.close();
   } finally {
     restorer.close();

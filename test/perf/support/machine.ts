@@ -61,9 +61,9 @@ export function machine(): Machine {
   };
 }
 
-/** Writes bench/results/NAME.json and returns its path. */
-export function writeResult(name: string, result: object): string {
-  const directory = join(ROOT, "bench/results");
+/** Writes bench/results/NAME.json, or build/bench/NAME.json for a short look, and returns its path. */
+export function writeResult(name: string, result: object, quick = false): string {
+  const directory = join(ROOT, quick ? "build/bench" : "bench/results");
   mkdirSync(directory, { recursive: true });
   const file = join(directory, `${name}.json`);
   writeFileSync(file, `${JSON.stringify({ machine: machine(), ...result }, null, 2)}\n`);
