@@ -15,7 +15,7 @@ BPF_CFLAGS = -target bpf -mcpu=$(BPF_CPU) -g -O2 -Wall -Wextra -Werror -Wno-unus
 # The twin (bpf/trace.bpf.c) is an object of its own, from the same source.
 bpf_sources := $(filter-out bpf/trace.bpf.c,$(wildcard bpf/*.bpf.c))
 bpf_objects := $(bpf_sources:bpf/%.bpf.c=build/bpf/%.bpf.o)
-bpf_test_sources := $(wildcard bpf/test/*.bpf.c test/bpf/*.bpf.c)
+bpf_test_sources := $(wildcard bpf/test/*.bpf.c test/bpf/*.bpf.c test/perf/*.bpf.c)
 bpf_test_objects := $(addprefix build/test/,$(notdir $(bpf_test_sources:.c=.o)))
 
 .PHONY: bpf bpf-tests

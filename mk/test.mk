@@ -17,7 +17,7 @@ test_timeout_ms := 1800000
 TEST_ARGS ?=
 lane_files = $(or $(FILES),$(sort $(shell find test/$(1) -name '*.test.ts' 2>/dev/null)))
 
-.PHONY: test test-free test-kernels conformance bench-compile bench-cli bench-agent need-root $(addprefix test-,$(LANES))
+.PHONY: test test-free test-kernels conformance bench bench-quick bench-report bench-compile bench-cli bench-agent bench-packet bench-control need-root $(addprefix test-,$(LANES))
 
 test: need-root ## every lane and every check; needs root
 	@mk/run-lanes.sh check $(addprefix test-,$(LANES)) $(if $(WITHOUT_KERNELS),,test-kernels)
@@ -47,6 +47,26 @@ bench-cli: bundle ## how long a command takes to start, as a ratio to `node -e 0
 bench-agent: build bundle need-root ## the agent against an API server: start, memory, time from a change to the maps; JSON result (ARGS="10000x10 …")
 	@$(TSX) test/perf/agent.bench.ts $(ARGS)
 
+bench-packet: build bpf-tests need-root ## what one packet costs in the programs, above an empty one; JSON result (ARGS=--quick)
+	@$(TSX) test/perf/packet.bench.ts $(ARGS)
+
+bench-control: build need-root ## all Services, and one changed endpoint, in Portolan, iptables-restore and nft; JSON result (ARGS=--quick)
+	@$(TSX) test/perf/control.bench.ts $(ARGS)
+
+bench: bench-packet bench-path bench-control bench-agent bench-report ## every benchmark, and docs/benchmarks.md of it (about 15 minutes on 2 cores; root)
+
+# The figures of a short look stay out of docs/.
+bench-quick: need-root ## the same, short: a first idea in about 3 minutes, on the terminal
+	@$(MAKE) --no-print-directory bench-packet bench-path bench-control ARGS=--quick
+
+bench/node_modules/.package-lock.json: bench/package-lock.json
+	npm ci --prefix bench
+	@touch $@
+
+bench-report: bench/node_modules/.package-lock.json | $(installed) ## docs/benchmarks.md and its plots, from bench/results/
+	@$(BIN)/tsc -p bench/tsconfig.json
+	@$(TSX) bench/report.ts
+
 need-root:
 	@if [ "$$(id -u)" -ne 0 ]; then \
 	  echo "make: this needs ROOT: it loads BPF programs and makes network namespaces." >&2; \
@@ -64,3 +84,9 @@ build/kernels/selftest.bpf.o: test/kernels/selftest.bpf.c mk/bpf.mk
 	@mkdir -p $(@D)
 	@$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 	@echo "  CLANG   $@"
+
+# What asks and answers in bench-path. netperf is not free software in Debian, and iperf3 has no request and response.
+build/perf/load: test/perf/load.c mk/test.mk
+	@mkdir -p $(@D)
+	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -o $@ $<
+	@echo "  LD      $@"

@@ -40,6 +40,7 @@ docs: | $(installed) ## write the generated parts of docs/
 
 check-docs: | $(installed)
 	@for script in $(docs_scripts); do $(TSX) scripts/$$script.ts --check; done
+	@$(TSX) bench/report.ts --check
 	@echo "  CHECK   generated docs"
 
 abi: bpf | $(installed) ## regenerate src/abi/*.gen.ts from the BPF object

@@ -32,14 +32,20 @@ export function withPart(text: string, { what, open, close }: Place, content: st
  * is not, and fails.
  *
  * @param script its import.meta.url
+ * @param target what to make to have it written
  */
-export function writeDocument(script: string, file: URL, asItShouldBe: (text: string) => string): void {
+export function writeDocument(
+  script: string,
+  file: URL,
+  asItShouldBe: (text: string) => string,
+  target = "docs",
+): void {
   if (process.argv[1] !== fileURLToPath(script)) return;
   const before = readFileSync(file, "utf8");
   const after = asItShouldBe(before);
   if (before === after) return;
   if (process.argv.includes("--check")) {
-    process.stderr.write(`docs/${basename(file.pathname)} is out of date: make docs\n`);
+    process.stderr.write(`docs/${basename(file.pathname)} is out of date: make ${target}\n`);
     process.exitCode = 1;
   } else writeFileSync(file, after);
 }

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the benchmarks have left in bench/results/, as the report reads it. */
+import { existsSync, readFileSync } from "node:fs";
+
+export interface Machine {
+  readonly date?: string;
+  readonly commit?: string;
+  readonly kernel: string;
+  readonly node: string;
+  readonly cpu: string;
+  readonly cpus: number;
+  readonly memoryMiB?: number;
+  readonly load: readonly number[];
+}
+
+export interface PacketFigure {
+  readonly path: string;
+  readonly family: 4 | 6;
+  readonly flows: number;
+  readonly services: number;
+  readonly ns: number;
+}
+
+export interface PacketResults {
+  readonly machine: Machine;
+  readonly rounds: number;
+  /** Stands for "each packet opens another flow". */
+  readonly everNew: number;
+  readonly targets: readonly { readonly path: string; readonly flows: number; readonly ns: number }[];
+  readonly lookups: readonly { readonly flows: number; readonly ns: number }[];
+  readonly results: readonly PacketFigure[];
+}
+
+export interface ControlFigure {
+  readonly services: number;
+  readonly endpoints: number;
+  readonly what: string;
+  readonly dataplane: string;
+  readonly ms: number;
+  /** Of Portolan's time to this one's. */
+  readonly ratio: number;
+  readonly samples: readonly number[];
+}
+
+export interface ControlResults {
+  readonly machine: Machine;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly targets: readonly { readonly what: string; readonly dataplane: string; readonly ratio: number }[];
+  readonly results: readonly ControlFigure[];
+}
+
+export interface AgentFigure {
+  readonly services: number;
+  readonly endpoints: number;
+  readonly startMs: number;
+  readonly restartMs: number;
+  readonly rssMiB: number;
+  readonly peakRssMiB: number;
+  readonly latency: {
+    readonly changes: number;
+    readonly perSecond: number;
+    readonly p50Ms: number;
+    readonly p99Ms: number;
+    readonly agentCpu: number;
+  } | null;
+}
+
+export interface AgentResults {
+  readonly machine: Machine;
+  readonly targets: { readonly p99Ms: number; readonly startMs: number; readonly rssMiB: number };
+  readonly results: readonly AgentFigure[];
+}
+
+/** Null: it was not measured. */
+export function readResult<T>(name: string): T | null {
+  const file = new URL(`./results/${name}.json`, import.meta.url);
+  return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as T) : null;
+}
