@@ -55,8 +55,10 @@ test("portolan agent started with a broken file keeps the Services that the kern
   assert.equal(line.level, "warn");
   assert.deepEqual([line.servicePorts, line.backends], [1, 0]);
   assert.match(String(line.files), /gone\.json$/);
-  const ready = agent.lines.find(({ msg }) => msg === "ready");
-  assert.equal(ready?.mapWrites, 0);
+  assert.ok(agent.lines.some(({ msg }) => msg === "ready"));
+  // An audit, which may come before, writes the node's own entry of `interfaces`: so not ready's count of all writes.
+  const synced = agent.lines.filter(({ msg, writes }) => msg === "synced" && writes !== 0);
+  assert.deepEqual(synced, []);
   for (const vip of ["10.96.1.1", "fd00:96::1", "10.96.1.2", "fd00:96::2"])
     assert.ok(await answers(vip), vip);
   assert.match(await services(), /default\/gone/);
