@@ -74,6 +74,26 @@ function runToEnd(program: string, args: readonly string[], input: string): Prom
   });
 }
 
+/**
+ * The same tools for who asks again and again: what a program that is of one backend by its name says of its version is
+ * remembered, until a program fails. To start one holds up a large process for some milliseconds.
+ */
+export function rememberingVersions(tools: RuleTools): RuleTools {
+  const known = new Map<string, ToolResult>();
+  return {
+    legacyTables: (family) => tools.legacyTables(family),
+    run: async (program, args, input) => {
+      const isVersion = args[0] === "--version" && /-(nft|legacy)$/.test(program);
+      const before = isVersion ? known.get(program) : undefined;
+      if (before !== undefined) return before;
+      const result = await tools.run(program, args, input);
+      if (isVersion && result?.status === 0) known.set(program, result);
+      if (args[0] !== "--version" && result?.status !== 0) known.clear();
+      return result;
+    },
+  };
+}
+
 const base = (family: Family): string => (family === 4 ? "iptables" : "ip6tables");
 
 /** "iptables v1.8.9 (nf_tables)"; before 1.8 there was one backend and nothing in brackets. */

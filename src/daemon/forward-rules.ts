@@ -25,7 +25,14 @@ import {
   otherRules,
   parseFilterTable,
 } from "./forward-rules-text.js";
-import { applyTable, type Backend, hostTools, type RuleTools, readTable } from "./forward-rules-tools.js";
+import {
+  applyTable,
+  type Backend,
+  hostTools,
+  type RuleTools,
+  readTable,
+  rememberingVersions,
+} from "./forward-rules-tools.js";
 
 export interface RuleFailure {
   /** `tool_missing`: iptables of this backend is not installed. `read_failed`, `write_failed`: it is, and reports an error. */
@@ -74,7 +81,7 @@ export class ForwardRules {
     if (!Number.isInteger(this.#markBit) || this.#markBit < 0 || this.#markBit > 31)
       throw new RangeError(`a mark has the bits 0 to 31, not ${markBit}`);
     this.#log = log;
-    this.#tools = tools ?? hostTools;
+    this.#tools = rememberingVersions(tools ?? hostTools);
   }
 
   /** Makes translated flows pass FORWARD, now and with each later call. Never rejects; failures are logged once. */

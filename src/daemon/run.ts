@@ -285,10 +285,11 @@ class Agent {
     const endpoint = this.#endpoint(object, from, parts, audit);
     this.#closers.push(async () => {
       clearInterval(audits);
+      const stopped = parts.services.stop(); // or whoever waits for an audit waits for all of it
       await endpoint.close();
       await audit.idle();
       await from.source.close();
-      await parts.services.stop();
+      await stopped;
       await Promise.all([
         parts.follower.stop(),
         parts.stale.stop(),

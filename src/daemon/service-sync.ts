@@ -96,6 +96,7 @@ export class ServiceSync {
   #hostStale = false;
   #ready = false;
   #stopped = false;
+  readonly #stopping = new AbortController();
   #retryMs = FIRST_RETRY_MS;
   #timer: NodeJS.Timeout | null = null;
 
@@ -136,7 +137,7 @@ export class ServiceSync {
 
   /**
    * Compares the kernel with what was written, and repairs it; and looks who listens on this host now. Null: nothing has been
-   * written yet.
+   * written yet, or stop() has ended it.
    */
   audit(): Promise<AuditResult | null> {
     return this.#audits.request();
@@ -148,7 +149,11 @@ export class ServiceSync {
     if (await this.#host.refresh()) this.hostChanged();
     if (this.#stopped) return null;
     const start = this.#clock.now();
-    const audit = await this.#reconciler.audit();
+    const audit = await this.#reconciler.audit(this.#stopping.signal).catch((error: unknown) => {
+      if (this.#stopped) return null;
+      throw error;
+    });
+    if (audit === null) return null;
     const { repair, failure } = audit;
     this.#watcher.audited(audit);
     if (failure !== null) this.#log.warn({ ...failure }, "audit failed");
@@ -172,9 +177,10 @@ export class ServiceSync {
     return await inSlices(createCompiler(this.#proxy).compileSliced(this.#snapshot, facts));
   }
 
-  /** Starts nothing more; resolves when what is under way is done. */
+  /** Starts nothing more; resolves when what is under way is done. Of an audit that is what it repairs, not what it compares. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#stopping.abort();
     if (this.#timer !== null) clearTimeout(this.#timer);
     await Promise.all([this.#lane.idle(), this.#audits.idle()]);
   }

@@ -5,10 +5,11 @@
  * or somebody has changed it since, which the next audit finds. Of all else, every byte counts.
  */
 import { Buffer } from "node:buffer";
+import { setTimeout } from "node:timers/promises";
 import { MAPS } from "../abi/maps.gen.js";
 import { isArrayMap, type KernelReads, type MapDump, type MapWrite } from "../native/kernel.js";
 import { FAMILIES, type Family } from "../net/ip.js";
-import { Pace, type SliceOptions } from "../util/slices.js";
+import { nextTurn, Pace, type SliceOptions } from "../util/slices.js";
 import { withoutHostBits } from "./keys.js";
 import type { Mirror } from "./mirror.js";
 
@@ -34,6 +35,10 @@ const HASH_PIECE = 1024;
 const ARRAY_PIECE_BYTES = 64 * 1024;
 /** A sync that comes waits for a piece or two. */
 const BUDGET_MS = 1;
+
+/** While there are syncs, it works a quarter of the time: they want the same thread, and it has half a minute. */
+const REST = 3;
+const LONGEST_REST_MS = 20;
 
 /** What was seen of one map. */
 export interface Look {
@@ -61,7 +66,11 @@ export class MapAudit {
   constructor(kernel: KernelReads, mirror: Mirror, options: SliceOptions) {
     this.#kernel = kernel;
     this.mirror = mirror;
-    this.#pace = new Pace({ ...options, budgetMs: Math.min(BUDGET_MS, options.budgetMs ?? BUDGET_MS) });
+    this.#pace = new Pace({
+      ...options,
+      budgetMs: Math.min(BUDGET_MS, options.budgetMs ?? BUDGET_MS),
+      turn: (workedMs) => this.#rest(workedMs),
+    });
   }
 
   /** The first `applied` entries of these writes have reached the kernel, whether the mirror has them yet or not. */
@@ -72,9 +81,9 @@ export class MapAudit {
   /**
    * Reads a map and compares it. The event loop gets a turn between pieces.
    *
-   * @throws when the kernel cannot be read
+   * @throws when the kernel cannot be read, and what the signal says when it is aborted
    */
-  async look(map: AuditedMap): Promise<Look> {
+  async look(map: AuditedMap, signal?: AbortSignal): Promise<Look> {
     const look: Look = { map, suspects: new Set(), alike: [] };
     const { keySize, valueSize } = this.#kernel.info(map);
     const piece = isArrayMap(map) ? Math.ceil(ARRAY_PIECE_BYTES / (keySize + valueSize)) : HASH_PIECE;
@@ -82,6 +91,7 @@ export class MapAudit {
     for await (const dump of this.#kernel.dumpChunks(map, piece)) {
       see(dump);
       await this.#pace.rest();
+      signal?.throwIfAborted();
     }
     return look;
   }
@@ -98,6 +108,12 @@ export class MapAudit {
     let untouched = believed.size();
     for (const key of written) if (believed.has(key)) untouched -= 1;
     return countWithout(written, alike) === untouched;
+  }
+
+  async #rest(workedMs: number): Promise<void> {
+    const restMs = Math.min(REST * workedMs, LONGEST_REST_MS);
+    if (this.#written.length === 0 || restMs < 1) await nextTurn();
+    else await setTimeout(restMs);
   }
 
   #keysWritten(map: AuditedMap): Set<string> {

@@ -130,16 +130,19 @@ export class Reconciler {
    * go on meanwhile and wait for a millisecond at most; only when somebody else has written, all is read anew (13 FFI calls)
    * with nobody writing. An entry that a sync has written meanwhile is taken for what was written: who else changed it then is
    * found by the next audit.
+   *
+   * @param signal ends it, with the signal's reason, unless it repairs already
    */
-  async audit(): Promise<AuditResult> {
+  async audit(signal?: AbortSignal): Promise<AuditResult> {
     for (let look = 1; look <= MOST_LOOKS; look += 1) {
       const audit = await this.#serially(async () => this.#beginAudit());
       if (audit === null) break;
       try {
-        const verdict = await this.#lookAt(audit);
+        const verdict = await this.#lookAt(audit, signal);
         if (verdict === "as believed") return { differences: new Map(), repair: null, failure: null };
         if (verdict === "changed") break;
       } catch (error) {
+        signal?.throwIfAborted();
         return await this.#serially(async () => this.#cannotRead(error));
       } finally {
         this.#audit = null;
@@ -156,9 +159,12 @@ export class Reconciler {
   }
 
   /** "outdated": what is believed is not what was compared with any more. */
-  async #lookAt(audit: MapAudit): Promise<"as believed" | "changed" | "outdated"> {
+  async #lookAt(
+    audit: MapAudit,
+    signal: AbortSignal | undefined,
+  ): Promise<"as believed" | "changed" | "outdated"> {
     for (const map of AUDITED_MAPS) {
-      const look = await audit.look(map);
+      const look = await audit.look(map, signal);
       const verdict = await this.#serially(async () => {
         if (this.#state?.mirror !== audit.mirror) return "outdated";
         return audit.isAsBelieved(look) ? null : "changed";

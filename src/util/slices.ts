@@ -9,21 +9,21 @@ export interface SliceOptions {
   readonly budgetMs?: number;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
-  /** Resolves when other work has had its turn. */
-  readonly turn?: () => Promise<void>;
+  /** Resolves when other work has had its turn. `workedMs`: since the last one. */
+  readonly turn?: (workedMs: number) => Promise<void>;
 }
 
 /** Long enough that pauses cost nothing, short enough that a timer or a health check never waits noticeably. */
 export const SLICE_BUDGET_MS = 8;
 
-/** Resolves when other work has had its turn. */
+/** Resolves when other work that is due has had its turn. */
 export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Tells when a budget of work is used up, and pauses then: for steps that are no generator's, since they wait between. */
 export class Pace {
   readonly #budgetMs: number;
   readonly #now: () => number;
-  readonly #turn: () => Promise<void>;
+  readonly #turn: (workedMs: number) => Promise<void>;
   #started: number;
 
   constructor({ budgetMs = SLICE_BUDGET_MS, now = () => performance.now(), turn = nextTurn }: SliceOptions) {
@@ -34,13 +34,17 @@ export class Pace {
   }
 
   get isDue(): boolean {
-    return this.#now() - this.#started >= this.#budgetMs;
+    return this.#workedMs >= this.#budgetMs;
+  }
+
+  get #workedMs(): number {
+    return this.#now() - this.#started;
   }
 
   /** Resolves when other work has had its turn; at once while there is budget left. */
   async rest(): Promise<void> {
     if (!this.isDue) return;
-    await this.#turn();
+    await this.#turn(this.#workedMs);
     this.#started = this.#now();
   }
 }

@@ -147,6 +147,22 @@ function keepingLog(): { readonly log: Logger; readonly lines: string[] } {
   return { lines, log: { ...silentLogger, info: keep("info"), warn: keep("warn"), error: keep("error") } };
 }
 
+test("ForwardRules asks a program for its version once, and again after one has failed", async () => {
+  let save = done(EMPTY);
+  const tools = fakeTools({ "iptables-nft": NFT_VERSION, "iptables-nft-save": () => save });
+  const rules = new ForwardRules({ log: silentLogger, tools });
+  const versions = async (): Promise<number> => {
+    const before = tools.calls.length;
+    await rules.ensure();
+    return tools.calls.slice(before).filter((call) => call === "iptables-nft --version").length;
+  };
+  assert.deepEqual([await versions(), await versions()], [1, 0]);
+  save = { status: 4, stdout: "", stderr: "busy" };
+  assert.deepEqual([await versions(), await versions()], [0, 1]);
+  save = done(EMPTY);
+  assert.deepEqual([await versions(), await versions()], [1, 0]);
+});
+
 test("ForwardRules says once that nothing can be known without iptables, and does nothing", async () => {
   const { log, lines } = keepingLog();
   const rules = new ForwardRules({ log, tools: fakeTools({}) });

@@ -63,6 +63,15 @@ function hostWith(...addresses: readonly IpAddress[]): HostView {
   return host;
 }
 
+const IDLE_WATCHER: SyncWatcher = {
+  queued() {},
+  started() {},
+  applied() {},
+  failed() {},
+  audited() {},
+  heldBack() {},
+};
+
 type Callbacks = Pick<ServiceSyncDependencies, "onCommitted" | "onProblems" | "watcher">;
 
 function setUp(
@@ -137,6 +146,28 @@ test("ServiceSync.audit() repairs what somebody has changed, and says so", async
   assert.equal(kernel.size("frontends4"), 1);
   assert.equal(said.at(-1)?.message, "synced");
   assert.equal(said.at(-1)?.fields.writes, 1);
+});
+
+test("ServiceSync.stop() ends an audit at the piece that it is at, and reports nothing of it", async () => {
+  const audited: unknown[] = [];
+  const watcher = { audited: (result: unknown) => void audited.push(result) };
+  const { kernel, events, sync, messages } = setUp(undefined, undefined, undefined, {
+    watcher: { ...IDLE_WATCHER, ...watcher },
+  });
+  const ready = once(events, "ready");
+  sync.publish(snapshot(service("a", "10.96.0.1")));
+  await ready;
+  const dumpChunks = kernel.dumpChunks.bind(kernel);
+  let stopped = Promise.resolve();
+  let maps = 0;
+  kernel.dumpChunks = async function* (...args) {
+    maps += 1;
+    if (maps === 2) stopped = sync.stop();
+    yield* dumpChunks(...args);
+  };
+  assert.equal(await sync.audit(), null);
+  await stopped;
+  assert.deepEqual([maps, audited, messages()], [2, [], ["synced", "ready"]]);
 });
 
 test("ServiceSync logs a conflict between Services once, as long as it lasts, and again when it comes back", async () => {

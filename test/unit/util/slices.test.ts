@@ -16,8 +16,9 @@ test("inSlices() gives the event loop a turn whenever the budget is used up", as
   const result = await inSlices(work(), {
     budgetMs: 6,
     now: () => time,
-    turn: () => {
+    turn: (workedMs) => {
       turns += 1;
+      assert.equal(workedMs, 6);
       return Promise.resolve();
     },
   });
