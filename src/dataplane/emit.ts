@@ -13,7 +13,7 @@ import type { PreparedPort } from "./plan.js";
 import type { CellChange, CellStanding, NewCell, PreparedFamily } from "./prepare.js";
 import type { Refusal } from "./refusal.js";
 import { LAST_GENERATION } from "./restore.js";
-import type { FamilyPort, FamilyState, PortState, State } from "./state.js";
+import { cellKeys, type FamilyPort, type FamilyState, type PortState, type State } from "./state.js";
 import { FAMILY_STEPS, type FamilyStep, PUBLISH_ORDER, type StepName } from "./steps.js";
 
 export interface Plan {
@@ -192,15 +192,16 @@ class FamilyEmission {
       broken.frontends.delete(key);
       this.#runs.frontendDeletes.add(key);
     }
-    for (const [key, cell] of before.cells) {
-      if (after?.cells.get(key) === cell) continue;
+    // What is let go is in quarantine: a cell that `after` has, too, is of the same backend; so with ranges.
+    const kept = new Set(after?.cells);
+    const goneCells = before.cells.filter((cell) => !kept.has(cell));
+    for (const [key, cell] of cellKeys(mirror, goneCells, before.protocol)) {
       addresses.addBackend(key, -1);
-      addresses.addBackend(addressText(family, key), -1);
       this.#retire(cell);
     }
     for (const cell of before.spareCells) this.#retire(cell);
-    for (const [set, range] of before.ranges)
-      if (after?.ranges.get(set)?.base !== range.base) this.#goneRanges.push(range);
+    for (const range of before.ranges)
+      if (!after?.ranges.some(({ base }) => base === range.base)) this.#goneRanges.push(range);
     this.#goneRanges.push(...before.spareRanges);
     for (const key of before.sourceRanges)
       if (!after?.sourceRanges.has(key)) this.#runs.sourceRangeDeletes.add(key);

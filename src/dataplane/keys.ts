@@ -65,6 +65,8 @@ export const LAYOUTS: Readonly<Record<Family, FamilyLayout>> = {
   6: layoutOf(addrPort6Codec, backend6Codec),
 };
 
+const PORT_BYTES = 2;
+
 const scratch: Readonly<Record<Family, Buffer>> = {
   4: Buffer.alloc(LAYOUTS[4].key),
   6: Buffer.alloc(LAYOUTS[6].key),
@@ -76,6 +78,17 @@ export function addrPortText(family: Family, address: Uint8Array, port: number, 
   const layout = LAYOUTS[family];
   for (let i = 0; i < layout.address; i += 1) bytes[i] = address[i] as number;
   bytes.writeUInt16BE(port, layout.address);
+  bytes[layout.protocol] = protocol;
+  return bytes.toString("latin1");
+}
+
+/** The struct addr_port4/6 of the backend in one of these packed cells. */
+export function cellKey(family: Family, cells: Buffer, cell: number, protocol: number): string {
+  const layout = LAYOUTS[family];
+  const bytes = scratch[family];
+  const at = cell * layout.cell;
+  cells.copy(bytes, 0, at, at + layout.address);
+  cells.copy(bytes, layout.address, at + layout.port, at + layout.port + PORT_BYTES);
   bytes[layout.protocol] = protocol;
   return bytes.toString("latin1");
 }
