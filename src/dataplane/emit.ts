@@ -5,7 +5,7 @@ import type { MapName } from "../abi/maps.gen.js";
 import type { SlotRange } from "../diff/range-allocator.js";
 import { type Run, Transaction } from "../diff/transaction.js";
 import type { MapWrite } from "../native/kernel.js";
-import { FAMILIES, type Family } from "../net/ip.js";
+import { FAMILIES, type Family, writeIp } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
 import { addressText, backendFlags, backendState, LAYOUTS, PRESENT } from "./keys.js";
 import type { NodeWide } from "./node-wide.js";
@@ -140,7 +140,7 @@ class FamilyEmission {
     const generation = this.#state.generations[cell] as number;
     if (generation > 0) this.#runs.stats.addIndex(cell);
     const { bytes, offset } = this.#runs.cells.addIndex(cell);
-    bytes.set(backend.address.bytes, offset);
+    writeIp(backend.address, bytes, offset);
     bytes.writeUInt16BE(backend.port, offset + layout.port);
     bytes[offset + layout.state] = backendState(backend);
     bytes[offset + layout.flags] = backendFlags(backend);

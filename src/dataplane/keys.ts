@@ -20,7 +20,7 @@ import {
 import type { BackendImage, FrontendImage, ServicePortImage } from "../image/types.js";
 import type { Masquerade } from "../model/masquerade.js";
 import { type Cidr, cidrOf } from "../net/cidr.js";
-import { type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
+import { type Family, type IpAddress, ipFromBytes, writeIp } from "../net/ip.js";
 import { protocolNumber } from "../net/port.js";
 
 export interface FamilyLayout {
@@ -73,10 +73,10 @@ const scratch: Readonly<Record<Family, Buffer>> = {
 };
 
 /** A struct addr_port4/6. Port and protocol 0: the address itself. */
-export function addrPortText(family: Family, address: Uint8Array, port: number, protocol: number): string {
-  const bytes = scratch[family];
-  const layout = LAYOUTS[family];
-  for (let i = 0; i < layout.address; i += 1) bytes[i] = address[i] as number;
+export function addrPortText(address: IpAddress, port: number, protocol: number): string {
+  const bytes = scratch[address.family];
+  const layout = LAYOUTS[address.family];
+  writeIp(address, bytes, 0);
   bytes.writeUInt16BE(port, layout.address);
   bytes[layout.protocol] = protocol;
   return bytes.toString("latin1");
@@ -258,6 +258,6 @@ export function withoutHostBits(key: string): string {
 }
 
 /** The key of an address itself. */
-export function ipText({ family, bytes }: IpAddress): string {
-  return addrPortText(family, bytes, 0, 0);
+export function ipText(address: IpAddress): string {
+  return addrPortText(address, 0, 0);
 }

@@ -159,7 +159,7 @@ class Draft {
       if (i % STRIDE === STRIDE - 1) yield;
       const { address, port } = backend;
       if (address.family !== family) continue;
-      const key = addrPortText(family, address.bytes, port, this.#protocol);
+      const key = addrPortText(address, port, this.#protocol);
       const cell = this.#cells.get(key) ?? this.#kept(key, backend) ?? this.#newCell(key, backend);
       if (cell === null) short += 1;
       else {
@@ -199,7 +199,7 @@ class Draft {
     const { mirror } = this.#state;
     for (const frontend of this.#image.frontends) {
       if (frontend.address.family !== mirror.family) continue;
-      const key = addrPortText(mirror.family, frontend.address.bytes, frontend.port, this.#protocol);
+      const key = addrPortText(frontend.address, frontend.port, this.#protocol);
       if (this.#frontends.has(key)) continue;
       const tag = choiceTag(bytesOf(key));
       const internal = this.#word(frontend.internal, tag);

@@ -70,9 +70,14 @@ export class PackedMap {
   /** In no particular order. Entries may be changed or deleted meanwhile; what was deleted may still be told. */
   *[Symbol.iterator](): IterableIterator<[string, number]> {
     for (const table of this.#tables) {
+      const { keys, values } = table;
+      const bytes = Buffer.from(keys.buffer);
+      const size = this.#words * WORD_BYTES;
       const found: [string, number][] = [];
-      for (const [place, value] of table.values.entries())
-        if (value !== 0) found.push([this.#text(table, place), value]);
+      for (let place = 0; place < values.length; place += 1) {
+        const value = values[place] as number;
+        if (value !== 0) found.push([bytes.toString("latin1", place * size, (place + 1) * size), value]);
+      }
       yield* found;
     }
   }
@@ -152,15 +157,6 @@ export class PackedMap {
     }
     table.keys = larger.keys;
     table.values = larger.values;
-  }
-
-  #text({ keys }: Table, place: number): string {
-    let text = "";
-    for (let word = 0; word < this.#words; word += 1) {
-      const value = keys[place * this.#words + word] as number;
-      text += String.fromCharCode(value & 255, (value >>> 8) & 255, (value >>> 16) & 255, value >>> 24);
-    }
-    return text;
   }
 }
 
