@@ -324,8 +324,8 @@ function usedIn({ mirror, families, ports, strays }: State): MapUse[] {
     for (const group of [ports.values(), strays]) {
       for (const port of group) {
         const held = port.families[family];
-        cells += (held?.cells.size ?? 0) + (held?.spareCells.length ?? 0);
-        for (const ranges of [held?.ranges.values() ?? [], held?.spareRanges ?? []])
+        cells += (held?.cells.length ?? 0) + (held?.spareCells.length ?? 0);
+        for (const ranges of [held?.ranges ?? [], held?.spareRanges ?? []])
           for (const { count } of ranges) slots += count;
       }
     }

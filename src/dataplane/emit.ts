@@ -5,7 +5,7 @@ import type { MapName } from "../abi/maps.gen.js";
 import type { SlotRange } from "../diff/range-allocator.js";
 import { type Run, Transaction } from "../diff/transaction.js";
 import type { MapWrite } from "../native/kernel.js";
-import { FAMILIES, type Family } from "../net/ip.js";
+import { FAMILIES, type Family, writeIp } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
 import { addressText, backendFlags, backendState, LAYOUTS, PRESENT } from "./keys.js";
 import type { NodeWide } from "./node-wide.js";
@@ -13,7 +13,7 @@ import type { PreparedPort } from "./plan.js";
 import type { CellChange, CellStanding, NewCell, PreparedFamily } from "./prepare.js";
 import type { Refusal } from "./refusal.js";
 import { LAST_GENERATION } from "./restore.js";
-import type { FamilyPort, FamilyState, PortState, State } from "./state.js";
+import { cellKeys, type FamilyPort, type FamilyState, type PortState, type State } from "./state.js";
 import { FAMILY_STEPS, type FamilyStep, PUBLISH_ORDER, type StepName } from "./steps.js";
 
 export interface Plan {
@@ -140,7 +140,7 @@ class FamilyEmission {
     const generation = this.#state.generations[cell] as number;
     if (generation > 0) this.#runs.stats.addIndex(cell);
     const { bytes, offset } = this.#runs.cells.addIndex(cell);
-    bytes.set(backend.address.bytes, offset);
+    writeIp(backend.address, bytes, offset);
     bytes.writeUInt16BE(backend.port, offset + layout.port);
     bytes[offset + layout.state] = backendState(backend);
     bytes[offset + layout.flags] = backendFlags(backend);
@@ -192,15 +192,16 @@ class FamilyEmission {
       broken.frontends.delete(key);
       this.#runs.frontendDeletes.add(key);
     }
-    for (const [key, cell] of before.cells) {
-      if (after?.cells.get(key) === cell) continue;
+    // What is let go is in quarantine: a cell that `after` has, too, is of the same backend; so with ranges.
+    const kept = new Set(after?.cells);
+    const goneCells = before.cells.filter((cell) => !kept.has(cell));
+    for (const [key, cell] of cellKeys(mirror, goneCells, before.protocol)) {
       addresses.addBackend(key, -1);
-      addresses.addBackend(addressText(family, key), -1);
       this.#retire(cell);
     }
     for (const cell of before.spareCells) this.#retire(cell);
-    for (const [set, range] of before.ranges)
-      if (after?.ranges.get(set)?.base !== range.base) this.#goneRanges.push(range);
+    for (const range of before.ranges)
+      if (!after?.ranges.some(({ base }) => base === range.base)) this.#goneRanges.push(range);
     this.#goneRanges.push(...before.spareRanges);
     for (const key of before.sourceRanges)
       if (!after?.sourceRanges.has(key)) this.#runs.sourceRangeDeletes.add(key);

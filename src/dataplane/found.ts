@@ -19,7 +19,7 @@ import { compareIp, FAMILIES, type Family, type IpAddress, ipFromBytes } from ".
 import { protocolOfNumber } from "../net/port.js";
 import type { Sliced } from "../util/slices.js";
 import { bytesOf, LAYOUTS, masqueradeOf, readNetwork, readSourceRange } from "./keys.js";
-import type { FamilyPort, FamilyState, PortState, State } from "./state.js";
+import { cellKeys, type FamilyPort, type FamilyState, type PortState, type State } from "./state.js";
 
 const STRIDE = 32;
 
@@ -92,10 +92,10 @@ function portImage(state: State, port: PortState): ServicePortImage | null {
 function addBackends(
   backends: BackendImage[],
   { mirror }: FamilyState,
-  { cells }: FamilyPort,
+  { cells, protocol }: FamilyPort,
 ): ReadonlyMap<number, number> {
   const { family } = mirror;
-  const found = Array.from(cells, ([key, cell]) => {
+  const found = Array.from(cellKeys(mirror, cells, protocol), ([key, cell]) => {
     return { cell, ...addressAndPort(family, key) };
   }).sort((a, b) => compareIp(a.address, b.address) || a.port - b.port);
   const indexes = new Map<number, number>();

@@ -20,7 +20,7 @@ import {
 import type { BackendImage, FrontendImage, ServicePortImage } from "../image/types.js";
 import type { Masquerade } from "../model/masquerade.js";
 import { type Cidr, cidrOf } from "../net/cidr.js";
-import { type Family, type IpAddress, ipFromBytes } from "../net/ip.js";
+import { type Family, type IpAddress, ipFromBytes, writeIp } from "../net/ip.js";
 import { protocolNumber } from "../net/port.js";
 
 export interface FamilyLayout {
@@ -65,17 +65,30 @@ export const LAYOUTS: Readonly<Record<Family, FamilyLayout>> = {
   6: layoutOf(addrPort6Codec, backend6Codec),
 };
 
+const PORT_BYTES = 2;
+
 const scratch: Readonly<Record<Family, Buffer>> = {
   4: Buffer.alloc(LAYOUTS[4].key),
   6: Buffer.alloc(LAYOUTS[6].key),
 };
 
 /** A struct addr_port4/6. Port and protocol 0: the address itself. */
-export function addrPortText(family: Family, address: Uint8Array, port: number, protocol: number): string {
-  const bytes = scratch[family];
-  const layout = LAYOUTS[family];
-  for (let i = 0; i < layout.address; i += 1) bytes[i] = address[i] as number;
+export function addrPortText(address: IpAddress, port: number, protocol: number): string {
+  const bytes = scratch[address.family];
+  const layout = LAYOUTS[address.family];
+  writeIp(address, bytes, 0);
   bytes.writeUInt16BE(port, layout.address);
+  bytes[layout.protocol] = protocol;
+  return bytes.toString("latin1");
+}
+
+/** The struct addr_port4/6 of the backend in one of these packed cells. */
+export function cellKey(family: Family, cells: Buffer, cell: number, protocol: number): string {
+  const layout = LAYOUTS[family];
+  const bytes = scratch[family];
+  const at = cell * layout.cell;
+  cells.copy(bytes, 0, at, at + layout.address);
+  cells.copy(bytes, layout.address, at + layout.port, at + layout.port + PORT_BYTES);
   bytes[layout.protocol] = protocol;
   return bytes.toString("latin1");
 }
@@ -245,6 +258,6 @@ export function withoutHostBits(key: string): string {
 }
 
 /** The key of an address itself. */
-export function ipText({ family, bytes }: IpAddress): string {
-  return addrPortText(family, bytes, 0, 0);
+export function ipText(address: IpAddress): string {
+  return addrPortText(address, 0, 0);
 }

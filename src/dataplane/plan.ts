@@ -133,7 +133,7 @@ function adopt(state: State, image: ServicePortImage, name: string): PortState |
   if (state.strays.size === 0) return null;
   const protocol = protocolNumber(image.protocol);
   for (const { address, port } of image.frontends) {
-    const key = addrPortText(address.family, address.bytes, port, protocol);
+    const key = addrPortText(address, port, protocol);
     const owner = state.families[address.family].owners.get(key);
     if (!owner || !state.strays.has(owner) || state.mirror.names.has(owner.index)) continue;
     if (owner.index >= state.indexes.capacity) continue;

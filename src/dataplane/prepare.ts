@@ -21,7 +21,16 @@ import {
   sourceRangeText,
 } from "./keys.js";
 import { mapFull, type Refusal, tooManyBackends } from "./refusal.js";
-import { type FamilyPort, type FamilyState, setText } from "./state.js";
+import {
+  cellKeys,
+  type FamilyPort,
+  type FamilyState,
+  NO_CELLS,
+  NO_SLOT_RANGES,
+  NO_SOURCE_RANGES,
+  rangeText,
+  setText,
+} from "./state.js";
 
 export interface NewCell {
   readonly cell: number;
@@ -68,6 +77,7 @@ export interface PreparedFamily {
 }
 
 const STRIDE = 128;
+const NOTHING: ReadonlyMap<string, never> = new Map<string, never>();
 
 /** Entries that the maps which are written in place can still take. */
 export interface Room {
@@ -106,6 +116,9 @@ class Draft {
   readonly #image: ServicePortImage;
   readonly #protocol: number;
   readonly #missingBefore: number;
+  /** Of the port as it was: its cells by key, and its ranges by rangeText(). */
+  readonly #cellsBefore: ReadonlyMap<string, number>;
+  readonly #rangesBefore: ReadonlyMap<string, SlotRange>;
   readonly #cells: Map<string, number> = new Map();
   /** By index of the image's backends; only those of this family. */
   readonly #cellOf: number[] = [];
@@ -131,7 +144,11 @@ class Draft {
     this.#index = index;
     this.#image = image;
     this.#protocol = protocolNumber(image.protocol);
-    this.#missingBefore = state.mirror.addresses.missing;
+    const { mirror } = state;
+    this.#missingBefore = mirror.addresses.missing;
+    this.#cellsBefore = before === null ? NOTHING : new Map(cellKeys(mirror, before.cells, before.protocol));
+    this.#rangesBefore =
+      before === null ? NOTHING : new Map(before.ranges.map((range) => [rangeText(mirror, range), range]));
   }
 
   /** A backend that is there keeps its cell (9.6, 9.7), chosen or not. */
@@ -142,7 +159,7 @@ class Draft {
       if (i % STRIDE === STRIDE - 1) yield;
       const { address, port } = backend;
       if (address.family !== family) continue;
-      const key = addrPortText(family, address.bytes, port, this.#protocol);
+      const key = addrPortText(address, port, this.#protocol);
       const cell = this.#cells.get(key) ?? this.#kept(key, backend) ?? this.#newCell(key, backend);
       if (cell === null) short += 1;
       else {
@@ -157,7 +174,7 @@ class Draft {
 
   /** The same backend keeps cell and generation whatever becomes of its state and flags. */
   #kept(key: string, backend: BackendImage): number | null {
-    const cell = this.#before?.cells.get(key);
+    const cell = this.#cellsBefore.get(key);
     if (cell === undefined) return null;
     const { family, cells } = this.#state.mirror;
     const layout = LAYOUTS[family];
@@ -175,7 +192,6 @@ class Draft {
     if (cell === null) return null;
     this.#newCells.push({ cell, key, backend });
     mirror.addresses.addBackend(key, 1);
-    mirror.addresses.addBackend(addressText(mirror.family, key), 1);
     return cell;
   }
 
@@ -183,7 +199,7 @@ class Draft {
     const { mirror } = this.#state;
     for (const frontend of this.#image.frontends) {
       if (frontend.address.family !== mirror.family) continue;
-      const key = addrPortText(mirror.family, frontend.address.bytes, frontend.port, this.#protocol);
+      const key = addrPortText(frontend.address, frontend.port, this.#protocol);
       if (this.#frontends.has(key)) continue;
       const tag = choiceTag(bytesOf(key));
       const internal = this.#word(frontend.internal, tag);
@@ -228,7 +244,7 @@ class Draft {
     if (backends.length === 0) return encodeEmptyChoice(tag, whenEmpty);
     const { cells, text } = this.#setOf(backends);
     if (cells.length > MAX_CHOICE_COUNT) return tooManyBackends(this.#image.key, cells.length);
-    const range = this.#ranges.get(text) ?? this.#before?.ranges.get(text) ?? this.#newRange(cells);
+    const range = this.#ranges.get(text) ?? this.#rangesBefore.get(text) ?? this.#newRange(cells);
     if (range === null) {
       const { slots, mirror } = this.#state;
       const map = `slots${mirror.family}` as const;
@@ -278,18 +294,18 @@ class Draft {
     for (const { cell, key } of this.#newCells) {
       cells.giveBack(cell);
       mirror.addresses.addBackend(key, -1);
-      mirror.addresses.addBackend(addressText(mirror.family, key), -1);
     }
   }
 
   result(): PreparedFamily {
-    const after = {
-      cells: this.#cells,
-      spareCells: [],
+    const after: FamilyPort = {
+      protocol: this.#protocol,
+      cells: [...this.#cells.values()],
+      spareCells: NO_CELLS,
       frontends: this.#classes,
-      ranges: this.#ranges,
-      spareRanges: [],
-      sourceRanges: this.#sourceRanges,
+      ranges: [...this.#ranges.values()],
+      spareRanges: NO_SLOT_RANGES,
+      sourceRanges: this.#sourceRanges.size === 0 ? NO_SOURCE_RANGES : this.#sourceRanges,
     };
     const entries = this.#cells.size + this.#frontends.size + this.#sourceRanges.size;
     return {

@@ -11,11 +11,12 @@ import { frontendCodec } from "../abi/layout.gen.js";
 import { IndexAllocator, type IndexUse } from "../diff/index-allocator.js";
 import { RangeAllocator, type SlotRange } from "../diff/range-allocator.js";
 import { FAMILIES, type Family } from "../net/ip.js";
+import { frozenList } from "../util/frozen-list.js";
 import type { Sliced } from "../util/slices.js";
 import {
   addressText,
-  addrPortText,
   bytesOf,
+  cellKey,
   frontendClasses,
   LAYOUTS,
   protocolOfName,
@@ -23,13 +24,12 @@ import {
 } from "./keys.js";
 import type { FamilyMirror, Mirror } from "./mirror.js";
 import {
-  emptyFamilyPort,
   emptyPort,
-  type FamilyPort,
   type FamilyState,
+  NO_SOURCE_RANGES,
   type PortState,
+  rangeText,
   type State,
-  setText,
 } from "./state.js";
 
 /** By cell: a generation below this one must not be handed out (again). */
@@ -56,6 +56,7 @@ export function* restore(mirror: Mirror, options: RestoreOptions): Sliced<State>
   yield* ports.read(mirror);
   const four = yield* restoreFamily(mirror.families[4], ports, options);
   const six = yield* restoreFamily(mirror.families[6], ports, options);
+  yield* ports.finish();
   return {
     mirror,
     indexes: IndexAllocator.restore(
@@ -76,10 +77,25 @@ function indexCapacity({ capacity }: Mirror): number {
   return Math.max(0, Math.min(capacity.services, capacity.counters - Counters.SERVICE_BASE));
 }
 
+/** What a FamilyPort will be made of. */
+interface Findings {
+  /** Cells by struct addr_port of the backend, and those beside. */
+  readonly cells: Map<string, number>;
+  readonly spareCells: number[];
+  /** Each with the classes that it gives to its address. */
+  readonly frontends: Map<string, number>;
+  /** Ranges by the set of cells in them, and those beside. */
+  readonly ranges: Map<string, SlotRange>;
+  readonly spareRanges: SlotRange[];
+  readonly sourceRanges: Set<string>;
+}
+
 /** The service ports that anything in the kernel belongs to. */
 class Ports {
   readonly byIndex: Map<number, PortState> = new Map();
   readonly #protocols: Map<number, number> = new Map();
+  /** By index. */
+  readonly #found: Readonly<Record<Family, Map<number, Findings>>> = { 4: new Map(), 6: new Map() };
   /** One above every index that is in use, or was by what a free cell says, and that can be given away. */
   #end = 0;
   readonly capacity: number;
@@ -117,10 +133,41 @@ class Ports {
     return port;
   }
 
-  in(index: number, family: Family): FamilyPort {
-    const { families } = this.at(index);
-    families[family] ??= emptyFamilyPort();
-    return families[family];
+  in(index: number, family: Family): Findings {
+    let found = this.#found[family].get(index);
+    if (!found) {
+      this.at(index);
+      found = {
+        cells: new Map(),
+        spareCells: [],
+        frontends: new Map(),
+        ranges: new Map(),
+        spareRanges: [],
+        sourceRanges: new Set(),
+      };
+      this.#found[family].set(index, found);
+    }
+    return found;
+  }
+
+  /** Gives each port what was found of it. */
+  *finish(): Sliced<void> {
+    let seen = 0;
+    for (const family of FAMILIES) {
+      for (const [index, found] of this.#found[family]) {
+        this.at(index).families[family] = {
+          protocol: this.protocol(index),
+          cells: [...found.cells.values()],
+          spareCells: frozenList(found.spareCells),
+          frontends: found.frontends,
+          ranges: [...found.ranges.values()],
+          spareRanges: frozenList(found.spareRanges),
+          sourceRanges: found.sourceRanges.size === 0 ? NO_SOURCE_RANGES : found.sourceRanges,
+        };
+        seen += 1;
+        if (seen % STRIDE === 0) yield;
+      }
+    }
   }
 
   /** IPPROTO_*, or 0 when nothing tells. */
@@ -212,12 +259,7 @@ function* restoreCells(mirror: FamilyMirror, ports: Ports, floors: Uint32Array |
     }
     const port = ports.in(service, family);
     const protocol = ports.protocol(service);
-    const key = addrPortText(
-      family,
-      cells.subarray(at, at + layout.address),
-      cells.readUInt16BE(at + layout.port),
-      protocol,
-    );
+    const key = cellKey(family, cells, cell, protocol);
     const usable = isHeld(mirror, cell) && cell >= FIRST_CELL && protocol !== 0 && found >= generation;
     if (!usable || port.cells.has(key)) {
       port.spareCells.push(cell);
@@ -225,7 +267,6 @@ function* restoreCells(mirror: FamilyMirror, ports: Ports, floors: Uint32Array |
     }
     port.cells.set(key, cell);
     addresses.addBackend(key, 1);
-    addresses.addBackend(addressText(family, key), 1);
   }
   return generations;
 }
@@ -267,7 +308,7 @@ function* readFrontends(mirror: FamilyMirror, ports: Ports): Sliced<Frontends> {
   for (const [i, range] of good.entries()) {
     if (i % STRIDE === 0) yield;
     const port = ports.in(range.service, mirror.family);
-    const set = setText(Array.from(mirror.slots.subarray(range.base, range.base + range.count)));
+    const set = rangeText(mirror, range);
     const known = port.ranges.get(set);
     if (known === undefined) port.ranges.set(set, { base: range.base, count: range.count });
     else if (known.base !== range.base) port.spareRanges.push({ base: range.base, count: range.count });

@@ -4,22 +4,28 @@ import type { IndexAllocator } from "../diff/index-allocator.js";
 import type { RangeAllocator, SlotRange } from "../diff/range-allocator.js";
 import type { Image, ServicePortImage } from "../image/types.js";
 import type { Family } from "../net/ip.js";
+import { cellKey } from "./keys.js";
 import type { FamilyMirror, Mirror } from "./mirror.js";
 
-/** What one service port has in one family's maps. Filled by restore.ts; later replaced as a whole, not changed. */
+/**
+ * What one service port has in one family's maps. Filled by restore.ts; later replaced as a whole, not changed. There is one for
+ * each service port of the cluster: what the mirror has, such as the addresses of cells, is not held twice.
+ */
 export interface FamilyPort {
-  /** Its cells that are not free, by struct addr_port of the backend. */
-  readonly cells: Map<string, number>;
+  /** IPPROTO_*, which goes with the addresses and ports of its cells. */
+  readonly protocol: number;
+  /** Its cells that are not free, each of another backend: see cellKeys(). */
+  readonly cells: readonly number[];
   /** Further such cells that carry its index: let go when the port is next written. */
-  readonly spareCells: number[];
+  readonly spareCells: readonly number[];
   /** Keys of its frontends, each with the classes that it gives to its address: see frontendClasses(). */
-  readonly frontends: Map<string, number>;
-  /** The slot range of each set of cells that its frontends offer: see setText(). */
-  readonly ranges: Map<string, SlotRange>;
+  readonly frontends: ReadonlyMap<string, number>;
+  /** One slot range for each set of cells that its frontends offer: see rangeText(). */
+  readonly ranges: readonly SlotRange[];
   /** Further ranges that its frontends name: let go when the port is next written. */
-  readonly spareRanges: SlotRange[];
+  readonly spareRanges: readonly SlotRange[];
   /** Its keys of `source_ranges`. */
-  readonly sourceRanges: Set<string>;
+  readonly sourceRanges: ReadonlySet<string>;
 }
 
 export interface PortState {
@@ -68,19 +74,27 @@ export interface State {
   nodePortAddresses: Image["nodePortAddresses"] | null;
 }
 
-export function emptyFamilyPort(): FamilyPort {
-  return {
-    cells: new Map(),
-    spareCells: [],
-    frontends: new Map(),
-    ranges: new Map(),
-    spareRanges: [],
-    sourceRanges: new Set(),
-  };
-}
+/** What most ports have no entries of. */
+export const NO_CELLS: readonly number[] = Object.freeze([]);
+export const NO_SLOT_RANGES: readonly SlotRange[] = Object.freeze([]);
+export const NO_SOURCE_RANGES: ReadonlySet<string> = new Set();
 
 export function emptyPort(index: number): PortState {
   return { index, name: null, image: null, wantedBy: 0, families: { 4: null, 6: null } };
+}
+
+/** The struct addr_port of each cell's backend. */
+export function* cellKeys(
+  { family, cells: bytes }: FamilyMirror,
+  cells: readonly number[],
+  protocol: number,
+): Generator<[key: string, cell: number], void, void> {
+  for (const cell of cells) yield [cellKey(family, bytes, cell, protocol), cell];
+}
+
+/** The set of cells in a range, as setText() has it. */
+export function rangeText({ slots }: FamilyMirror, { base, count }: SlotRange): string {
+  return setText(Array.from(slots.subarray(base, base + count)));
 }
 
 /** Identity of a set of cells, whatever their order. */

@@ -22,25 +22,34 @@ export interface IpAddress {
 class Address implements IpAddress {
   readonly family: Family;
   readonly text: string;
-  /** A character for each byte: such texts compare as the bytes do. */
-  readonly #packed: string;
+  /** IPv4: its 32 bits. IPv6: a character for each byte; such texts compare as the bytes do. */
+  readonly #packed: number | string;
 
   constructor(text: string, bytes: Uint8Array) {
     this.family = bytes.length === 4 ? 4 : 6;
     this.text = text;
-    this.#packed = String.fromCharCode(...bytes);
+    const [a = 0, b = 0, c = 0, d = 0] = bytes;
+    this.#packed = bytes.length === 4 ? (a << 24) | (b << 16) | (c << 8) | d : String.fromCharCode(...bytes);
   }
 
   get bytes(): Uint8Array {
-    const bytes = new Uint8Array(this.#packed.length);
-    for (let i = 0; i < bytes.length; i += 1) bytes[i] = this.#packed.charCodeAt(i);
+    const bytes = new Uint8Array(this.family === 4 ? 4 : 16);
+    for (let i = 0; i < bytes.length; i += 1) bytes[i] = this.byteAt(i);
     return bytes;
+  }
+
+  byteAt(index: number): number {
+    const packed = this.#packed;
+    if (typeof packed === "string") return packed.charCodeAt(index);
+    return (packed >>> (24 - 8 * index)) & 255;
   }
 
   /** Null: one of the two was made elsewhere. */
   static compare(a: IpAddress, b: IpAddress): number | null {
     if (!(a instanceof Address) || !(b instanceof Address)) return null;
-    return a.#packed < b.#packed ? -1 : Number(a.#packed > b.#packed);
+    const [first, second] = [a.#packed, b.#packed];
+    if (typeof first === "number" && typeof second === "number") return (first >>> 0) - (second >>> 0);
+    return first < second ? -1 : Number(first > second);
   }
 }
 
@@ -60,7 +69,8 @@ function remember(text: string, address: IpAddress): IpAddress {
     old = young;
     young = new Map();
   }
-  young.set(text, address);
+  // Nearly always it is the canonical one: then one text of the two is enough.
+  young.set(text === address.text ? address.text : text, address);
   return address;
 }
 
@@ -142,6 +152,16 @@ export function ipFromBytes(bytes: Uint8Array): IpAddress {
   return new Address(new ipaddr.IPv6(Array.from(bytes)).toRFC5952String(), bytes);
 }
 
+/** Writes the bytes of an address, in network order, without a copy of them in between. */
+export function writeIp(address: IpAddress, target: Uint8Array, at: number): void {
+  if (!(address instanceof Address)) {
+    target.set(address.bytes, at);
+    return;
+  }
+  const length = address.family === 4 ? 4 : 16;
+  for (let i = 0; i < length; i += 1) target[at + i] = address.byteAt(i);
+}
+
 /** IPv4 before IPv6, then by the bytes. */
 export function compareIp(a: IpAddress, b: IpAddress): number {
   if (a === b) return 0;
@@ -158,14 +178,16 @@ export function sameTexts(a: readonly Text[], b: readonly Text[]): boolean {
   return a.length === b.length && a.every(({ text }, i) => text === b[i]?.text);
 }
 
+const SCRATCH = new Uint8Array(16);
+
 /** What an address cannot be used for, or null for an ordinary unicast address. */
 export type SpecialUse = "unspecified" | "loopback" | "multicast" | "broadcast" | "link-local";
 
 /** The special range an address lies in, as far as Kubernetes refuses such addresses for endpoints and VIPs. */
 export function specialUse(address: IpAddress): SpecialUse | null {
-  const { bytes } = address;
-  const [a = 0, b = 0] = bytes;
-  if (bytes.every((byte) => byte === 0)) return "unspecified";
+  if (address.text === "0.0.0.0" || address.text === "::") return "unspecified";
+  writeIp(address, SCRATCH, 0);
+  const [a = 0, b = 0] = SCRATCH;
   if (address.family === 4) {
     if (a === 127) return "loopback";
     if (a === 169 && b === 254) return "link-local";
