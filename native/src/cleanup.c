@@ -81,7 +81,7 @@ EXPORT int ptl_cleanup(const char *pins, char *text, uint32_t text_size)
 		return errno == ENOENT ? 0 : fail(&err, errno, PTL_E_KERNEL, "cleanup", pins, "Cannot open the directory: %s", strerror(errno));
 	if (!on_bpffs(pins)) { /* never delete ordinary files */
 		closedir(directory);
-		return fail(&err, EINVAL, PTL_E_BPFFS, "cleanup", pins, "The directory is not on a bpf file system");
+		return fail(&err, EINVAL, PTL_E_BPFFS, "cleanup", pins, "%s is not on a bpf file system", pins);
 	}
 	int removed = for_each_link(pins, cleanup_one) + sockets_remove(pins);
 

@@ -474,7 +474,7 @@ EXPORT int ptl_open_pins(const char *pins, uint32_t writable, char *err_text, ui
 	if (!handle)
 		return fail(&err, ENOMEM, PTL_E_KERNEL, "open", pins, "Out of memory");
 	if (result == 0 && handle->map_count == 0)
-		result = fail(&err, ENOENT, PTL_E_PINS, "open", pins, "The directory holds no pinned map");
+		result = fail(&err, ENOENT, PTL_E_PINS, "open", pins, "%s holds no pinned map", pins);
 	if (result == 0) {
 		snprintf(handle->pins, sizeof(handle->pins), "%s", pins);
 		result = handle_publish(handle);

@@ -183,7 +183,7 @@ EXPORT int ptl_pin_map(uint32_t map_id, const char *path, char *text, uint32_t t
 	if (result < 0)
 		return fail(&err, result, PTL_E_BPFFS, "pin_map", directory, "Cannot make the directory: %s", strerror(-result));
 	if (!on_bpffs(directory))
-		return fail(&err, EINVAL, PTL_E_BPFFS, "pin_map", directory, "The directory is not on a bpf file system");
+		return fail(&err, EINVAL, PTL_E_BPFFS, "pin_map", directory, "%s is not on a bpf file system", directory);
 	result = map_of_id(map_id, &map);
 	if (result < 0)
 		return fail(&err, result, PTL_E_KERNEL, "pin_map", path, "There is no map with id %u: %s", map_id, strerror(-result));

@@ -93,6 +93,15 @@ export function integerOption(min: number, max: number): (text: string) => numbe
   };
 }
 
+/** An option that takes one of these words, in capitals or not: tables have TCP, and people type tcp. */
+export function wordOption(flags: string, description: string, words: readonly string[]): Option {
+  return new Option(flags, description).choices(words).argParser((text: string) => {
+    const word = words.find((each) => each.toLowerCase() === text.toLowerCase());
+    if (word === undefined) throw new InvalidArgumentError(`Allowed choices are ${words.join(", ")}.`);
+    return word;
+  });
+}
+
 /** Gathers the values of an option that may be repeated. */
 export function repeatedOption(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];

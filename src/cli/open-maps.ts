@@ -90,7 +90,9 @@ export async function withKernel<T>(
   access: { readonly writable?: boolean } = {},
 ): Promise<T> {
   if (options.from !== undefined)
-    throw new UserError("--from: this needs the kernel, an archive will not do");
+    throw new UserError("--from: this needs the kernel, an archive will not do", {
+      hint: "Run it on the node, without --from.",
+    });
   const pins = requirePins(bpfRoot(options.bpfRoot));
   // Not before it is known that there is something to open with it: the error of the pins says more.
   const { NativeLibrary } = await import("../native/lib.js");

@@ -80,8 +80,17 @@ export function scopeStatus(tables: Tables, scope: ServiceScope, printer: Printe
   if (scope.service === undefined && scope.namespace === undefined) return ExitCode.ok;
   const isWanted = inScope(scope);
   for (const service of tables.services.values()) if (isWanted(service)) return ExitCode.ok;
-  printer.note(`no ${scopeText(scope)} in the maps`);
+  printer.note(`no ${scopeText(scope)} in the maps\n  ${nextStep(tables, scope)}`);
   return ExitCode.finding;
+}
+
+/** Where to look for a Service that was not found: most often it is in another namespace, or there under another name. */
+function nextStep(tables: Tables, { service }: ServiceScope): string {
+  const bare = service?.split("/").at(-1);
+  const elsewhere = Array.from(tables.services.values()).filter(({ name }) => name === bare);
+  const names = Array.from(new Set(elsewhere.map(serviceName)));
+  if (names.length > 0) return `There is ${names.join(", ")}.`;
+  return "`portolan services -o name` lists those that are; `portolan compile` says what a manifest comes to.";
 }
 
 /**

@@ -30,7 +30,8 @@ const HINTS: Readonly<Partial<Record<NativeErrorCode, string>>> = {
   E_NATIVE_BPFFS: "Mount one: mount -t bpf bpf /sys/fs/bpf",
   E_NATIVE_MAP_SPEC:
     "An agent with another version or other sizes made these pins: use its settings, or remove them with `portolan cleanup`",
-  E_NATIVE_PINS: "Is the agent running here? Its pins are below --bpf-root",
+  E_NATIVE_PINS:
+    "An agent that runs makes its pins again, and so does `portolan verify --repair`; `portolan maps` shows which are missing",
   E_NATIVE_NO_TCX: "Use clsact, or a kernel from Linux 6.6 on",
   E_NATIVE_INGRESS_QDISC:
     "clsact and `ingress` exclude each other: remove it (tc qdisc del dev NAME ingress), or use a kernel with tcx (Linux 6.6)",

@@ -58,6 +58,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
   batch = true;
   protected readonly ffi: Ffi;
   protected readonly handle: number;
+  readonly #where: string;
   readonly #infos = new Map<MapName, MapInfo>();
   readonly #indexes = new Map<MapName, number>();
   #tail: Promise<unknown> = Promise.resolve();
@@ -68,6 +69,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
   constructor(ffi: Ffi, handle: number, where: string) {
     this.ffi = ffi;
     this.handle = handle;
+    this.#where = where;
     try {
       const infos = this.#readInfos(false);
       verifyMaps(
@@ -93,7 +95,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
 
   info(map: MapName): MapInfo {
     const info = this.#infos.get(map);
-    if (!info) throw missingMap(map);
+    if (!info) throw missingMap(map, this.#where);
     return info;
   }
 
@@ -226,7 +228,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
   openRing(map: MapName, recordSize: number): Ring {
     this.assertOpen();
     const index = this.#indexes.get(map);
-    if (index === undefined) throw missingMap(map);
+    if (index === undefined) throw missingMap(map, this.#where);
     return new Ring(this.ffi, this.ffi.call("ptl_ring_open", this.handle, index), recordSize);
   }
 
@@ -272,7 +274,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
     let at = 0;
     for (const write of writes) {
       const map = this.#indexes.get(write.map);
-      if (map === undefined) throw missingMap(write.map);
+      if (map === undefined) throw missingMap(write.map, this.#where);
       ptlRunCodec.encodeInto(view, at, { map, kind: runKind(write), count: write.count });
       at += ptlRunCodec.size;
       buffer.set(write.keys, at);
@@ -294,9 +296,9 @@ export class NativeMaps implements KernelMaps, KernelLookups {
 
 const ENOSPC = 28;
 
-function missingMap(map: MapName): NativeError {
+function missingMap(map: MapName, where: string): NativeError {
   const details = { errno: 2, op: "use", object: map, verifierLog: null };
-  return new NativeError("E_NATIVE_PINS", `Map ${map} is not there`, details);
+  return new NativeError("E_NATIVE_PINS", `map ${map} is not pinned in ${where}`, details);
 }
 
 function toInfo(name: MapName, info: PtlMapInfo): MapInfo {

@@ -41,6 +41,8 @@ test("portolan diff of manifests shows service ports, the transaction in its ord
   assertGolden("diff.txt", stdout);
   const entries = await diff(SHOP, changed, "--entries");
   assertGolden("diff-entries.txt", entries.stdout);
+  const entriesJson = await diff(SHOP, changed, "--entries", "-o", "json");
+  assertGolden("diff-entries.json", prettyJson(entriesJson.stdout.replaceAll(directory, "DIRECTORY")));
   const json = await diff(SHOP, changed, "-o", "json");
   assertGolden("diff.json", prettyJson(json.stdout.replaceAll(directory, "DIRECTORY")));
 });
@@ -72,6 +74,44 @@ test("portolan diff from an archive tells which flows and clients lose their bac
   };
   assert.deepEqual(consequences.clients, [{ service: "shop/web", clients: 1 }]);
   assert.ok(consequences.flows.length > 0);
+});
+
+test("portolan diff reads what maps dump --all prints, and says of it what it says of the archive", async () => {
+  const printed = await cli(["maps", "dump", "--all", "-o", "json", "--from", archive]);
+  assert.equal(printed.code, 0, printed.stderr);
+  const dump = join(directory, "maps.json");
+  writeFileSync(dump, printed.stdout);
+  const [ofDump, ofArchive] = [await diff(dump, SHOP), await diff(archive, SHOP)];
+  assert.deepEqual(ofDump, ofArchive, "flows and clients included");
+  assert.deepEqual(await diff(SHOP, dump), await diff(SHOP, archive));
+});
+
+test("portolan diff refuses a dump that is cut, empty, of one map, in another format, or of another layout", async () => {
+  const dump = async (...args: string[]): Promise<string> =>
+    (await cli(["maps", "dump", ...args, "--from", archive])).stdout;
+  const whole = await dump("--all", "-o", "json");
+  const cases: readonly (readonly [string, number, RegExp])[] = [
+    [whole.split("\n").slice(0, -3).join("\n"), 3, /the dump is damaged: its end is missing/],
+    [whole.slice(0, -10), 3, /the dump is damaged: line \d+: it is no JSON/],
+    [
+      whole.replace(/"abi":"[0-9a-f]{16}"/, '"abi":"0123456789abcdef"'),
+      3,
+      /its maps have layout v\d+ \(0123/,
+    ],
+    ["", 2, /is empty: it has neither manifests nor maps/],
+    [await dump("services", "-o", "json"), 2, /is a dump of one map\n/],
+    [await dump("--all", "-o", "yaml"), 2, /is a dump of maps in YAML/],
+    [await dump("--all"), 2, /is a dump of maps as a table/],
+    [await dump("--all", "--limit", "2", "-o", "json"), 2, /at most 2 entries of each map/],
+  ];
+  const file = join(directory, "bad.json");
+  for (const [text, status, says] of cases) {
+    writeFileSync(file, text);
+    const { code, stdout, stderr } = await diff(file, SHOP);
+    assert.deepEqual([code, stdout], [status, ""], stderr);
+    assert.match(stderr, says);
+    assert.match(stderr, /\n {2}\S.*\n$/, "and what to do");
+  }
 });
 
 test("portolan diff's mistakes are a line each, and name what is wrong", async () => {

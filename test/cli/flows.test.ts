@@ -222,7 +222,8 @@ describe("portolan flows delete", () => {
     assert.deepEqual(await portolan("flows", "delete", "-s", "wbe", "--yes"), {
       code: 1,
       stdout: "0 flows deleted, 0 entries of nat\n",
-      stderr: 'no Service "wbe" in the maps\n',
+      stderr:
+        'no Service "wbe" in the maps\n  `portolan services -o name` lists those that are; `portolan compile` says what a manifest comes to.\n',
     });
     assert.ok((await listed()).length > 1);
     const { code, stderr } = await portolan("flows", "delete", "-s", "web", "--yes");

@@ -17,6 +17,10 @@ import { type CliResult, cli } from "./run-cli.js";
 
 const SMALL = { nat4: 1024, nat6: 1024, slots4: 1024, slots6: 1024, addresses4: 1024, addresses6: 1024 };
 
+/** What is said of a name that nothing has. */
+const LISTED =
+  "  `portolan services -o name` lists those that are; `portolan compile` says what a manifest comes to.\n";
+
 const CONFLICT: Problem = {
   severity: "warning",
   origin: { file: "b.yaml", line: 3 },
@@ -142,7 +146,11 @@ isolated(import.meta.url, () => {
       );
       assert.ok((await portolan("services", "shop/web")).stderr.endsWith(`\n${line}`));
       const late = await portolan("services", "late");
-      assert.deepEqual(late, { code: 1, stdout: "", stderr: `${line}no Service "late" in the maps\n` });
+      assert.deepEqual(late, {
+        code: 1,
+        stdout: "",
+        stderr: `${line}no Service "late" in the maps\n${LISTED}`,
+      });
       const { problems, problemsFrom } = await json("services", "web");
       assert.deepEqual(problems, [CONFLICT]);
       assert.equal((problemsFrom as { agentRunning: boolean }).agentRunning, true, "this process wrote them");
@@ -186,7 +194,13 @@ isolated(import.meta.url, () => {
   for (const command of ["backends", "flows", "affinity"]) {
     test(`portolan ${command} --service of a name that nothing has is status 1, as portolan services is`, async () => {
       const found = await portolan(command, "--service", "shop/wbe");
-      assert.deepEqual(found, { code: 1, stdout: "", stderr: 'no Service "shop/wbe" in the maps\n' });
+      assert.deepEqual(found, {
+        code: 1,
+        stdout: "",
+        stderr: `no Service "shop/wbe" in the maps\n${LISTED}`,
+      });
+      const elsewhere = await portolan(command, "--service", "default/web");
+      assert.equal(elsewhere.stderr, 'no Service "default/web" in the maps\n  There is shop/web.\n');
       const [all] = Object.values(await json(command, "--service", "wbe"));
       assert.deepEqual(all, []);
     });
@@ -225,6 +239,6 @@ isolated(import.meta.url, () => {
     assert.match(told.stderr, /conditions, hints and slices are not in the maps/);
     assertGolden("explain-maps.json", prettyJson((await portolan("explain", "web", "-o", "json")).stdout));
     const none = await portolan("explain", "shop/wbe");
-    assert.deepEqual(none, { code: 1, stdout: "", stderr: 'no Service "shop/wbe" in the maps\n' });
+    assert.deepEqual(none, { code: 1, stdout: "", stderr: `no Service "shop/wbe" in the maps\n${LISTED}` });
   });
 });

@@ -15,6 +15,7 @@ import { trafficCodec } from "../../src/abi/layout.gen.js";
 import type { Node, World } from "../../src/demo/world/index.js";
 import { random } from "../bpf/support/random.js";
 import { Cluster } from "../support/cluster.js";
+import { assertGolden, prettyJson } from "../support/golden.js";
 import type { Exchange, HostAgent } from "../support/host-agent.js";
 import { agentOf } from "../support/host-agent.js";
 import { checkSchema } from "../support/json-schema.js";
@@ -434,6 +435,15 @@ describe("portolan trace", () => {
     const { code, stdout, stderr } = await cli(...args);
     assert.equal(code, 0, stderr);
     assert.equal(evened(stdout), evened(documented(`portolan ${args.join(" ")}`)));
+    assertGolden("trace.txt", `${evened(stdout)}\n`);
+  });
+
+  it("ends quietly when nobody reads what it prints", async () => {
+    const { ip4 } = cluster.pod("client");
+    const args = [...options("tcp", `${ip4}:50004`, "10.96.0.2:80"), "--bpf-root", cluster.bpfRoot(node)];
+    const shell = ["sh", "-c", '"$@" | true', "sh", ...cliCommand(), ...args];
+    const { stdout, stderr } = await node.exec(shell, { check: false });
+    assert.deepEqual([stdout, stderr], ["", ""]);
   });
 
   it("prints the same as JSON", async () => {
@@ -442,6 +452,7 @@ describe("portolan trace", () => {
     );
     assert.equal(code, 0);
     checkSchema("trace", JSON.parse(stdout));
+    assertGolden("trace.json", evened(prettyJson(stdout)));
     const told = JSON.parse(stdout) as Told & { packet: { family: number }; from: string };
     assert.equal(told.packet.family, 6);
     assert.equal(told.from, "pod");
@@ -463,10 +474,10 @@ describe("portolan trace", () => {
 
   it("says what is wrong with a question, and what to do", async () => {
     const wrong: [string[], number, RegExp][] = [
-      [options("tcp", "10.0.0.1:1", "[fd00::1]:1"), 3, /two families[\s\S]*Give both/],
-      [options("tcp", "10.0.0.1", "10.0.0.2:80"), 3, /10\.0\.0\.1 needs a port/],
-      [options("icmp", "10.0.0.1", "10.0.0.2:80"), 3, /icmp has no ports/],
-      [options("udp", "10.0.0.1:1", "10.0.0.2:80", "--flags", "syn"), 3, /udp has no flags/],
+      [options("tcp", "10.0.0.1:1", "[fd00::1]:1"), 2, /two families[\s\S]*Give both/],
+      [options("tcp", "10.0.0.1", "10.0.0.2:80"), 2, /10\.0\.0\.1 needs a port/],
+      [options("icmp", "10.0.0.1", "10.0.0.2:80"), 2, /icmp has no ports/],
+      [options("udp", "10.0.0.1:1", "10.0.0.2:80", "--flags", "syn"), 2, /udp has no flags/],
       [options("tcp", "10.0.0.300:1", "10.0.0.2:80"), 2, /--src "10\.0\.0\.300:1" is no address/],
       [options("tcp", "10.0.0.1:70000", "10.0.0.2:80"), 2, /a port is a number/],
       [options("tcp", "10.0.0.1:1", "10.0.0.2:80", "--flags", "sin"), 2, /"sin" is none of/],
@@ -515,5 +526,7 @@ function evened(text: string): string {
     .replaceAll(/slots \d+ to \d+/g, "slots N to N")
     .replaceAll(/cell \d+/g, "cell N")
     .replaceAll(/slots4\[\d+\]/g, "slots4[N]")
+    .replaceAll(/"key": "\d+"/g, '"key": "N"')
+    .replaceAll(/"interface": "veth\w+"/g, '"interface": "INTERFACE"')
     .trimEnd();
 }

@@ -17,7 +17,7 @@ import { bytesOf, client, put, SERVICES_IN_MAPS } from "./services-in-maps.js";
 
 /** CLOCK_MONOTONIC of the machine that the archives are of. */
 export const NOW_NS: bigint = 10_000n * 1_000_000_000n;
-const NOW_TICKS = Number(NOW_NS >> BigInt(TICK_SHIFT));
+const ticksOf = (ns: bigint): number => Number(ns >> BigInt(TICK_SHIFT));
 export const WRITTEN: Date = new Date("2026-11-23T03:00:00Z");
 
 /** Small, so that an archive of few entries is small. */
@@ -46,6 +46,7 @@ interface FlowOptions {
   readonly flags?: number;
   /** Ticks since its last packet. */
   readonly idle?: number;
+  readonly nowTicks?: number;
 }
 
 const OPEN = NatState.SEEN_FORWARD | NatState.SEEN_REPLY | NatState.ESTABLISHED;
@@ -53,6 +54,7 @@ const OPEN = NatState.SEEN_FORWARD | NatState.SEEN_REPLY | NatState.ESTABLISHED;
 /** A client's flow to a Service, as ingress remembers it. */
 export function flow(options: FlowOptions): MapWrite {
   const { protocol = "TCP", state = OPEN, flags = 0, idle = 10, service = 0, generation = 0 } = options;
+  const { nowTicks = ticksOf(NOW_NS) } = options;
   const family = options.client.includes(":") ? 6 : 4;
   const { natKey, natValue } = FAMILY_CODECS[family];
   const key = natKey.encode({
@@ -70,7 +72,7 @@ export function flow(options: FlowOptions): MapWrite {
     check: 0,
     backend: options.cell,
     generation,
-    lastSeen: NOW_TICKS - idle,
+    lastSeen: nowTicks - idle,
     state,
     flags,
     service,
@@ -88,42 +90,49 @@ const WEB = {
 } as const;
 
 /** Beside SERVICES_IN_MAPS: flows in each state, of both families, and the clients that session affinity remembers. */
-export const FLOWS_IN_MAPS: readonly MapWrite[] = [
-  flow({ ...WEB, sport: 40001 }),
-  flow({ ...WEB, sport: 40002, backend: "10.2.0.1", cell: 2, generation: 2, idle: 40 }),
-  flow({
-    ...WEB,
-    sport: 40003,
-    backend: "10.2.0.2",
-    cell: 3,
-    generation: 4,
-    state: OPEN | NatState.FIN_FORWARD,
-  }),
-  flow({
-    ...WEB,
-    sport: 40004,
-    backend: "10.2.0.9",
-    cell: 4,
-    generation: 1,
-    state: OPEN | NatState.RST_REPLY,
-    idle: 1,
-  }),
-  flow({ ...WEB, sport: 40005, state: NatState.SEEN_FORWARD, idle: 9000 }),
-  flow({ ...WEB, sport: 40006, vip: "10.1.0.1", dport: 8080, flags: NatFlag.NAT_DIRECT }),
-  flow({
-    client: "fd09::9",
-    sport: 50001,
-    vip: "fd07::1",
-    dport: 30053,
-    backend: "fd02::1",
-    port: 53,
-    cell: 1,
-    service: 1,
-    protocol: "UDP",
-  }),
-  client("10.9.0.9", 0, 1, NOW_NS - 7n * 1_000_000_000n),
-  client("10.9.0.10", 0, 3, NOW_NS - 700n * 1_000_000_000n, 4),
-];
+export function flowsInMaps(nowNs: bigint): readonly MapWrite[] {
+  const nowTicks = ticksOf(nowNs);
+  const web = { ...WEB, nowTicks };
+  return [
+    flow({ ...web, sport: 40001 }),
+    flow({ ...web, sport: 40002, backend: "10.2.0.1", cell: 2, generation: 2, idle: 40 }),
+    flow({
+      ...web,
+      sport: 40003,
+      backend: "10.2.0.2",
+      cell: 3,
+      generation: 4,
+      state: OPEN | NatState.FIN_FORWARD,
+    }),
+    flow({
+      ...web,
+      sport: 40004,
+      backend: "10.2.0.9",
+      cell: 4,
+      generation: 1,
+      state: OPEN | NatState.RST_REPLY,
+      idle: 1,
+    }),
+    flow({ ...web, sport: 40005, state: NatState.SEEN_FORWARD, idle: 9000 }),
+    flow({ ...web, sport: 40006, vip: "10.1.0.1", dport: 8080, flags: NatFlag.NAT_DIRECT }),
+    flow({
+      nowTicks,
+      client: "fd09::9",
+      sport: 50001,
+      vip: "fd07::1",
+      dport: 30053,
+      backend: "fd02::1",
+      port: 53,
+      cell: 1,
+      service: 1,
+      protocol: "UDP",
+    }),
+    client("10.9.0.9", 0, 1, nowNs - 7n * 1_000_000_000n),
+    client("10.9.0.10", 0, 3, nowNs - 700n * 1_000_000_000n, 4),
+  ];
+}
+
+export const FLOWS_IN_MAPS: readonly MapWrite[] = flowsInMaps(NOW_NS);
 
 /** A kernel with both. */
 export async function fixtureKernel(more: readonly MapWrite[] = []): Promise<MemoryKernel> {

@@ -52,9 +52,11 @@ export async function openArchive(file: string): Promise<OpenMaps> {
   const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
     throw new UserError(
       `--from: ${file} cannot be read: ${error.code === "ENOENT" ? "there is no such file" : error.message}`,
+      { hint: "It is what `portolan dump -f FILE` wrote." },
     );
   });
-  if (found.isDirectory()) throw new UserError(`--from: ${file} is a directory, not an archive`);
+  if (found.isDirectory())
+    throw new UserError(`--from: ${file} is a directory, not an archive`, { hint: "Name a file in it." });
   const { meta, hooks, problems, parts } = await readIndex(file);
   if (meta.noMaps !== null) {
     throw new AppError("E_NO_PINS", `${file} has no maps: ${meta.noMaps}`, {

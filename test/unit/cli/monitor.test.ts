@@ -86,9 +86,9 @@ test("The table of events, narrow and wide, is as it is kept", () => {
 });
 
 test("The objects of events are as they are kept", () => {
-  const text = jsonText(TIMED.map(eventJson), false);
-  assertGolden("monitor.json", prettyJson(text));
-  for (const each of JSON.parse(text) as unknown[]) checkSchema("monitor", each);
+  const lines = TIMED.map((each) => jsonText(eventJson(each), false));
+  assertGolden("monitor.json", prettyJson(lines.join("\n")));
+  for (const line of lines) checkSchema("monitor", JSON.parse(line));
   for (const count of [7, null])
     checkSchema("monitor", { time: "2026-11-23T14:31:00.000Z", type: "lost", count });
 });

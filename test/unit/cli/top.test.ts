@@ -198,7 +198,8 @@ const screen = (given: Picture, columns: number, rows: number): string[] =>
 
 test("The object of an interval, and the lines of the table, are as they are kept", async () => {
   const time = new Date(2026, 10, 23, 14, 31, 5);
-  const { time: _time, ...object } = intervalJson(sample(), time, 1) as { readonly time: string };
+  // The clock's zone is the machine's.
+  const object = { ...intervalJson(sample(), time, 1), time: "2026-11-23T14:31:05.000Z" };
   checkSchema("top", intervalJson(sample(), time, 1));
   checkSchema("top", intervalJson(intervalOf(reading({ at: 0 }), reading({ at: 0 }), null, all), time, 1));
   assertGolden("top.json", prettyJson(jsonText(object, false)));

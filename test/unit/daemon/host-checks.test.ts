@@ -9,51 +9,24 @@ import {
   hasTcx,
   kernelVersion,
 } from "../../../src/daemon/host-checks.js";
-import { DEFAULT_SNAT_RANGES } from "../../../src/daemon/snat-ports.js";
-
-/** A host on which all is well. */
-const GOOD: HostFacts = {
-  kernelRelease: "6.18.5",
-  missingFeatures: [],
-  capabilities: (1n << 41n) - 1n,
-  nativeError: null,
-  bpffs: "/sys/fs/bpf",
-  cgroup2: "/sys/fs/cgroup",
-  kernelBtf: true,
-  jit: "1",
-  bridges: ["cni0"],
-  bridgeCallIptables: "1",
-  bridgeCallIp6tables: "1",
-  invalidDrops: [],
-  ipForward: "1",
-  ip6Forward: "1",
-  hasRoutableIp6: true,
-  rpFilter: "1",
-  ingressQdiscs: [],
-  localPorts: { first: 32768, last: 60999 },
-  snatRanges: DEFAULT_SNAT_RANGES,
-  forwardPolicies: [],
-  droppingChains: [],
-  agentPinned: true,
-  routeLocalnet: "0",
-};
+import { GOOD_HOST } from "../../support/good-host.js";
 
 function check(facts: Partial<HostFacts>, name: string): Check {
-  const found = checkHost({ ...GOOD, ...facts }).find((candidate) => candidate.name === name);
+  const found = checkHost({ ...GOOD_HOST, ...facts }).find((candidate) => candidate.name === name);
   assert.ok(found, name);
   return found;
 }
 
 test("checkHost() finds nothing on a host where all is well", () => {
   assert.deepEqual(
-    checkHost(GOOD).filter(({ status }) => status !== "ok"),
+    checkHost(GOOD_HOST).filter(({ status }) => status !== "ok"),
     [],
   );
 });
 
 test("checkHost() gives every fault a way to mend it", () => {
   const bad: HostFacts = {
-    ...GOOD,
+    ...GOOD_HOST,
     kernelRelease: "4.19.0",
     missingFeatures: ["tcx"],
     capabilities: 0n,

@@ -40,7 +40,10 @@ export const cleanup: Handler<CleanupOptions> = async (options, printer) => {
     });
   }
   if (options.kubeProxy === true) return await cleanKubeProxy(root, options.dryRun === true, printer);
-  if (options.dryRun === true) throw new UserError("--dry-run goes with --kube-proxy");
+  if (options.dryRun === true)
+    throw new UserError("--dry-run goes with --kube-proxy", {
+      hint: "What cleanup itself would remove: `portolan interfaces`, and the pins below --bpf-root.",
+    });
   const returned = await returnToKubeProxy(root);
   const removed = removePins(root);
   const { rules, failures } = await removeRules();

@@ -14,6 +14,7 @@ its own namespaces and pins, and removes them. Needs root, iproute2, iptables an
       { line: "portolan demo", does: "the whole show" },
       { line: "portolan demo --keep", does: "and leave the cluster up to play with, until Ctrl-C" },
     ],
+    formats: ["table"],
   })
     .option("--keep", "leave the cluster up at the end, and print commands to try")
     .action(run<DemoOptions>(async () => (await import("./handler.js")).demo));

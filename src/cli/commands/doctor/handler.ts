@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Check, CheckStatus } from "../../../daemon/host-checks.js";
 import type { LinkSnapshot } from "../../../dataplane/attach.js";
 import { bpfRoot, layoutsAt } from "../../../dataplane/pins.js";
 import type { NativeLibrary } from "../../../native/lib.js";
 import { errorMessage } from "../../../util/errors.js";
 import type { CommonOptions, Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
-import type { Colors } from "../../output.js";
+import { type DoctorReport, printReport } from "./report.js";
 
 /** The bit of --forward-mark-bit's default. */
 export const DEFAULT_MARK_BIT = 13;
@@ -50,16 +49,6 @@ async function askLibrary(): Promise<LibraryAnswer> {
   }
 }
 
-function line({ name, status, detail, fix }: Check, width: number, colors: Colors): string {
-  const paint: Readonly<Record<CheckStatus, (text: string) => string>> = {
-    ok: colors.green,
-    warn: colors.yellow,
-    fail: colors.red,
-  };
-  const head = `${paint[status](status.padEnd(4))}  ${name.padEnd(width)}  ${detail}`;
-  return fix === null ? head : `${head}\n${" ".repeat(6)}${" ".repeat(width)}  ${colors.dim("mend:")} ${fix}`;
-}
-
 /** An agent runs here, or has run. False for a user who may not know. */
 function hasPins(given: string | undefined): boolean {
   try {
@@ -67,13 +56,6 @@ function hasPins(given: string | undefined): boolean {
   } catch {
     return false;
   }
-}
-
-/** What `portolan doctor -o json` prints. */
-export interface DoctorReport {
-  /** No check failed. */
-  readonly ok: boolean;
-  readonly checks: readonly Check[];
 }
 
 /** Looks at this machine. */
@@ -96,11 +78,7 @@ export async function examine(
 
 /** `portolan doctor`. */
 export const doctor: Handler<DoctorOptions> = async (options, printer) => {
-  const { ok, checks } = await examine(options);
-  if (printer.structured) printer.json({ ok, checks });
-  else {
-    const width = Math.max(...checks.map(({ name }) => name.length));
-    for (const check of checks) printer.line(line(check, width, printer.colors));
-  }
-  return ok ? ExitCode.ok : ExitCode.finding;
+  const report = await examine(options);
+  printReport(report, printer);
+  return report.ok ? ExitCode.ok : ExitCode.finding;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createWriteStream } from "node:fs";
+import { createWriteStream, type Stats } from "node:fs";
 import { rename, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
@@ -70,8 +70,34 @@ function defaultFile(written: Date): string {
   return `portolan-dump-${hostname().replace(/[^\w.-]/g, "_")}-${time}.tar.gz`;
 }
 
+/** Null: there is nothing of that name. */
+async function fileAt(path: string): Promise<Stats | null> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+}
+
 async function writeFile(file: string, content: ArchiveContent, written: Date): Promise<Entries> {
-  // What is not whole has another name.
+  try {
+    const before = await fileAt(file);
+    // What is not whole has another name. A device or a pipe is written to: in its place there would be a file.
+    if (before === null || before.isFile()) return await replaceFile(file, content, written);
+    if (before.isDirectory())
+      throw new UserError(`${file} is a directory`, { hint: "Name the file: portolan dump -f FILE." });
+    const { stream, entries } = archiveStream(content, written);
+    await pipeline(stream, createGzip(), createWriteStream(file));
+    return await entries;
+  } catch (error) {
+    const { code, path } = error as NodeJS.ErrnoException;
+    if (error instanceof AppError || code === undefined || path === undefined) throw error;
+    throw new UserError(`${file} cannot be written: ${errorMessage(error)}`);
+  }
+}
+
+async function replaceFile(file: string, content: ArchiveContent, written: Date): Promise<Entries> {
   const unfinished = `${file}.part`;
   try {
     const { stream, entries } = archiveStream(content, written);
@@ -80,9 +106,7 @@ async function writeFile(file: string, content: ArchiveContent, written: Date): 
     return await entries;
   } catch (error) {
     await rm(unfinished, { force: true });
-    const { code, path } = error as NodeJS.ErrnoException;
-    if (error instanceof AppError || code === undefined || path === undefined) throw error;
-    throw new UserError(`${file} cannot be written: ${errorMessage(error)}`);
+    throw error;
   }
 }
 

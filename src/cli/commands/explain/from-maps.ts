@@ -13,7 +13,14 @@ import type { CommonOptions } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withMaps } from "../../open-maps.js";
 import { type Colors, type Column, type Printer, tableLines } from "../../output.js";
-import { peerText, type ServiceTest, serviceJson, serviceName } from "../../service-text.js";
+import {
+  inScope,
+  peerText,
+  type ServiceScope,
+  scopeStatus,
+  serviceJson,
+  serviceName,
+} from "../../service-text.js";
 
 /** Why a cell is given to new flows or not, as far as the maps know. */
 function reasonText({ chosen, state }: BackendRow): string {
@@ -113,9 +120,9 @@ const frontendJson = ({ traffic: _, service, internal, external, ...row }: Servi
 export function explainMaps(
   options: CommonOptions,
   printer: Printer,
-  wanted: string,
-  isWanted: ServiceTest,
+  scope: ServiceScope,
 ): Promise<ExitCode> {
+  const isWanted = inScope(scope);
   return withMaps(options, async ({ maps, problems }) => {
     const tables = await readTables(maps);
     const rows = servicesView(tables).filter(({ service }) => isWanted(service));
@@ -134,8 +141,6 @@ export function explainMaps(
       if (rows.length > 0)
         printer.note("conditions, hints and slices are not in the maps: -f or --kubeconfig explains them");
     }
-    if (rows.length > 0) return ExitCode.ok;
-    printer.note(`no Service "${wanted}" in the maps`);
-    return ExitCode.finding;
+    return rows.length > 0 ? ExitCode.ok : scopeStatus(tables, scope, printer);
   });
 }

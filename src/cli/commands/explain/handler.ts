@@ -14,10 +14,11 @@ export interface ExplainOptions extends DesiredOptions {
 /** `portolan explain SERVICE`. A Service that is not there is a finding. */
 export const explain: Handler<ExplainOptions> = async (options, printer, [service = ""]) => {
   const { namespace } = options;
-  const isWanted = inScope(namespace === undefined ? { service } : { service, namespace });
+  const scope = namespace === undefined ? { service } : { service, namespace };
+  const isWanted = inScope(scope);
   if (namesSource(options)) return explainDesired(options, printer, service, isWanted);
   const { explainMaps } = await import("./from-maps.js");
-  return explainMaps(options, printer, service, isWanted);
+  return explainMaps(options, printer, scope);
 };
 
 async function explainDesired(

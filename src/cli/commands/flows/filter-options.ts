@@ -3,6 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { parseDuration } from "../../../config/duration.js";
 import type { FlowState } from "../../../dataplane/view.js";
+import { wordOption } from "../../command.js";
 import { type ServiceScope, withServiceScope } from "../../service-text.js";
 
 export interface FlowFilterOptions extends ServiceScope {
@@ -33,7 +34,7 @@ export function withFlowFilter(command: Command): Command {
     .option("--client <peer>", "only from this address, address and port, or range")
     .option("--backend <peer>", "only to this backend")
     .option("--destination <peer>", "only to this address of a Service")
-    .addOption(new Option("--protocol <protocol>", "only of this one").choices(["tcp", "udp", "sctp"]))
+    .addOption(wordOption("--protocol <protocol>", "only of this one", ["tcp", "udp", "sctp"]))
     .addOption(new Option("--family <family>", "only of this one").choices(["4", "6"]))
     .addOption(new Option("--state <state>", "only flows in this state").choices(FLOW_STATES))
     .option("--min-idle <time>", "only those that were silent so long: 90, 90s, 5m", parseIdle)

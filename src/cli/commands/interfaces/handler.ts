@@ -33,7 +33,10 @@ const ROLE_NAMES: ReadonlyMap<number, string> = new Map(
 );
 
 const COLUMNS: readonly Column<InterfaceRow>[] = [
-  { header: "INTERFACE", value: ({ name, ifindex }) => (ifindex === NODE_KEY ? "(this node)" : name) },
+  {
+    header: "INTERFACE",
+    value: ({ name, ifindex }) => (ifindex === NODE_KEY ? "(this node)" : name || "(not here)"),
+  },
   { header: "INDEX", value: ({ ifindex }) => ifindex, align: "right" },
   { header: "ROLE", value: ({ role }) => role },
   {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { EVENT_TYPES } from "../../../dataplane/view/event-types.js";
-import { describe, integerOption, repeatedOption, run } from "../../command.js";
+import { describe, integerOption, repeatedOption, run, wordOption } from "../../command.js";
 import { withServiceScope } from "../../service-text.js";
 import type { MonitorOptions } from "./handler.js";
 
-const PROTOCOLS = ["TCP", "UDP", "SCTP", "ICMP"] as const;
+const PROTOCOLS: readonly string[] = ["TCP", "UDP", "SCTP", "ICMP"];
 const MOST_SAMPLE = 1_000_000_000;
 
 export function monitorCommand(): Command {
@@ -37,7 +37,7 @@ line; {"type":"lost"} stands where some are missing.`,
       "only with this client, destination or backend: an address or a range",
       repeatedOption,
     )
-    .addOption(new Option("--protocol <name>", "only of this protocol").choices(PROTOCOLS))
+    .addOption(wordOption("--protocol <name>", "only of this protocol", PROTOCOLS))
     .option("--sample <n>", "of translated packets tell one in n", integerOption(1, MOST_SAMPLE))
     .option("-c, --count <n>", "so many events, then end", integerOption(1, 1_000_000_000))
     .option("--since-start", "times from when it began, instead of by the clock")

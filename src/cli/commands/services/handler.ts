@@ -7,6 +7,7 @@ import {
   type ServiceRow,
   servicesView,
 } from "../../../dataplane/view.js";
+import { UserError } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { withMaps } from "../../open-maps.js";
 import { bytesText, type Column } from "../../output.js";
@@ -23,7 +24,7 @@ import {
   trafficJson,
 } from "../../service-text.js";
 
-export type ServicesOptions = Omit<ServiceScope, "service">;
+export type ServicesOptions = ServiceScope;
 
 /** Backends that fit into a table's cell; the rest is a number. */
 const SHOWN_BACKENDS = 3;
@@ -124,11 +125,20 @@ function nodePortNote(addresses: readonly string[]): string {
   return `NodePorts are served on ${addresses.join(", ")}`;
 }
 
+/** The name may stand behind -s, too, as it does everywhere else. */
+function scopeOf(options: ServicesOptions, name: string | undefined): ServiceScope {
+  if (name === undefined) return options;
+  if (options.service === undefined) return { ...options, service: name };
+  throw new UserError(`which Service, "${name}" or "${options.service}"?`, {
+    hint: "Give one name: alone, or with -s.",
+  });
+}
+
 /** `portolan services [NAME]`. A name that no Service has is a finding. */
-export const services: Handler<ServicesOptions> = (options, printer, [name]) =>
-  withMaps(options, async ({ maps, problems }) => {
-    const scope: ServiceScope = { ...options, ...(name === undefined ? {} : { service: name }) };
-    const isWanted = inScope(scope);
+export const services: Handler<ServicesOptions> = async (options, printer, [name]) => {
+  const scope = scopeOf(options, name);
+  const isWanted = inScope(scope);
+  return withMaps(options, async ({ maps, problems }) => {
     const tables = await readTables(maps);
     const rows = servicesView(tables).filter(({ service }) => isWanted(service));
     const hasNodePorts = rows.some(({ kind }) => kind === "NodePort");
@@ -149,3 +159,4 @@ export const services: Handler<ServicesOptions> = (options, printer, [name]) =>
     }
     return listStatus(tables, scope, printer, rows.length, "no Service has an address in the maps");
   });
+};

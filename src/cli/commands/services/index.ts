@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { describe, run } from "../../command.js";
 import { LIST_FORMATS } from "../../output.js";
-import { withNamespaces } from "../../service-text.js";
+import { withServiceScope } from "../../service-text.js";
 import type { ServicesOptions } from "./handler.js";
 
 export function servicesCommand(): Command {
@@ -28,7 +28,7 @@ Problems that the agent found, such as two Services that claim one address, go t
     formats: LIST_FORMATS,
     reads: true,
   });
-  return withNamespaces(command.argument("[name]", "only the Service of this name")).action(
+  return withServiceScope(command.argument("[name]", "only the Service of this name")).action(
     run<ServicesOptions>(async () => (await import("./handler.js")).services),
   );
 }

@@ -9,7 +9,7 @@ import {
   type TcpFlag,
   type TraceProtocol,
 } from "../../../trace/packet.js";
-import { UserError } from "../../../util/errors.js";
+import { AppError, UserError } from "../../../util/errors.js";
 import type { Handler } from "../../command.js";
 import { ExitCode } from "../../exit-codes.js";
 import { withKernel } from "../../open-maps.js";
@@ -58,11 +58,20 @@ export function packetOf({ proto, src, dst, flags }: TraceOptions): Packet {
   };
 }
 
+/** A packet that cannot be is a mistake on the command line. */
+function asMistake({ message, fields, hint }: AppError): UserError {
+  return new UserError(message, hint === null ? { fields } : { fields, hint });
+}
+
 /** `portolan trace`. Its status is 0 whatever becomes of the packet: that is the answer, and no failure. */
 export const trace: Handler<TraceOptions> = async (options, printer) => {
   const { checkPacket, Tracer } = await import("../../../trace/trace.js");
   const packet = packetOf(options);
-  checkPacket(packet);
+  try {
+    checkPacket(packet);
+  } catch (error) {
+    throw error instanceof AppError ? asMistake(error) : error;
+  }
   if (options.from === "host" && options.interface !== undefined)
     throw new UserError("--interface does not go with --from host: a process's packet comes in by none");
   // `--from` says here by what the packet comes in, and names no archive

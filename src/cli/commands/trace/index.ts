@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Origin } from "../../../trace/ground.js";
-import { describe, run } from "../../command.js";
+import { describe, run, wordOption } from "../../command.js";
 import type { TraceOptions } from "./handler.js";
 
 const ORIGINS: readonly Origin[] = ["pod", "uplink", "overlay", "host"];
@@ -42,9 +42,12 @@ Run it on the node, as root. It does not look at the host's firewall, and not at
     ],
   })
     .addOption(
-      new Option("--proto <protocol>", "transport protocol")
-        .choices(["tcp", "udp", "sctp", "icmp"])
-        .makeOptionMandatory(),
+      wordOption("--proto <protocol>", "transport protocol", [
+        "tcp",
+        "udp",
+        "sctp",
+        "icmp",
+      ]).makeOptionMandatory(),
     )
     .requiredOption("--src <address>", "the sender: A:PORT or [A]:PORT; of icmp A")
     .requiredOption("--dst <address>", "where it goes: A:PORT or [A]:PORT; of icmp A")
