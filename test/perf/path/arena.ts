@@ -120,7 +120,7 @@ export class Arena {
     const cgroup = this.path.inCgroup ? this.#cluster.cgroup(this.#node) : undefined;
     if (this.path.inCgroup && cgroup === undefined) return { failed: "this machine has no cgroup v2" };
     try {
-      await forgetFlows(this.#node);
+      await Promise.all(this.#cluster.world.nodes.map(forgetFlows));
       const before = await this.#counters?.read();
       const ask = { kind, address, port, seconds, ...(cgroup === undefined ? {} : { cgroup }) };
       const load = await runClient(this.#client, ask);
@@ -146,7 +146,9 @@ export class Arena {
     }
     const { address, tcp, udp } = this.#target(place);
     const port = kind === "udp-rr" ? udp : tcp;
-    const flows = await trackedFlows(this.#node, this.#ground.family, kind);
+    // What asks for the server itself need not pass by the first node.
+    const node = this.path.to === "server" ? this.#cluster.pod(SERVERS[place]).node : this.#node;
+    const flows = await trackedFlows(node, this.#ground.family, kind);
     return byConntrack(load, flows, { to: address, port, by: this.#server(place) });
   }
 

@@ -114,12 +114,14 @@ export function rowsOf(all: readonly Measured[]): Row[] {
   });
 }
 
-const mark = ({ reached }: Comparison): string => (reached === null ? "" : reached ? " ok" : " MISSED");
-
-function compared(comparison: Comparison): string {
-  const { with: other, ratio, atLeast } = comparison;
+function comparedText({ with: other, ratio, atLeast }: Comparison): string {
   const target = atLeast === null ? "" : ` (target ${atLeast === 1 ? "> 1" : `>= ${atLeast}`})`;
-  return `${ratio.toFixed(3)} of ${other}${target}${mark(comparison)}`;
+  return `${ratio.toFixed(3)} of ${other}${target}`;
+}
+
+function marked(comparison: Comparison): string {
+  const { reached } = comparison;
+  return `${comparedText(comparison)}${reached === null ? "" : reached ? " ok" : " MISSED"}`;
 }
 
 function rateText({ rate, unit }: Row): string {
@@ -143,7 +145,7 @@ export function tableOf(rows: readonly Row[]): string[] {
       rateText(row).padStart(14),
       latency.padStart(18),
     ];
-    lines.push(`  ${columns.join("  ")}  ${failed ?? row.compared.map(compared).join(", ")}`);
+    lines.push(`  ${columns.join("  ")}  ${failed ?? row.compared.map(marked).join(", ")}`);
   }
   return lines;
 }
@@ -151,10 +153,10 @@ export function tableOf(rows: readonly Row[]): string[] {
 /** What was missed, or failed, as sentences. */
 export function misses(rows: readonly Row[]): string[] {
   return rows.flatMap((row) => {
-    const what = `${row.path}, ${row.services} Services, ${row.kind}, ${row.place}`;
+    const what = `${row.path} with ${row.services}, ${row.kind}, ${row.place}`;
     if (row.failed !== null) return [`${what}: failed: ${row.failed}`];
     return row.compared
       .filter(({ reached }) => reached === false)
-      .map((comparison) => `${what}: ${compared(comparison)}`);
+      .map((comparison) => `${what}: ${comparedText(comparison)}`);
   });
 }
