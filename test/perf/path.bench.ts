@@ -143,6 +143,7 @@ class Arenas {
 
   async build(entries: readonly Entry[], ground: Ground): Promise<Map<Entry, Arena>> {
     const arenas = new Map<Entry, Arena>();
+    const began = performance.now();
     // The largest take the longest: they are begun first.
     const waiting = [...entries].sort((a, b) => a.services - b.services);
     const builder = async (): Promise<void> => {
@@ -150,7 +151,8 @@ class Arenas {
         const started = Arena.start(entry.path, entry.services, entry.places, ground);
         this.#started.push(started);
         arenas.set(entry, await started);
-        console.error(`  ${entry.path.name}, ${entry.services} Services: ready`);
+        const seconds = Math.round((performance.now() - began) / 1000);
+        console.error(`  ${seconds} s: ${entry.path.name} with ${entry.services} is ready`);
       }
     };
     await Promise.all(Array.from({ length: BUILDERS }, builder));

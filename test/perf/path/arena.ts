@@ -17,7 +17,7 @@ import { nodeObject } from "../../support/manifests.js";
 import { mapSizes } from "../support/map-sizes.js";
 import { type Kind, type Load, runClient, startServer } from "./load.js";
 import type { Path } from "./paths.js";
-import { byConntrack, bySockets, byTc, CounterReader, forgetFlows, since, trackedFlows } from "./proof.js";
+import { byConntrack, CounterReader, forgetFlows, since, trackedFlows } from "./proof.js";
 import {
   clusterIpTarget,
   nodePortTarget,
@@ -58,7 +58,12 @@ const RULES_TIMEOUT_MS = 600_000;
  * More connections than a second has, one after the other: as many source ports as there are, and none of them waits
  * after its connection has ended.
  */
-const CLIENT_SYSCTLS = { "net/ipv4/ip_local_port_range": "1024 65535", "net/ipv4/tcp_max_tw_buckets": 0 };
+const CLIENT_SYSCTLS = {
+  "net/ipv4/ip_local_port_range": "1024 65535",
+  "net/ipv4/tcp_max_tw_buckets": 0,
+  // Above a minute FIN-WAIT-2 is a state of the socket itself: else the server's FIN would be answered with a reset.
+  "net/ipv4/tcp_fin_timeout": 61,
+};
 
 const SERVERS: Readonly<Record<Place, string>> = { "same node": "near", "other node": "far" };
 
@@ -141,8 +146,7 @@ export class Arena {
   ): Promise<string | null> {
     const { proof } = this.path;
     if (proof !== "conntrack") {
-      if (tally === undefined) return "there are no counters";
-      return proof === "tc" ? byTc(kind, load, tally) : bySockets(kind, load, tally);
+      return tally === undefined ? "there are no counters" : proof(kind, load, tally);
     }
     const { address, tcp, udp } = this.#target(place);
     const port = kind === "udp-rr" ? udp : tcp;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The contestants. One more is one more object here: its name, what serves its world, who asks, and what is asked for.
+ * The contestants. One more is one more object here: its name, what serves its world, who asks, what is asked for, and how it
+ * is proved. Another way through our programs is another dataplane argument and another proof.
  */
 import { KINDS, type Kind } from "./load.js";
+import { bySockets, byTc, type CounterProof } from "./proof.js";
 import type { Place } from "./services.js";
 
 /** What turns a Service's address into a server's. */
@@ -20,8 +22,8 @@ export interface Path {
   readonly from: "pod" | "outside";
   /** The server's own address, or the Service's: its ClusterIP, or its NodePort at the first node. */
   readonly to: "server" | "cluster-ip" | "node-port";
-  /** How it is proved that a measurement took this path. */
-  readonly proof: "tc" | "sockets" | "conntrack";
+  /** How it is proved that a measurement took this path: by our counters at the first node, or by the kernel's tracked flows. */
+  readonly proof: CounterProof | "conntrack";
   /** Whether the client's sockets are made in the cgroup of its node's agent. */
   readonly inCgroup: boolean;
   readonly kinds: readonly Kind[];
@@ -53,11 +55,11 @@ const FROM_OUTSIDE = { ...FROM_POD, from: "outside", to: "node-port", baseline: 
 const PROXY_RULES = { proof: "conntrack", mostServices: 10_000 } as const;
 const TC = {
   dataplane: { by: "portolan", args: ["--socket-lb", "off"] },
-  proof: "tc",
+  proof: byTc,
   mostServices: 100_000,
 } as const;
 
-/** A connection to another node must not be slower than rules there either. */
+/** In the order in which they are measured and told. */
 export const PATHS: readonly Path[] = [
   {
     ...FROM_POD,
@@ -78,7 +80,7 @@ export const PATHS: readonly Path[] = [
     ...FROM_POD,
     name: "portolan-sockets",
     dataplane: { by: "portolan", args: ["--socket-lb", "full"] },
-    proof: "sockets",
+    proof: bySockets,
     inCgroup: true,
     // UDP of pods stays with tc in every mode.
     kinds: ["tcp-rr", "tcp-crr", "tcp-stream"],

@@ -34,6 +34,9 @@ export class CounterReader {
   }
 }
 
+/** Null: the counters say that the measurement took its path. Else what they say instead. */
+export type CounterProof = (kind: Kind, load: Load, tally: Tally) => string | null;
+
 /** The difference of two readings. */
 export function since(before: Tally, after: Tally): Tally {
   return (reason) => after(reason) - before(reason);
@@ -47,8 +50,8 @@ function packetsOf(kind: Kind, { count, connections }: Load): number {
   return kind === "tcp-crr" ? 5 * connections : 2 * count;
 }
 
-/** Null: each flow and its packets were translated by tc. Else what was seen instead. */
-export function byTc(kind: Kind, load: Load, tally: Tally): string | null {
+/** Each flow and its packets were translated by tc, and no socket was sent elsewhere. */
+export const byTc: CounterProof = (kind, load, tally) => {
   const [flows, packets] = [tally(Reason.FLOW_NEW), tally(Reason.TRANSLATED)];
   const sockets = tally(Reason.SOCKET_TRANSLATED);
   if (flows < NEARLY_ALL * load.connections)
@@ -56,15 +59,15 @@ export function byTc(kind: Kind, load: Load, tally: Tally): string | null {
   const wanted = packetsOf(kind, load);
   if (packets < NEARLY_ALL * wanted) return `${packets} of at least ${wanted} packets were translated by tc`;
   return sockets > 0 ? `${sockets} sockets were sent to a backend` : null;
-}
+};
 
-/** Null: each socket was sent to a backend, and no packet was translated. */
-export function bySockets(_kind: Kind, load: Load, tally: Tally): string | null {
+/** Each socket was sent to a backend, and no packet was translated. */
+export const bySockets: CounterProof = (_kind, load, tally) => {
   const sockets = tally(Reason.SOCKET_TRANSLATED);
   const packets = tally(Reason.FLOW_NEW) + tally(Reason.TRANSLATED);
   if (sockets < load.connections) return `${sockets} of ${load.connections} sockets were sent to a backend`;
   return packets > 0 ? `${packets} packets were translated by tc` : null;
-}
+};
 
 /** A flow as the kernel tracks it. */
 export interface TrackedFlow {

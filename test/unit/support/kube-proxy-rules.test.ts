@@ -4,6 +4,7 @@ import { describe, it } from "node:test";
 import {
   iptablesChange,
   iptablesRules,
+  manyPorts,
   nftablesChange,
   nftablesRules,
   nftablesTransaction,
@@ -63,11 +64,7 @@ describe("Rules of kube-proxy's shape in iptables mode", () => {
   });
 
   it("leave comments of endpoints, and old chains, out of a large cluster", () => {
-    const many = Array.from({ length: 1001 }, (_, i) => ({
-      ...port(1, "10.244.1.1"),
-      name: `default/many-${i}:http`,
-    }));
-    const large = [...many, ...PORTS];
+    const large = [...manyPorts(505, 2).slice(4), ...PORTS];
     assert.deepEqual(linesOf(iptablesRules(large, NODE), " -> "), []);
     assert.notDeepEqual(linesOf(iptablesRules(PORTS, NODE), " -> "), []);
     assert.deepEqual(linesOf(iptablesChange(large, BEFORE, NODE), "-X "), []);
