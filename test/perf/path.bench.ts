@@ -5,6 +5,7 @@
  * turns. A measurement that did not take its path is no figure. Writes bench/results/path.json.
  */
 import { existsSync } from "node:fs";
+import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import type { Flavour } from "../../src/demo/world/index.js";
 import { run } from "../../src/demo/world/index.js";
@@ -216,6 +217,11 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 
 try {
   const began = performance.now();
+  const [loadBefore = 0] = loadavg();
+  if (loadBefore > cpus().length / 2)
+    console.error(
+      `bench-path: this machine is busy (load ${loadBefore.toFixed(1)}): the ratios will be noise`,
+    );
   console.error(`${entries.length} worlds, ${plan.ground.flavour}, IPv${plan.ground.family}`);
   const built = await arenas.build(entries, plan.ground);
   const buildSeconds = Math.round((performance.now() - began) / 1000);
@@ -230,7 +236,7 @@ try {
     versionOf("nft", "--version"),
   ]);
   const { services, rounds, seconds, ground } = plan;
-  const conditions = { ...ground, services, rounds, seconds, buildSeconds, tools };
+  const conditions = { ...ground, services, rounds, seconds, loadBefore, buildSeconds, tools };
   const missed = misses(rows);
   if (!interrupted) {
     const file = writeResult("path", { conditions, rows, missed });

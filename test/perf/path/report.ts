@@ -39,6 +39,8 @@ export interface Row {
   readonly samples: readonly Sample[];
   /** Null: a sample failed, so there is no figure. */
   readonly rate: number | null;
+  /** From the least to the greatest rate, as a share of the median: how quiet the machine was. */
+  readonly spread: number | null;
   readonly p50Us: number | null;
   readonly p99Us: number | null;
   /** Why there is no figure. */
@@ -46,19 +48,21 @@ export interface Row {
   readonly compared: readonly Comparison[];
 }
 
-type Figures = Pick<Row, "rate" | "p50Us" | "p99Us" | "failed">;
+type Figures = Pick<Row, "rate" | "spread" | "p50Us" | "p99Us" | "failed">;
 
 const to = (digits: number, value: number): number => Math.round(value * 10 ** digits) / 10 ** digits;
 
 function figures(kind: Kind, samples: readonly Sample[]): Figures {
   const failed = samples.find((sample) => "failed" in sample);
   if (failed !== undefined && "failed" in failed)
-    return { rate: null, p50Us: null, p99Us: null, failed: failed.failed };
+    return { rate: null, spread: null, p50Us: null, p99Us: null, failed: failed.failed };
   const good = samples.filter((sample) => "rate" in sample);
   const latency = (of: "p50Us" | "p99Us"): number | null =>
     kind === "tcp-stream" ? null : to(1, median(good.map((sample) => sample[of])));
+  const rates = good.map(({ rate }) => rate);
   return {
-    rate: to(0, median(good.map(({ rate }) => rate))),
+    rate: to(0, median(rates)),
+    spread: to(3, (Math.max(...rates) - Math.min(...rates)) / median(rates)),
     p50Us: latency("p50Us"),
     p99Us: latency("p99Us"),
     failed: null,
@@ -129,12 +133,12 @@ function rateText({ rate, unit }: Row): string {
   return unit === "bit/s" ? `${(rate / 1e9).toFixed(2)} Gbit/s` : `${rate}/s`;
 }
 
-/** The lines of a table for people. */
+/** The lines of a table for people: contestant, Services, median rate, spread, latencies p50 and p99, comparisons. */
 export function tableOf(rows: readonly Row[]): string[] {
   const lines: string[] = [];
   let heading = "";
   for (const row of rows) {
-    const { kind, place, path, services, p50Us, p99Us, failed } = row;
+    const { kind, place, path, services, spread, p50Us, p99Us, failed } = row;
     const wanted = `${kind}, server on the ${place}`;
     if (wanted !== heading) lines.push("", wanted);
     heading = wanted;
@@ -143,6 +147,7 @@ export function tableOf(rows: readonly Row[]): string[] {
       path.padEnd(20),
       `${services}`.padStart(7),
       rateText(row).padStart(14),
+      `${spread === null ? "" : `${Math.round(spread * 100)} %`}`.padStart(6),
       latency.padStart(18),
     ];
     lines.push(`  ${columns.join("  ")}  ${failed ?? row.compared.map(marked).join(", ")}`);
