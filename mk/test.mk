@@ -17,7 +17,7 @@ test_timeout_ms := 1800000
 TEST_ARGS ?=
 lane_files = $(or $(FILES),$(sort $(shell find test/$(1) -name '*.test.ts' 2>/dev/null)))
 
-.PHONY: test test-free test-kernels conformance bench bench-quick bench-report bench-compile bench-cli bench-agent bench-packet bench-control need-root $(addprefix test-,$(LANES))
+.PHONY: test test-free test-kernels conformance bench bench-quick bench-report bench-compile bench-cli bench-agent bench-packet bench-path bench-control need-root $(addprefix test-,$(LANES))
 
 test: need-root ## every lane and every check; needs root
 	@mk/run-lanes.sh check $(addprefix test-,$(LANES)) $(if $(WITHOUT_KERNELS),,test-kernels)
@@ -40,6 +40,9 @@ conformance: build need-root ## the conformance cases of ../shared/conformance, 
 
 bench-compile: build ## parse, compile, diff and apply 10,000 x 10 and 5,000 x 50; JSON result
 	@$(TSX) --expose-gc test/perf/compile.bench.ts $(ARGS)
+
+bench-path: build need-root build/perf/load ## rates and latencies through the kernel beside kube-proxy's rules; JSON result (ARGS="--quick --family 6 …")
+	@$(TSX) test/perf/path.bench.ts $(ARGS)
 
 bench-cli: bundle ## how long a command takes to start, as a ratio to `node -e 0`; JSON result (ARGS="--pairs 40")
 	@$(TSX) test/perf/cli.bench.ts $(ARGS)

@@ -14,6 +14,7 @@ import { fileURLToPath } from "node:url";
 import { removeProblems } from "../../src/daemon/problem-file.js";
 import { createWorld, type Node } from "../../src/demo/world/index.js";
 import type { ApiMessage, ChangeRequest } from "./support/api-process.js";
+import { mapSizes } from "./support/map-sizes.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** What is shipped (`make bundle`), where it was made; latencies are measured in dist/, whose modules can be reached. */
@@ -138,16 +139,6 @@ async function message(child: ChildProcess): Promise<ApiMessage> {
   return value;
 }
 
-function sizes(services: number, endpoints: number): string[] {
-  if (services * endpoints <= 100_000 && services <= 30_000) return [];
-  return [
-    ...["--max-services", String(2 * services)],
-    ...["--max-frontends", String(4 * services)],
-    ...["--max-backends", String(2 * services * endpoints)],
-    ...["--max-slots", String(4 * services * endpoints)],
-  ];
-}
-
 async function measure(services: number, endpoints: number): Promise<Result> {
   const world = await createWorld({ nodes: 1 });
   const node = world.node(1);
@@ -170,7 +161,7 @@ async function measure(services: number, endpoints: number): Promise<Result> {
       ...["--kubeconfig", kubeconfig, "--hostname-override", node.name, "--bpf-root", bpfRoot],
       ...["--conntrack-max-per-core", "0", "--conntrack-min", "0"],
       ...(cgroup === undefined ? [] : ["--cgroup-root", cgroup]),
-      ...sizes(services, endpoints),
+      ...mapSizes(services, endpoints),
     ];
     const start = (measured: boolean): Agent => {
       const agent = new Agent(node, args, measured);

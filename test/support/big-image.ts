@@ -10,6 +10,9 @@ export function nthAddress(family: Family, top: number, i: number): IpAddress {
   return ipFromBytes(Uint8Array.of(0xfd, top, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...bytes));
 }
 
+/** A service port's backends have addresses of their own among so many. */
+export const PODS_PER_PORT = 64;
+
 /** What a backend is that serves, on another node, of a port without session affinity. */
 const SERVES = { local: false, serving: true, clusterSet: false, localSet: false } as const;
 
@@ -28,7 +31,7 @@ export function bigPort(
 ): ServicePortImage {
   const each = pods ?? Array.from({ length: count }, (_, pod) => pod);
   const backends = each.map((pod) => ({
-    address: nthAddress(family, 10, i * 64 + pod),
+    address: nthAddress(family, 10, i * PODS_PER_PORT + pod),
     port: 8080,
     ...SERVES,
   }));

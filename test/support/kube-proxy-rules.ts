@@ -4,6 +4,7 @@
  * it and benchmarks that measure it: whole, and as what it writes when the endpoints of one service port have changed.
  */
 import { createHash } from "node:crypto";
+import { nthAddress, PODS_PER_PORT } from "./big-image.js";
 
 /** A service port with a ClusterIP and perhaps a NodePort, of one family. */
 export interface ProxiedPort {
@@ -23,6 +24,22 @@ export interface RuleNode {
   readonly serviceCidr?: string;
   /** Where NodePorts are served, in nftables mode (6.1). @default all local addresses but loopback */
   readonly nodePortAddresses?: readonly string[];
+}
+
+/** Service ports with so many endpoints each: names and addresses are those of {@link bigPort}. */
+export function manyPorts(services: number, endpoints: number, family: 4 | 6 = 4): ProxiedPort[] {
+  return Array.from({ length: services }, (_, i) => ({
+    ...{
+      name: `default/service-${i}:http`,
+      protocol: "tcp",
+      clusterIP: nthAddress(family, 11, i).text,
+      port: 80,
+    },
+    endpoints: Array.from({ length: endpoints }, (_, pod) => ({
+      ip: nthAddress(family, 10, i * PODS_PER_PORT + pod).text,
+      port: 8080,
+    })),
+  }));
 }
 
 const MARK = "0x4000";
