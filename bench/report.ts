@@ -4,8 +4,14 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { writeDocument } from "../scripts/generated-docs.js";
-import { type AgentResults, type ControlResults, type PacketResults, readResult } from "./results.js";
-import { agentSection, controlSection, packetSection, type Section } from "./sections.js";
+import {
+  type AgentResults,
+  type ControlResults,
+  type PacketResults,
+  type PathResults,
+  readResult,
+} from "./results.js";
+import { agentSection, controlSection, packetSection, pathSection, type Section } from "./sections.js";
 
 const PLOTS = fileURLToPath(new URL("../docs/benchmarks/", import.meta.url));
 
@@ -16,6 +22,7 @@ function sections(): Section[] {
     if (results !== null) all.push(make(results));
   };
   add<PacketResults>("packet", packetSection);
+  add<PathResults>("path", pathSection);
   add<ControlResults>("control", controlSection);
   add<AgentResults>("agent", agentSection);
   return all;

@@ -71,6 +71,36 @@ export interface AgentResults {
   readonly results: readonly AgentFigure[];
 }
 
+export interface PathFigure {
+  readonly kind: string;
+  readonly place: string;
+  readonly path: string;
+  readonly services: number;
+  readonly unit: "transactions/s" | "bit/s";
+  readonly rate: number | null;
+  readonly p50Us: number | null;
+  readonly p99Us: number | null;
+  readonly failed: string | null;
+  readonly compared: readonly {
+    readonly with: string;
+    readonly ratio: number;
+    readonly atLeast: number | null;
+    readonly reached: boolean | null;
+  }[];
+}
+
+export interface PathResults {
+  readonly machine: Machine;
+  readonly conditions: {
+    readonly flavour: string;
+    readonly family: number;
+    readonly rounds: number;
+    readonly seconds: number;
+    readonly tools: readonly string[];
+  };
+  readonly rows: readonly PathFigure[];
+}
+
 /** Null: it was not measured. */
 export function readResult<T>(name: string): T | null {
   const file = new URL(`./results/${name}.json`, import.meta.url);

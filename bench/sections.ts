@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The parts of the report: figures in, text and plots out. Nothing is typed in: what was not measured is not there. */
 import type { Chart } from "./charts.js";
-import type { AgentResults, ControlResults, Machine, PacketFigure, PacketResults } from "./results.js";
+import type {
+  AgentResults,
+  ControlResults,
+  Machine,
+  PacketFigure,
+  PacketResults,
+  PathFigure,
+  PathResults,
+} from "./results.js";
 
 export interface Section {
   readonly title: string;
@@ -76,6 +84,85 @@ ${machineText(machine)}`;
     rows: bars,
   };
   return { title: "One packet", text, charts: { packet: chart } };
+}
+
+/** Kinds of load as the tables name them. */
+const KINDS: Readonly<Record<string, string>> = {
+  "tcp-rr": "TCP request/response",
+  "tcp-crr": "TCP connect, request, response, close",
+  "udp-rr": "UDP ping-pong",
+  "tcp-stream": "TCP throughput",
+};
+
+function rateText({ rate, unit, failed }: PathFigure): string {
+  if (rate === null) return `failed: ${failed}`;
+  return unit === "bit/s" ? `${(rate / 1e9).toFixed(2)} Gbit/s` : `${whole(rate)}/s`;
+}
+
+function comparedText({ compared }: PathFigure): string {
+  return compared
+    .map(({ with: other, ratio, atLeast, reached }) => {
+      const judged = atLeast === null ? "" : ` (≥ ${atLeast}: ${reached ? "reached" : "**missed**"})`;
+      return `${ratio.toFixed(2)} of ${other}${judged}`;
+    })
+    .join("; ");
+}
+
+/** Client to backend through the kernel; each dataplane in hosts of its own, all at once, measured in turns. */
+export function pathSection({ machine, conditions, rows }: PathResults): Section {
+  const { flavour, family, rounds, seconds, tools } = conditions;
+  const places = [...new Set(rows.map(({ kind, place }) => `${kind}\n${place}`))];
+  const tables = places.map((where) => {
+    const [kind = "", place = ""] = where.split("\n");
+    const own = rows.filter((row) => row.kind === kind && row.place === place);
+    const lines = own.map((row) => [
+      row.path,
+      whole(row.services),
+      rateText(row),
+      row.p50Us === null ? "" : `${row.p50Us} / ${row.p99Us}`,
+      comparedText(row),
+    ]);
+    const head = ["path", "Services", "rate", "p50 / p99, µs", "compared in this run"];
+    return `### ${KINDS[kind] ?? kind}, server on the ${place}\n\n${table(head, lines)}`;
+  });
+  const text = `One client, nodes and servers in network namespaces (pods on ${flavour} veths, IPv${family}); every dataplane has hosts of its own that stand
+at the same time, and they are measured in turns: ${rounds} rounds of ${seconds} s, medians. The Service that is asked is the last one.
+Counters or conntrack say of each measurement that it took its path. Others: ${tools.join("; ")}.
+
+${tables.join("\n\n")}
+
+${machineText(machine)}`;
+  const ratios = rows.flatMap((row) => {
+    const direct = row.compared.find((each) => each.with === "direct" || each.with === "outside-direct");
+    if (direct === undefined || row.services !== 1) return [];
+    return [
+      { x: row.path, y: direct.ratio, who: KINDS[row.kind] ?? row.kind, group: `server on the ${row.place}` },
+    ];
+  });
+  const many = rows
+    .filter(({ kind, place, rate }) => kind === "tcp-crr" && place === "same node" && rate !== null)
+    .map(({ services, rate, path }) => ({ x: whole(services), y: rate ?? 0, who: path }));
+  return {
+    title: "Through the kernel",
+    text,
+    charts: {
+      ratios: {
+        title: "One Service, against the direct path",
+        xTitle: "",
+        yTitle: "ratio of medians",
+        kind: "bars",
+        rule: 1,
+        rows: ratios,
+      },
+      services: {
+        title: "New connections and the number of Services",
+        xTitle: "Services",
+        yTitle: "connections/s",
+        kind: "lines",
+        rows: many,
+      },
+    },
+  };
 }
 
 export function controlSection({ machine, versions, targets, results }: ControlResults): Section {
