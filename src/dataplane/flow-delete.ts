@@ -12,6 +12,7 @@ import { FAMILIES, type Family } from "../net/ip.js";
 import { AppError } from "../util/errors.js";
 import type { FoundFlow } from "./view/flows.js";
 import {
+  foundEntry,
   lookUpNat,
   type NatEntry,
   type NatKey,
@@ -69,8 +70,9 @@ async function oppositesOf(
 ): Promise<NatKey[]> {
   const paired = forward.filter(({ value }) => (value.flags & NatFlag.NAT_PENDING) === 0);
   const found = await lookUpNat(kernel, family, paired.map(oppositeKey));
-  return paired.flatMap(({ key }, i) => {
-    const opposite = found[i] ?? null;
+  return paired.flatMap((entry, i) => {
+    const { key } = entry;
+    const opposite = foundEntry(family, oppositeKey(entry), found[i]);
     return opposite !== null && sameKey(family, oppositeKey(opposite), key) ? [opposite.key] : [];
   });
 }

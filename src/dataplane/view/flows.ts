@@ -6,6 +6,7 @@ import { type BackendStateName, backendStateName } from "./backends.js";
 import { ageOf, type FlowState, type FlowTimeoutTicks, monotonicTicks } from "./flow-state.js";
 import { type Peer, peerOf, protocolName, type ServiceId } from "./names.js";
 import {
+  foundEntry,
   isLeading,
   lookUpNat,
   masqueradeKey,
@@ -69,9 +70,11 @@ export async function* findFlows(
   for (const family of FAMILIES) {
     for await (const piece of natPieces(kernel, family)) {
       const leading = piece.filter(({ key, value }) => isLeading(key, value));
-      const masquerades = await lookUpNat(kernel, family, leading.map(masqueradeKey));
-      for (const [i, entry] of leading.entries()) {
-        const found = masquerades[i] ?? null;
+      const keys = leading.keys(1, (entry) => [masqueradeKey(entry)]);
+      const masquerades = await lookUpNat(kernel, family, keys);
+      let i = 0;
+      for (const entry of leading) {
+        const found = foundEntry(family, masqueradeKey(entry), masquerades[i++]);
         const masquerade = found !== null && found.value.flags & NatFlag.NAT_MASQUERADE ? found : null;
         yield { row: flowRow(tables, family, entry, masquerade, options), entry, masquerade };
       }
