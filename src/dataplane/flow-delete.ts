@@ -10,7 +10,7 @@ import { NatFlag } from "../abi/enums.gen.js";
 import type { KernelMaps, MapWrite } from "../native/kernel.js";
 import { FAMILIES, type Family } from "../net/ip.js";
 import { AppError } from "../util/errors.js";
-import type { FoundFlow } from "./view/flows.js";
+import type { FlowEntries } from "./view/flows.js";
 import {
   foundEntry,
   lookUpNat,
@@ -34,7 +34,7 @@ export interface DeletedFlows {
  */
 export async function deleteFlows(
   kernel: NatReads & Pick<KernelMaps, "apply">,
-  flows: readonly FoundFlow[],
+  flows: readonly FlowEntries[],
 ): Promise<DeletedFlows> {
   let entries = 0;
   for (const family of FAMILIES) {

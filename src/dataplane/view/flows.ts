@@ -50,12 +50,15 @@ export interface FlowOptions {
   readonly nowTicks?: number;
 }
 
-/** A flow, and the entries of `nat` that it is made of. */
-export interface FoundFlow {
-  readonly row: FlowRow;
+/** The entries of `nat` that lead a flow to its backend. */
+export interface FlowEntries {
   readonly entry: NatEntry;
   /** The one that changes the client's address on the way to the backend; null: none does. */
   readonly masquerade: NatEntry | null;
+}
+
+export interface FoundFlow extends FlowEntries {
+  readonly row: FlowRow;
 }
 
 /**
