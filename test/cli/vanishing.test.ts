@@ -8,8 +8,9 @@ import { renameSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { PassThrough } from "node:stream";
-import { before, beforeEach, test } from "node:test";
+import { before, test } from "node:test";
 import { LAYOUT_VERSION } from "../../src/abi/abi-hash.gen.js";
+import { BackendState, Role } from "../../src/abi/enums.gen.js";
 import { FAMILY_CODECS } from "../../src/abi/layout.gen.js";
 import type { CommonOptions, Handler } from "../../src/cli/command.js";
 import { affinity } from "../../src/cli/commands/affinity/handler.js";
@@ -24,18 +25,31 @@ import { services } from "../../src/cli/commands/services/handler.js";
 import { verify } from "../../src/cli/commands/verify/handler.js";
 import { Printer } from "../../src/cli/output.js";
 import { DEFAULT_TIMEOUTS, kernelConfig } from "../../src/daemon/kernel-config.js";
-import type { MapWrite } from "../../src/native/kernel.js";
+import type { MapDump, MapWrite } from "../../src/native/kernel.js";
 import { NativeLibrary } from "../../src/native/lib.js";
 import { AppError } from "../../src/util/errors.js";
 import { freshPins, isolated, scratch } from "../native/support/isolate.js";
 import { writeManyFlows } from "../support/many-flows.js";
-import { bytesOf, cell, client, name, put, SERVICES_IN_MAPS } from "../support/services-in-maps.js";
+import {
+  bytesOf,
+  cell,
+  client,
+  frontend,
+  name,
+  networkInterface,
+  put,
+  range,
+  SERVICES_IN_MAPS,
+} from "../support/services-in-maps.js";
 import { CLI } from "./run-cli.js";
 
 const SMALL = {
   ...{ nat4: 1024, nat6: 1024, slots4: 64, slots6: 64, addresses4: 64, addresses6: 64, counters: 128 },
   ...{ backends4: 64, backends6: 64, backend_stats4: 64, backend_stats6: 64, affinity4: 64, affinity6: 64 },
 };
+
+/** Doctor's probes, and the checks of the host: each so many calls. */
+const SLOW: Readonly<Record<string, number>> = { dump: 12, verify: 5, "maps dump --all": 5 };
 
 /** Errors that say what has happened; any other is a fault. */
 const KNOWN = ["E_NO_PINS", "E_NATIVE_PINS", "E_PINS_CHANGED"];
@@ -120,18 +134,13 @@ isolated(import.meta.url, () => {
     return settled(`${status} ${out.text()}`);
   }
 
-  /** Puts the first maps where they belong. */
-  function restore(): void {
-    onCall = () => {};
-    for (const which of ["first", "second"] as const) {
-      try {
-        renameSync(pins, away(which));
-        break;
-      } catch {
-        // That name is taken, so what is in the way has the other; or nothing is in the way.
-      }
-    }
-    renameSync(away("first"), pins);
+  /** Which maps are at `pins`. */
+  let placed: "first" | "second" | null = null;
+  function place(which: typeof placed): void {
+    if (placed === which) return;
+    if (placed !== null) renameSync(pins, away(placed));
+    if (which !== null) renameSync(away(which), pins);
+    placed = which;
   }
 
   async function make(
@@ -147,8 +156,15 @@ isolated(import.meta.url, () => {
       maxEntries: SMALL,
     });
     assert.equal((await maps.apply(writes)).failure, null);
-    await writeManyFlows(maps, { family: 4, plain: flowsOf, masqueraded: 3, halves: 2 });
-    await writeManyFlows(maps, { family: 6, plain: flowsOf, masqueraded: 0, halves: 1 });
+    const seen = { freshFor: 3600 };
+    await writeManyFlows(maps, {
+      family: 4,
+      plain: flowsOf,
+      masqueraded: 3,
+      halves: Math.floor(flowsOf / 5),
+      ...seen,
+    });
+    await writeManyFlows(maps, { family: 6, plain: flowsOf, masqueraded: 0, halves: 1, ...seen });
     await maps.close();
   }
 
@@ -164,6 +180,9 @@ isolated(import.meta.url, () => {
     const others = [
       name(2, "other", "x", "TCP"),
       cell(5, "10.7.0.1", 9090, { service: 2 }),
+      frontend("10.96.0.9", 90, { service: 2, flags: 0, internal: [1, 2], external: [1, 2] }),
+      cell(2, "10.2.0.1", 8080, { service: 0, generation: 2, state: BackendState.BACKEND_DRAINING }),
+      networkInterface(8888, Role.POD, 0, "0.0.0.0", "fd07::1"),
       client("10.8.0.8", 0, 1, now),
       put(
         "addresses4",
@@ -173,12 +192,7 @@ isolated(import.meta.url, () => {
     ];
     await make(library, pins, [...SERVICES_IN_MAPS, ...others], 7);
     renameSync(pins, away("second"));
-    renameSync(away("first"), pins);
     countCalls();
-  });
-
-  beforeEach(() => {
-    output = collector().stream;
   });
 
   for (const replaced of [false, true]) {
@@ -186,20 +200,19 @@ isolated(import.meta.url, () => {
       const what = replaced ? "another agent's take their place" : "they are removed";
       test(`portolan ${typed} is right or fails clearly, before whichever call ${what}`, async () => {
         const command = readers(directory)[typed] as () => ReturnType<Handler<object>>;
+        place("second");
+        const second = await run(command);
+        place("first");
         const first = await run(command);
         const total = calls;
-        renameSync(pins, away("first"));
-        renameSync(away("second"), pins);
-        const second = await run(command);
-        renameSync(pins, away("second"));
-        renameSync(away("first"), pins);
         assert.notEqual(first, second);
         const seen = { first: 0, second: 0, failed: 0 };
-        for (let at = 0; at < total; at += 1) {
+        // Those that take long, which others like them do not, are tried at some places: at others when they are replaced.
+        const step = SLOW[typed] ?? 1;
+        for (let at = replaced ? 0 : step >> 1; at < total; at += step) {
+          place("first");
           onCall = (call) => {
-            if (call !== at) return;
-            renameSync(pins, away("first"));
-            if (replaced) renameSync(away("second"), pins);
+            if (call === at) place(replaced ? "second" : null);
           };
           try {
             const printed = await run(command);
@@ -212,14 +225,82 @@ isolated(import.meta.url, () => {
             if (!(error instanceof AppError) || !KNOWN.includes(error.code)) throw error;
             assert.ok(error.hint !== null, error.message);
             seen.failed += 1;
+          } finally {
+            onCall = () => {};
           }
-          if (replaced) renameSync(pins, away("second"));
-          renameSync(away("first"), pins);
-          onCall = () => {};
         }
         assert.ok(seen.first > 0 || typed === "verify", "open maps can be read to their end");
         assert.ok(replaced || seen.second === 0);
       });
     }
+  }
+
+  for (const [typed, begun] of [
+    [["top", "--interval", "1", "-o", "json"], /"totals"/],
+    [["monitor"], /^listening;/m],
+  ] as const) {
+    for (const which of [null, "second"] as const) {
+      const what = which === null ? "are removed" : "are replaced";
+      test(`portolan ${typed[0]} ends with what has happened when its maps ${what}: nobody writes to those any more`, async () => {
+        place("first");
+        const [node = "", ...main] = CLI;
+        const child = spawn(node, [...main, ...typed, "--bpf-root", root], {
+          stdio: ["ignore", "pipe", "pipe"],
+        });
+        let [all, stderr] = ["", ""];
+        child.stderr.setEncoding("utf8").on("data", (text: string) => {
+          stderr += text;
+        });
+        for (const stream of [child.stdout, child.stderr])
+          stream.setEncoding("utf8").on("data", (text: string) => {
+            all += text;
+            if (begun.test(all)) place(which);
+          });
+        const [code] = (await once(child, "close")) as [number | null];
+        assert.equal(code, 3, stderr);
+        const says = which === null ? "it is pinned no more" : "another map has its place";
+        assert.match(
+          stderr,
+          new RegExp(
+            `^portolan: ${pins}/\\w+: while it was read, .*: ${says}.*\n {2}\\S.*run this again\\.\n$`,
+            "m",
+          ),
+        );
+        assert.doesNotMatch(stderr, /\bat .*\.js:\d+/, "no stack");
+      });
+    }
+  }
+
+  for (const map of ["source_ranges4", "nat4"] as const) {
+    test(`each entry of ${map} is told once, though the one that was read last is deleted again and again`, async () => {
+      place("first");
+      const maps = new NativeLibrary().openPins(pins, { writable: true });
+      try {
+        const { keySize } = maps.info(map);
+        if (map === "source_ranges4") {
+          const ranges = Array.from({ length: 40 }, (_, i) => range(0, `10.${i}.0.0`, 16 + (i % 3)));
+          assert.equal((await maps.apply(ranges)).failure, null);
+        }
+        const keysOf = ({ count, keys }: MapDump): string[] =>
+          Array.from({ length: count }, (_, i) =>
+            Buffer.from(keys.subarray(i * keySize, (i + 1) * keySize)).toString("hex"),
+          );
+        const before = keysOf(await maps.dump(map));
+        const deleted: string[] = [];
+        const told: string[] = [];
+        for await (const piece of maps.dumpChunks(map, 8)) {
+          told.push(...keysOf(piece));
+          const last = told.at(-1);
+          if (last === undefined || deleted.includes(last)) continue;
+          deleted.push(last);
+          const keys = Buffer.from(last, "hex");
+          await maps.apply([{ map, kind: "delete", count: 1, keys, values: new Uint8Array(0) }]);
+        }
+        assert.ok(deleted.length > 2 && before.length > 40, `${deleted.length} of ${before.length}`);
+        assert.deepEqual(told.toSorted(), before.toSorted());
+      } finally {
+        await maps.close();
+      }
+    });
   }
 });

@@ -16,6 +16,8 @@ export interface ManyFlows {
   readonly masqueraded: number;
   /** Of the plain ones so many have no entry for the replies. */
   readonly halves: number;
+  /** Seconds from now until which they count as just seen. */
+  readonly freshFor?: number;
 }
 
 /** The service port and the two cells of SERVICES_IN_MAPS that these flows belong to. */
@@ -49,7 +51,7 @@ const PORTS = 50_000;
 type Entry = readonly [key: NatKey4, value: NatValue4];
 
 /** Client `index`: an address for each 50,000 of them, and the ports from 10,000 on. */
-function* entriesOf(index: number, { family, plain, halves }: ManyFlows): Generator<Entry> {
+function* entriesOf(index: number, { family, plain, halves, freshFor = 0 }: ManyFlows): Generator<Entry> {
   const { vip, port, protocol, service, node, backends } = TARGETS[family];
   const {
     addr: backendText,
@@ -63,7 +65,8 @@ function* entriesOf(index: number, { family, plain, halves }: ManyFlows): Genera
     bytesOf(backendText),
   ];
   const sport = 10_000 + (index % PORTS);
-  const lastSeen = Number(process.hrtime.bigint() >> BigInt(TICK_SHIFT));
+  const seenAt = process.hrtime.bigint() + BigInt(freshFor) * 1_000_000_000n;
+  const lastSeen = Number(seenAt >> BigInt(TICK_SHIFT));
   const common = { protocol: protocolNumber(protocol) };
   const more = { check: 0, backend: cell, generation, lastSeen, state: OPEN, service };
   const { IN, OUT } = Direction;
