@@ -223,7 +223,11 @@ static int dump_cells(const struct map *map, uint32_t limit, struct ptl_cursor *
 	return (int)count;
 }
 
-/* A hash, key after key. When the last key vanishes the kernel starts again from the first: `seen` bounds that. */
+/* More keys than this were seen of a map with so many entries: it began anew so often that it would never end. */
+#define MOST_READINGS 8
+
+/* Key after key. When the last key vanishes the kernel starts again from the first, and what was seen comes once more: the
+ * caller leaves that out. The end is reached in the end, or it is an error: what is read is never a part taken for the whole. */
 static int dump_keys(const struct map *map, struct ptl_cursor *cursor, uint8_t *keys, uint8_t *values, uint32_t capacity,
 		     uint8_t *scratch, int cpus)
 {
@@ -238,10 +242,12 @@ static int dump_keys(const struct map *map, struct ptl_cursor *cursor, uint8_t *
 		attr.next_key = (uintptr_t)next;
 		int result = sys_bpf(BPF_MAP_GET_NEXT_KEY, &attr, sizeof(attr));
 
-		if (result == -ENOENT || cursor->seen > map->max_entries * 2) {
+		if (result == -ENOENT) {
 			cursor->state = PTL_CURSOR_DONE;
 			break;
 		}
+		if (cursor->seen / MOST_READINGS > map->max_entries)
+			return -EAGAIN;
 		if (result < 0)
 			return result;
 		memcpy(cursor->token, next, map->key_size);
@@ -380,7 +386,8 @@ EXPORT int ptl_dump(int number, uint32_t index, uint32_t limit, uint32_t batch, 
 		result = dump(&handle->maps[index], limit, batch != 0, &cursor, keys, values, capacity);
 	memcpy(cursor_bytes, &cursor, sizeof(cursor));
 	if (result < 0)
-		fail(&err, result, PTL_E_KERNEL, "dump", handle->maps[index].name, "Cannot read the map: %s", strerror(-result));
+		fail(&err, result, PTL_E_KERNEL, "dump", handle->maps[index].name, "Cannot read the map: %s",
+		     result == -EAGAIN ? "its entries come and go faster than they can be read" : strerror(-result));
 	handle_put(handle);
 	return result;
 }

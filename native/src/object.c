@@ -435,6 +435,15 @@ EXPORT int ptl_open(const char *path, const char *pins, const void *config, uint
 	return result;
 }
 
+/* Pins are opened by their paths: those of a directory that took the place of the first would be another agent's. */
+static bool is_still_there(DIR *directory, const char *path)
+{
+	struct stat before, now;
+
+	return fstat(dirfd(directory), &before) == 0 && stat(path, &now) == 0 && before.st_dev == now.st_dev &&
+	       before.st_ino == now.st_ino;
+}
+
 EXPORT int ptl_open_pins(const char *pins, uint32_t writable, char *err_text, uint32_t err_size)
 {
 	struct error err = error_begin(err_text, err_size);
@@ -461,7 +470,8 @@ EXPORT int ptl_open_pins(const char *pins, uint32_t writable, char *err_text, ui
 		attr.file_flags = writable ? 0 : BPF_F_RDONLY;
 		map->fd = sys_bpf(BPF_OBJ_GET, &attr, sizeof(attr));
 		if (map->fd < 0) {
-			result = fail(&err, map->fd, PTL_E_KERNEL, "open", pin, "Cannot open the pin: %s", strerror(-map->fd));
+			result = fail(&err, map->fd, map->fd == -ENOENT ? PTL_E_PINS : PTL_E_KERNEL, "open", pin,
+				      "Cannot open the pin: %s", strerror(-map->fd));
 			break;
 		}
 		handle->map_count++;
@@ -470,6 +480,8 @@ EXPORT int ptl_open_pins(const char *pins, uint32_t writable, char *err_text, ui
 		if (result < 0)
 			fail(&err, EINVAL, PTL_E_MAP_SPEC, "open", pin, "The pin is not a map");
 	}
+	if (handle && result == 0 && !is_still_there(directory, pins))
+		result = fail(&err, ESTALE, PTL_E_PINS, "open", pins, "The pins were removed or replaced while they were opened");
 	closedir(directory);
 	if (!handle)
 		return fail(&err, ENOMEM, PTL_E_KERNEL, "open", pins, "Out of memory");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What commands read: this machine's kernel, or the archive that `portolan dump` made of another's. */
+import { join } from "node:path";
 import type { MapName } from "../abi/maps.gen.js";
-import { bpfRoot, requirePins } from "../dataplane/pins.js";
+import { assertSameMap, bpfRoot, requirePins } from "../dataplane/pins.js";
 import type { Attachment } from "../native/hooks.js";
 import type { KernelLookups, KernelReads } from "../native/kernel.js";
 import type { NativeLibrary } from "../native/lib.js";
@@ -48,6 +49,12 @@ export interface OpenKernel {
   readonly maps: NativeMaps;
   /** The directory of the pins. */
   readonly pins: string;
+  /**
+   * For what goes on for long: that it still reads the maps which programs and agent use. One FFI call.
+   *
+   * @throws AppError E_PINS_CHANGED
+   */
+  assertPinned(map: MapName): void;
 }
 
 /**
@@ -99,8 +106,17 @@ export async function withKernel<T>(
   const library = new NativeLibrary();
   const maps = library.openPins(pins, access);
   try {
-    return await use({ library, maps, pins });
+    return await use({ library, maps, pins, assertPinned: pinnedTest(library, maps, pins) });
   } finally {
     await maps.close();
   }
+}
+
+function pinnedTest(library: NativeLibrary, maps: NativeMaps, pins: string): OpenKernel["assertPinned"] {
+  let ids: ReadonlyMap<MapName, number> | null = null;
+  return (map) => {
+    ids ??= new Map(maps.infos().map(({ name, id }) => [name, id]));
+    const [path, opened] = [join(pins, map), ids.get(map)];
+    if (opened !== undefined) assertSameMap(path, opened, library.pinnedMap(path));
+  };
 }

@@ -21,6 +21,8 @@ export type EventStreamErrorCode = "E_NO_EVENTS" | "E_MONITOR_RUNNING";
 export interface EventStreamOptions {
   readonly maps: NativeMaps;
   readonly timers: Timers;
+  /** Throws when these are no longer the maps that the programs write to. */
+  readonly assertPinned: () => void;
   /** Bits of enum ptl_tell. */
   readonly kinds: number;
   /** Of translated packets one in so many is told. */
@@ -51,12 +53,18 @@ const monotonicNs = (): bigint => process.hrtime.bigint();
 export class EventStream {
   readonly #maps: NativeMaps;
   readonly #timers: Timers;
+  readonly #assertPinned: () => void;
   readonly #wanted: Pick<Listener, "kinds" | "sample" | "pid">;
   readonly #ring: Ring;
   #lost: number;
   #renewAt = 0;
 
-  private constructor({ maps, timers, kinds, sample }: EventStreamOptions, ring: Ring, lost: number) {
+  private constructor(
+    { maps, timers, kinds, sample, assertPinned }: EventStreamOptions,
+    ring: Ring,
+    lost: number,
+  ) {
+    this.#assertPinned = assertPinned;
     this.#maps = maps;
     this.#timers = timers;
     this.#wanted = { kinds, sample, pid: process.pid };
@@ -87,7 +95,8 @@ export class EventStream {
   /**
    * What is told, as it comes; a batch is never without events or losses.
    *
-   * @throws what the signal was aborted with; AppError E_MONITOR_RUNNING when another has begun to listen; NativeError
+   * @throws what the signal was aborted with; AppError E_MONITOR_RUNNING when another has begun to listen; what
+   * `assertPinned` throws; NativeError
    */
   async *batches(signal: AbortSignal): AsyncGenerator<EventBatch> {
     for (;;) {
@@ -124,6 +133,7 @@ export class EventStream {
 
   /** Two that began at the same moment find each other out here: the later one stays. */
   async #renewOwn(): Promise<Pick<EventBatch, "lost" | "gap">> {
+    this.#assertPinned();
     const current = await readListener(this.#maps);
     if (current !== null && current.pid !== process.pid) throw alreadyRunning(current.pid);
     await this.#renew();

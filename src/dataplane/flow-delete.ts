@@ -10,8 +10,9 @@ import { NatFlag } from "../abi/enums.gen.js";
 import type { KernelMaps, MapWrite } from "../native/kernel.js";
 import { FAMILIES, type Family } from "../net/ip.js";
 import { AppError } from "../util/errors.js";
-import type { FoundFlow } from "./view/flows.js";
+import type { FlowEntries } from "./view/flows.js";
 import {
+  foundEntry,
   lookUpNat,
   type NatEntry,
   type NatKey,
@@ -33,7 +34,7 @@ export interface DeletedFlows {
  */
 export async function deleteFlows(
   kernel: NatReads & Pick<KernelMaps, "apply">,
-  flows: readonly FoundFlow[],
+  flows: readonly FlowEntries[],
 ): Promise<DeletedFlows> {
   let entries = 0;
   for (const family of FAMILIES) {
@@ -69,8 +70,9 @@ async function oppositesOf(
 ): Promise<NatKey[]> {
   const paired = forward.filter(({ value }) => (value.flags & NatFlag.NAT_PENDING) === 0);
   const found = await lookUpNat(kernel, family, paired.map(oppositeKey));
-  return paired.flatMap(({ key }, i) => {
-    const opposite = found[i] ?? null;
+  return paired.flatMap((entry, i) => {
+    const { key } = entry;
+    const opposite = foundEntry(family, oppositeKey(entry), found[i]);
     return opposite !== null && sameKey(family, oppositeKey(opposite), key) ? [opposite.key] : [];
   });
 }

@@ -6,7 +6,8 @@ import { LAYOUT_VERSION } from "../abi/abi-hash.gen.js";
 import { AppError } from "../util/errors.js";
 import { mountPoint } from "../util/proc.js";
 
-export type PinErrorCode = "E_NO_PINS" | "E_OTHER_LAYOUT" | "E_PERMISSION";
+/** E_PINS_CHANGED: other maps than those that are being read are pinned by now, or none. */
+export type PinErrorCode = "E_NO_PINS" | "E_OTHER_LAYOUT" | "E_PERMISSION" | "E_PINS_CHANGED";
 
 /** Where a bpf file system belongs when there is none yet. */
 export const DEFAULT_BPFFS = "/sys/fs/bpf";
@@ -38,6 +39,28 @@ export function layoutsAt(root: string): readonly number[] {
     if (code === "ENOENT" || code === "ENOTDIR") return [];
     throw noPermission(root, error);
   }
+}
+
+/**
+ * What is pinned is still what is being read: maps that were opened stay readable without their pins, and nobody writes to
+ * them any more.
+ *
+ * @param opened id of the map that was opened
+ * @param pinned id of the map that has its place now; null: none has
+ * @throws AppError E_PINS_CHANGED
+ */
+export function assertSameMap(path: string, opened: number, pinned: number | null): void {
+  if (pinned === opened) return;
+  const what =
+    pinned === null ? "it is pinned no more" : `another map has its place (${pinned}, not ${opened})`;
+  throw new AppError<PinErrorCode>(
+    "E_PINS_CHANGED",
+    `${path}: while it was read, the map was taken away: ${what}`,
+    {
+      fields: { path, opened, pinned },
+      hint: "An agent was removed, or another one made its maps anew: run this again.",
+    },
+  );
 }
 
 function noPermission(path: string, cause: unknown): AppError<PinErrorCode> {

@@ -36,6 +36,7 @@ export {
 export { findOrphans, type OrphanReason, type OrphanRow } from "./view/flow-orphans.js";
 export { type FlowState, type FlowTimeoutTicks, monotonicTicks, ticksOf } from "./view/flow-state.js";
 export {
+  type FlowEntries,
   type FlowOptions,
   type FlowRow,
   type FoundFlow,

@@ -1,18 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Loads ffi-napi, and calls C by way of it: what is used of it is declared in function-pointers.ts. It is loaded late: it costs
- * time at start, and it crashes the process from a worker thread, which is refused before.
+ * The only file that knows ffi-napi. It has no types of its own worth having, so what is used of it is declared here. It is
+ * loaded late: it costs time at start, and it crashes the process from a worker thread, which is refused before.
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isMainThread } from "node:worker_threads";
 import { errorMessage } from "../util/errors.js";
 import { NativeError, nativeError } from "./errors.js";
-import { type FfiModule, type ForeignFunction, functionPointers } from "./function-pointers.js";
 import { type ArgumentType, SYMBOLS, type SymbolName } from "./symbols.js";
 
 /** One argument: null is a null pointer. */
 export type Argument = number | string | Uint8Array | null;
+
+interface ForeignFunction {
+  (...args: readonly (number | string | Buffer | null)[]): number;
+  async(...args: readonly unknown[]): void;
+}
+
+interface FfiModule {
+  ForeignFunction(address: Buffer, result: string, args: readonly string[]): ForeignFunction;
+}
+
+/** Of ffi-napi/lib/bindings: the functions of the dynamic linker. */
+interface Linker {
+  readonly StaticFunctions: Readonly<Record<"dlopen" | "dlsym" | "dlerror", Buffer>>;
+  readonly RTLD_NOW: number;
+}
+
+interface RefModule {
+  /** A view of `size` bytes at the address that is in `buffer`. */
+  readPointer(buffer: Buffer, offset: number, size: number): Buffer;
+}
+
+interface Memory {
+  readonly base: number;
+  readonly bytes: ArrayBufferLike;
+}
+
+type Call<Result> = (...args: readonly (number | string | null)[]) => Result;
 
 const FFI_TYPES: Readonly<Record<ArgumentType, string>> = {
   int: "int",
@@ -33,24 +59,72 @@ function cannotLoad(path: string, reason: string): NativeError {
   return new NativeError("E_NATIVE_LIBRARY", `Cannot load the native library ${path}: ${reason}`, details);
 }
 
+/** How far below its first function a library's text may begin, and more than it is long. */
+const REACH = 256 * 1024 * 1024;
+
+/**
+ * A shared object. ref-napi wraps every pointer that C returns into a buffer of a gigabyte, and V8 collects garbage for each
+ * second of them: ffi.Library() has three such pointers a function. Here addresses are numbers, and one buffer, of the memory
+ * that the library is in, has views for all of its functions.
+ */
+class SharedObject {
+  readonly #path: string;
+  readonly #ffi: FfiModule;
+  readonly #ref: RefModule;
+  readonly #handle: number;
+  readonly #find: Call<number>;
+  #memory: Memory | null = null;
+
+  /** @throws NativeError E_NATIVE_LIBRARY */
+  constructor(path: string) {
+    this.#path = path;
+    const load = createRequire(import.meta.url);
+    this.#ffi = load("ffi-napi") as FfiModule;
+    this.#ref = load("ref-napi") as RefModule;
+    const { StaticFunctions: linker, RTLD_NOW } = load("ffi-napi/lib/bindings") as Linker;
+    const bind = <Result>(address: Buffer, result: string, args: readonly string[]): Call<Result> =>
+      this.#ffi.ForeignFunction(address, result, args) as unknown as Call<Result>;
+    this.#find = bind(linker.dlsym, "uint64", ["uint64", "string"]);
+    this.#handle = bind<number>(linker.dlopen, "uint64", ["string", "int"])(path, RTLD_NOW);
+    if (this.#handle === 0)
+      throw cannotLoad(path, bind<string | null>(linker.dlerror, "string", [])() ?? "dlopen failed");
+  }
+
+  /** @throws NativeError E_NATIVE_LIBRARY when it has no such symbol */
+  bind(symbol: SymbolName): ForeignFunction {
+    const address = this.#find(this.#handle, symbol);
+    if (address === 0) throw cannotLoad(this.#path, `it has no function ${symbol}`);
+    this.#memory ??= this.#around(address);
+    const pointer = Buffer.from(this.#memory.bytes, address - this.#memory.base, 1);
+    Object.assign(pointer, { name: symbol }); // as ffi-napi's own have
+    const types = SYMBOLS[symbol].map((type) => FFI_TYPES[type]);
+    return this.#ffi.ForeignFunction(pointer, "int", types);
+  }
+
+  /** A buffer over the library's memory. Nothing reads or writes it: the addresses of its bytes are what it is for. */
+  #around(address: number): Memory {
+    const base = Math.max(address - REACH, 8);
+    const cell = Buffer.alloc(8);
+    cell.writeBigUInt64LE(BigInt(base));
+    return { base, bytes: this.#ref.readPointer(cell, 0, 1).buffer };
+  }
+}
+
 /** A bound library: `call` for short work, `callAsync` (a pool thread) for what could hold up the event loop. */
 export class Ffi {
   /** Every call of this library by this process. */
   calls = 0;
-  readonly #path: string;
-  readonly #ffi: FfiModule;
-  #pointers: ReadonlyMap<SymbolName, Buffer> | null = null;
+  readonly #object: SharedObject;
   readonly #functions: Partial<Record<SymbolName, ForeignFunction>> = {};
   readonly #errorBuffer = Buffer.alloc(ERROR_BYTES);
 
   constructor(path: string) {
     if (!isMainThread) throw cannotLoad(path, "ffi-napi crashes in worker threads; use the main thread");
     if (!existsSync(path)) throw cannotLoad(path, "there is no such file");
-    this.#path = path;
     try {
-      this.#ffi = createRequire(import.meta.url)("ffi-napi") as FfiModule;
+      this.#object = new SharedObject(path);
     } catch (error) {
-      throw cannotLoad(path, errorMessage(error));
+      throw error instanceof NativeError ? error : cannotLoad(path, errorMessage(error));
     }
   }
 
@@ -91,19 +165,8 @@ export class Ffi {
 
   /** Bound when it is first called: a command needs a few. */
   #function(symbol: SymbolName): ForeignFunction {
-    const known = this.#functions[symbol];
-    if (known) return known;
-    try {
-      this.#pointers ??= functionPointers(this.#ffi, this.#path, Object.keys(SYMBOLS) as SymbolName[]);
-      const types = SYMBOLS[symbol].map((type) => FFI_TYPES[type]);
-      const pointer = this.#pointers.get(symbol);
-      if (pointer === undefined) throw new Error(`it has no function ${symbol}`);
-      const bound = this.#ffi.ForeignFunction(pointer, "int", types);
-      this.#functions[symbol] = bound;
-      return bound;
-    } catch (error) {
-      throw cannotLoad(this.#path, errorMessage(error));
-    }
+    this.#functions[symbol] ??= this.#object.bind(symbol);
+    return this.#functions[symbol];
   }
 }
 

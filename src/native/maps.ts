@@ -187,6 +187,8 @@ export class NativeMaps implements KernelMaps, KernelLookups {
     if (MAPS[map].type === "ringbuf") return; // it has no entries: records pass through it
     const { keySize, valueSize, maxEntries } = this.info(map);
     const cursor = Buffer.alloc(ptlCursorCodec.size);
+    // A trie is read key after key. When the key that was read last is deleted, it begins anew: each entry is told once.
+    const seen = MAPS[map].type === "lpm_trie" ? new Set<string>() : null;
     let capacity = Math.min(first, chunk);
     while (ptlCursorCodec.decode(cursor).state !== CursorState.CURSOR_DONE) {
       // Not zeroed, so that room which is not used costs no memory either: the kernel fills what is returned.
@@ -214,7 +216,8 @@ export class NativeMaps implements KernelMaps, KernelLookups {
         capacity *= 2;
         continue;
       }
-      yield { count, keys: fit(keys, count * keySize), values: fit(values, count * valueSize) };
+      const piece = { count, keys: fit(keys, count * keySize), values: fit(values, count * valueSize) };
+      yield seen === null ? piece : onlyNew(piece, keySize, valueSize, seen);
       capacity = Math.max(capacity, Math.min(4 * capacity, chunk));
     }
   }
@@ -328,6 +331,21 @@ function runKind(write: MapWrite): number {
 function fit(buffer: Buffer, used: number): Uint8Array {
   const front = new Uint8Array(buffer.buffer, buffer.byteOffset, used);
   return used * 2 < buffer.length ? front.slice() : front;
+}
+
+/** The entries whose keys were not seen before. Tries are small. */
+function onlyNew(piece: MapDump, keySize: number, valueSize: number, seen: Set<string>): MapDump {
+  const [keys, values]: [Uint8Array[], Uint8Array[]] = [[], []];
+  for (let i = 0; i < piece.count; i++) {
+    const key = piece.keys.subarray(i * keySize, (i + 1) * keySize);
+    const text = Buffer.from(key).toString("latin1");
+    if (seen.has(text)) continue;
+    seen.add(text);
+    keys.push(key);
+    values.push(piece.values.subarray(i * valueSize, (i + 1) * valueSize));
+  }
+  if (keys.length === piece.count) return piece;
+  return { count: keys.length, keys: concat(keys, keySize), values: concat(values, valueSize) };
 }
 
 function concat(parts: readonly Uint8Array[], size: number): Uint8Array {

@@ -248,7 +248,7 @@ describe("portolan flows delete", () => {
     const maps = new NativeLibrary().openPins(layoutDirectory(cluster.bpfRoot(node)), { writable: true });
     try {
       for await (const piece of natPieces(maps, 4)) {
-        const half = piece.find(({ key }) => key.sport === 7100 && key.direction === 0);
+        const half = Array.from(piece).find(({ key }) => key.sport === 7100 && key.direction === 0);
         assert.ok(half !== undefined);
         const keys = FAMILY_CODECS[4].natKey.encode(half.key);
         await maps.apply([{ map: "nat4", kind: "delete", count: 1, keys, values: new Uint8Array(0) }]);

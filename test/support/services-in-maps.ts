@@ -89,7 +89,7 @@ function address(addr: string, classes: number, port = 0): MapWrite {
   return put(`addresses${familyOf(addr)}`, FAMILY_CODECS[familyOf(addr)].addrPort.encode(key), u32(classes));
 }
 
-function range(service: number, addr: string, bits: number): MapWrite {
+export function range(service: number, addr: string, bits: number): MapWrite {
   const key = { prefixLength: 32 + bits, service, addr: bytesOf(addr) };
   return put(`source_ranges${familyOf(addr)}`, FAMILY_CODECS[familyOf(addr)].sourceRange.encode(key), u32(1));
 }
@@ -107,7 +107,13 @@ export function client(
   return put(`affinity${familyOf(addr)}`, affinityKey.encode({ client: bytesOf(addr), service }), value);
 }
 
-function networkInterface(ifindex: number, role: number, flags: number, four: string, six: string): MapWrite {
+export function networkInterface(
+  ifindex: number,
+  role: number,
+  flags: number,
+  four: string,
+  six: string,
+): MapWrite {
   const value = { role, flags, masquerade4: bytesOf(four), masquerade6: bytesOf(six) };
   return put("interfaces", u32(ifindex), interfaceCodec.encode(value));
 }

@@ -3,11 +3,13 @@
  * Is the kernel as it should be? What should be comes from one of three: manifests or an API server, compiled here; the running
  * agent, which says what it has compiled; or nothing but the maps themselves, which must fit together. Reads only.
  */
+import { join } from "node:path";
 import { MAP_NAMES, type MapName } from "../../abi/maps.gen.js";
 import { interfaceEntries, readInterfaceEntries, type ServedInterface } from "../../dataplane/attach.js";
 import { type Comparison, compareKernel, type Difference, type MapUse } from "../../dataplane/compare.js";
 import { type InterfaceOptions, planInterfaces } from "../../dataplane/interfaces.js";
 import { readMirror } from "../../dataplane/mirror.js";
+import { assertSameMap } from "../../dataplane/pins.js";
 import type { Refusal } from "../../dataplane/refusal.js";
 import { servicePortRecord } from "../../image/image-records.js";
 import type { Image, ServicePortImage } from "../../image/types.js";
@@ -24,7 +26,7 @@ import type { AgentClient, AgentState } from "../agent-client.js";
 import { readLinks } from "../hooks.js";
 import type { CheckStatus } from "../host-checks.js";
 import type { SocketLb } from "../kernel-options.js";
-import { pinnedMaps } from "../map-pins.js";
+import { type MapIds, pinnedMaps } from "../map-pins.js";
 import { type CheckName, type Finding, failure } from "./finding.js";
 import { checkHostSettings } from "./host.js";
 import { checkInterfaceEntries, expectedByMap } from "./interface-entries.js";
@@ -155,11 +157,16 @@ class Verification {
         }),
       ...sockets.map(({ hook, programId }) => ({ where: `cgroup ${hook}`, programId })),
     ]);
-    const complete = this.#checkPins(programs, root, pins);
+    const pinned = pinnedMaps(library, pins);
+    const complete = this.#checkPins(programs, root, pinned);
     let use: readonly MapUse[] = [];
     let expected: Expected;
     const maps = library.openPins(pins);
     try {
+      for (const { name, id } of maps.infos()) {
+        const [path, before] = [join(pins, name), pinned.get(name)];
+        if (before !== undefined) assertSameMap(path, before, id);
+      }
       if (complete) use = await this.#checkMaps(maps, agent);
       else this.#list.note("maps", [], "not compared: some of them are not pinned");
       expected = await this.#expected(maps, agent);
@@ -226,9 +233,8 @@ class Verification {
   }
 
   /** Returns whether all those are pinned that are compared. */
-  #checkPins(programs: ReadonlyMap<string, ProgramMaps>, root: string, pins: string): boolean {
-    const { library } = this.#options;
-    const pinned = pinnedMaps(library, pins);
+  #checkPins(programs: ReadonlyMap<string, ProgramMaps>, root: string, pinned: MapIds): boolean {
+    const { pins } = this.#options;
     const findings = [
       ...checkPins(pinned, mapsOf([...programs.values()]), pins),
       ...checkStalePins(root, (ifindex) => this.#names.has(ifindex)),

@@ -4,9 +4,9 @@ import type { MapName } from "../../abi/maps.gen.js";
 import type { KernelReads } from "../../native/kernel.js";
 
 /** Entries read at a time: what is held of a map of any size. */
-const CHUNK = 65_536;
+export const CHUNK = 65_536;
 /** Read first: the whole of most maps. */
-const FIRST = 2048;
+export const FIRST = 2048;
 
 /** Every entry of a map as views into the piece of it that was read last; `index` counts from 0. */
 export async function* entries(

@@ -5,7 +5,15 @@ import { FAMILIES, type Family, type Protocol } from "../../net/ip.js";
 import { ageOf, type FlowState, monotonicTicks } from "./flow-state.js";
 import type { FlowOptions } from "./flows.js";
 import { type Peer, peerOf, protocolName, type ServiceId } from "./names.js";
-import { isLeading, lookUpNat, type NatEntry, type NatReads, natPieces, oppositeKey } from "./nat-entries.js";
+import {
+  isLeading,
+  lookUpNat,
+  type NatEntry,
+  type NatPiece,
+  type NatReads,
+  natPieces,
+  oppositeKey,
+} from "./nat-entries.js";
 import type { Tables } from "./tables.js";
 
 /**
@@ -38,28 +46,40 @@ export async function* findOrphans(
 ): AsyncGenerator<OrphanRow> {
   for (const family of FAMILIES) {
     for await (const piece of natPieces(kernel, family)) {
-      const halves = await withoutOpposite(kernel, family, piece);
+      const halves = await withoutOpposite(kernel, piece);
+      let i = 0;
       for (const entry of piece) {
-        const reasons = [...(halves.has(entry) ? (["no-opposite"] as const) : []), ...goneOf(tables, entry)];
+        const reasons = [...(halves.has(i++) ? (["no-opposite"] as const) : []), ...goneOf(tables, entry)];
         if (reasons.length > 0) yield orphanRow(tables, entry, reasons, options);
       }
     }
   }
 }
 
-/** A pair is written one entry after the other, and read likewise: what seems to be half a pair is looked at again. */
-async function withoutOpposite(
-  kernel: NatReads,
-  family: Family,
-  piece: readonly NatEntry[],
-): Promise<ReadonlySet<NatEntry>> {
-  // The egress hook has yet to choose: so far there is nothing to reply to.
-  const paired = piece.filter(({ value }) => (value.flags & NatFlag.NAT_PENDING) === 0);
-  const found = await lookUpNat(kernel, family, paired.map(oppositeKey));
-  const suspects = paired.filter((_, i) => found[i] === null);
-  const keys = suspects.flatMap((entry) => [entry.key, oppositeKey(entry)]);
-  const again = await lookUpNat(kernel, family, keys);
-  return new Set(suspects.filter((_, i) => again[2 * i] !== null && again[2 * i + 1] === null));
+/**
+ * Which of a piece's entries have no opposite. A pair is written one entry after the other, and read likewise: what seems to
+ * be half a pair is looked at again.
+ */
+async function withoutOpposite(kernel: NatReads, piece: NatPiece): Promise<ReadonlySet<number>> {
+  const { family } = piece;
+  const found = await lookUpNat(
+    kernel,
+    family,
+    piece.keys(1, (entry) => [oppositeKey(entry)]),
+  );
+  const places: number[] = [];
+  const suspects = piece.filter(({ value }, i) => {
+    // The egress hook has yet to choose: so far there is nothing to reply to.
+    const isHalf = found[i] === null && (value.flags & NatFlag.NAT_PENDING) === 0;
+    if (isHalf) places.push(i);
+    return isHalf;
+  });
+  const again = await lookUpNat(
+    kernel,
+    family,
+    suspects.keys(2, (entry) => [entry.key, oppositeKey(entry)]),
+  );
+  return new Set(places.filter((_, i) => again[2 * i] !== null && again[2 * i + 1] === null));
 }
 
 function goneOf(tables: Tables, { family, key, value }: NatEntry): OrphanReason[] {

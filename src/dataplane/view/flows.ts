@@ -6,6 +6,7 @@ import { type BackendStateName, backendStateName } from "./backends.js";
 import { ageOf, type FlowState, type FlowTimeoutTicks, monotonicTicks } from "./flow-state.js";
 import { type Peer, peerOf, protocolName, type ServiceId } from "./names.js";
 import {
+  foundEntry,
   isLeading,
   lookUpNat,
   masqueradeKey,
@@ -49,12 +50,15 @@ export interface FlowOptions {
   readonly nowTicks?: number;
 }
 
-/** A flow, and the entries of `nat` that it is made of. */
-export interface FoundFlow {
-  readonly row: FlowRow;
+/** The entries of `nat` that lead a flow to its backend. */
+export interface FlowEntries {
   readonly entry: NatEntry;
   /** The one that changes the client's address on the way to the backend; null: none does. */
   readonly masquerade: NatEntry | null;
+}
+
+export interface FoundFlow extends FlowEntries {
+  readonly row: FlowRow;
 }
 
 /**
@@ -69,9 +73,11 @@ export async function* findFlows(
   for (const family of FAMILIES) {
     for await (const piece of natPieces(kernel, family)) {
       const leading = piece.filter(({ key, value }) => isLeading(key, value));
-      const masquerades = await lookUpNat(kernel, family, leading.map(masqueradeKey));
-      for (const [i, entry] of leading.entries()) {
-        const found = masquerades[i] ?? null;
+      const keys = leading.keys(1, (entry) => [masqueradeKey(entry)]);
+      const masquerades = await lookUpNat(kernel, family, keys);
+      let i = 0;
+      for (const entry of leading) {
+        const found = foundEntry(family, masqueradeKey(entry), masquerades[i++]);
         const masquerade = found !== null && found.value.flags & NatFlag.NAT_MASQUERADE ? found : null;
         yield { row: flowRow(tables, family, entry, masquerade, options), entry, masquerade };
       }

@@ -18,24 +18,70 @@ export interface NatEntry {
   readonly value: NatValue4;
 }
 
+/** Keys that are made one after the other, while they are packed. */
+export type NatKeys = Iterable<NatKey> & { readonly length: number };
+
 /** Entries read at a time. */
 const CHUNK = 65_536;
 
+/**
+ * Entries of a piece of a map, as the kernel's bytes: an entry is decoded when it is asked for, since 65,536 of them that are
+ * decoded are ten times as large.
+ */
+export class NatPiece implements Iterable<NatEntry> {
+  readonly family: Family;
+  readonly #keys: DataView;
+  readonly #values: DataView;
+  readonly #indexes: readonly number[];
+
+  constructor(family: Family, keys: DataView, values: DataView, indexes: readonly number[]) {
+    this.family = family;
+    this.#keys = keys;
+    this.#values = values;
+    this.#indexes = indexes;
+  }
+
+  get length(): number {
+    return this.#indexes.length;
+  }
+
+  *[Symbol.iterator](): Generator<NatEntry> {
+    for (const index of this.#indexes) yield this.#entry(index);
+  }
+
+  filter(isWanted: (entry: NatEntry, i: number) => boolean): NatPiece {
+    const wanted = this.#indexes.filter((index, i) => isWanted(this.#entry(index), i));
+    return new NatPiece(this.family, this.#keys, this.#values, wanted);
+  }
+
+  /** `size` keys of each entry. */
+  keys(size: number, of: (entry: NatEntry) => readonly NatKey[]): NatKeys {
+    const entries = this;
+    return {
+      length: this.length * size,
+      *[Symbol.iterator]() {
+        for (const entry of entries) yield* of(entry);
+      },
+    };
+  }
+
+  #entry(index: number): NatEntry {
+    const { natKey, natValue } = FAMILY_CODECS[this.family];
+    const key = natKey.decodeFrom(this.#keys, index * natKey.size);
+    return { family: this.family, key, value: natValue.decodeFrom(this.#values, index * natValue.size) };
+  }
+}
+
 /** All entries of a family, a piece at a time; locks, which stand for no flow, are left out. One FFI call a piece. */
-export async function* natPieces(kernel: KernelReads, family: Family): AsyncGenerator<readonly NatEntry[]> {
-  const { natKey, natValue } = FAMILY_CODECS[family];
+export async function* natPieces(kernel: KernelReads, family: Family): AsyncGenerator<NatPiece> {
+  const { natKey } = FAMILY_CODECS[family];
   const padAt = natKey.offsets.pad as number;
-  const map = `nat${family}` as const;
-  for await (const { count, keys, values } of kernel.dumpChunks(map, CHUNK)) {
-    const [keyView, valueView] = [viewOf(keys), viewOf(values)];
-    const piece: NatEntry[] = [];
-    for (let i = 0; i < count; i += 1) {
-      const at = i * natKey.size;
-      if (keyView.getUint16(at + padAt, true) !== 0) continue;
-      const key = natKey.decodeFrom(keyView, at);
-      piece.push({ family, key, value: natValue.decodeFrom(valueView, i * natValue.size) });
-    }
-    yield piece;
+  for await (const { count, keys, values } of kernel.dumpChunks(`nat${family}`, CHUNK)) {
+    const view = viewOf(keys);
+    const indexes: number[] = [];
+    for (let i = 0; i < count; i += 1)
+      if (view.getUint16(i * natKey.size + padAt, true) === 0) indexes.push(i);
+    yield new NatPiece(family, view, viewOf(values), indexes);
   }
 }
 
@@ -80,24 +126,32 @@ export function masqueradeKey({ key, value }: Pick<NatEntry, "key" | "value">): 
   };
 }
 
-/** The entries with these keys; null where there is none. One FFI call. */
+/** The values of these keys, as the kernel's bytes; null where there is none. One FFI call. */
 export async function lookUpNat(
   kernel: KernelLookups,
   family: Family,
-  keys: readonly NatKey[],
-): Promise<readonly (NatEntry | null)[]> {
-  const { natValue } = FAMILY_CODECS[family];
-  if (keys.length === 0) return [];
-  const found = await kernel.lookUp(`nat${family}`, packNatKeys(family, keys));
-  return found.map((bytes, i) => {
-    return bytes === null ? null : { family, key: keys[i] as NatKey, value: natValue.decode(bytes) };
-  });
+  keys: NatKeys,
+): Promise<readonly (Uint8Array | null)[]> {
+  return keys.length === 0 ? [] : kernel.lookUp(`nat${family}`, packNatKeys(family, keys));
 }
 
-export function packNatKeys(family: Family, keys: readonly NatKey[]): Uint8Array {
+/** The entry that a look-up of this key has found. */
+export function foundEntry(
+  family: Family,
+  key: NatKey,
+  value: Uint8Array | null | undefined,
+): NatEntry | null {
+  return value ? { family, key, value: FAMILY_CODECS[family].natValue.decode(value) } : null;
+}
+
+export function packNatKeys(family: Family, keys: NatKeys): Uint8Array {
   const { natKey } = FAMILY_CODECS[family];
   const packed = new Uint8Array(keys.length * natKey.size);
   const view = viewOf(packed);
-  for (const [i, key] of keys.entries()) natKey.encodeInto(view, i * natKey.size, key);
+  let at = 0;
+  for (const key of keys) {
+    natKey.encodeInto(view, at, key);
+    at += natKey.size;
+  }
   return packed;
 }

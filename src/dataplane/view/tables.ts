@@ -14,7 +14,7 @@ import {
 import type { KernelReads } from "../../native/kernel.js";
 import { cidrOf } from "../../net/cidr.js";
 import { compareIp, FAMILIES, type Family, type IpAddress, ipFromBytes } from "../../net/ip.js";
-import { entries } from "./entries.js";
+import { CHUNK, entries, FIRST } from "./entries.js";
 import { compareText, protocolName, type ServiceId } from "./names.js";
 
 /** Section 4's two sets of endpoints. */
@@ -107,9 +107,16 @@ export async function readCells(kernel: KernelReads, family: Family): Promise<Ma
   const { backend } = FAMILY_CODECS[family];
   const stateAt = backend.offsets.state as number;
   const cells = new Map<number, Backend4>();
-  for await (const { value, valueAt, index: cell } of entries(kernel, `backends${family}`)) {
-    if (value.getUint8(valueAt + stateAt) === BackendState.BACKEND_FREE) continue;
-    cells.set(cell, backend.decodeFrom(value, valueAt));
+  let first = 0;
+  // Not entry by entry: an array has all of its 131,072 cells, and most are free.
+  for await (const { count, values } of kernel.dumpChunks(`backends${family}`, CHUNK, undefined, FIRST)) {
+    const view = viewOf(values);
+    for (let i = 0; i < count; i += 1) {
+      const at = i * backend.size;
+      if (view.getUint8(at + stateAt) !== BackendState.BACKEND_FREE)
+        cells.set(first + i, backend.decodeFrom(view, at));
+    }
+    first += count;
   }
   return cells;
 }

@@ -48,7 +48,7 @@ class FakeMaps {
 async function listen(fake: FakeMaps): Promise<EventStream> {
   const maps = fake as unknown as NativeMaps;
   const options = { maps, timers: systemTimers, kinds: 1, sample: 1 };
-  return await EventStream.open(options, new AbortController().signal);
+  return await EventStream.open({ assertPinned: () => {}, ...options }, new AbortController().signal);
 }
 
 test("EventStream.close() ends the listening, and returns all that was told until then, however much it is", async () => {

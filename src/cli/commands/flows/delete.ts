@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
+  type FlowEntries,
   type FlowRow,
   type FoundFlow,
   findFlows,
@@ -104,15 +105,15 @@ async function forgetThem(
 ): Promise<void> {
   const { deleteFlows } = await import("../../../dataplane/flow-delete.js");
   const total = { flows: 0, entries: 0 };
-  let batch: FoundFlow[] = [];
+  let batch: FlowEntries[] = [];
   const flush = async (): Promise<void> => {
     const { flows, entries } = await deleteFlows(maps, batch);
     total.flows += flows;
     total.entries += entries;
     batch = [];
   };
-  for await (const flow of found) {
-    batch.push(flow);
+  for await (const { entry, masquerade } of found) {
+    batch.push({ entry, masquerade }); // without its row, which is the larger part
     if (batch.length === BATCH) await flush();
   }
   await flush();

@@ -55,19 +55,19 @@ async function listen(
   const teller = new Teller(open, printer, options, matches);
   await teller.begin();
   const sample = options.sample ?? USUAL_SAMPLE;
-  const settings = { maps: open.maps, timers: systemTimers, kinds: kindsOf(types), sample };
+  const assertPinned = (): void => open.assertPinned("events");
+  const settings = { maps: open.maps, timers: systemTimers, kinds: kindsOf(types), sample, assertPinned };
   const stream = await EventStream.open(settings, signal);
   printer.note("listening; Ctrl-C ends it");
-  let rest: EventBatch = { events: [], lost: 0, gap: false };
+  let failure: unknown = null;
   try {
     for await (const batch of stream.batches(signal)) if (await teller.tell(batch)) break;
   } catch (error) {
-    if (!signal.aborted) throw error;
-  } finally {
-    rest = await stream.close();
+    if (!signal.aborted) failure = error;
   }
-  await teller.tell(rest);
+  await teller.tell(await stream.close());
   printer.note(teller.summary());
+  if (failure !== null) throw failure;
 }
 
 /** Names events, sorts out those that were asked for, prints and counts them. */

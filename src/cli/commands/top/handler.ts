@@ -28,10 +28,11 @@ export interface TopOptions extends ServiceScope {
 
 /** `portolan top`. */
 export const top: Handler<TopOptions> = (options, printer) =>
-  withKernel(options, async ({ maps }) => {
+  withKernel(options, async ({ maps, assertPinned }) => {
     const isWanted = inScope(options);
     const sampler = new Sampler({
       kernel: maps,
+      assertPinned: () => assertPinned("counters"),
       timers: systemTimers,
       nowNs: () => process.hrtime.bigint(),
       timeouts: await flowTimeouts(),

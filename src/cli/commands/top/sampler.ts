@@ -19,6 +19,8 @@ const COUNT_FLOWS_SHARE = 20;
 
 export interface SamplerOptions {
   readonly kernel: NamedReads;
+  /** Throws when these are no longer the maps that the programs count in. */
+  readonly assertPinned: () => void;
   readonly timers: Timers;
   /** CLOCK_MONOTONIC. */
   readonly nowNs: () => bigint;
@@ -57,9 +59,11 @@ export class Sampler {
     return intervalOf(before, after, this.#active, isWanted);
   }
 
-  #read(): Promise<TrafficReading> {
-    const { kernel, timers } = this.#options;
-    return readTraffic(kernel, () => timers.now());
+  async #read(): Promise<TrafficReading> {
+    const { kernel, timers, assertPinned } = this.#options;
+    const reading = await readTraffic(kernel, () => timers.now());
+    assertPinned();
+    return reading;
   }
 
   /** In the background; what cannot be counted now stays as it was, and the reading beside it says why. */
