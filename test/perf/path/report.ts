@@ -102,7 +102,7 @@ export function rowsOf(all: readonly Measured[]): Row[] {
       compared: [
         ...(path.baseline === path.name
           ? []
-          : compare(path.baseline, rateOf(path.baseline, 1, one), path.targets[kind] ?? null)),
+          : compare(path.baseline, rateOf(path.baseline, 1, one), path.targets[place]?.[kind] ?? null)),
         ...(services === 1
           ? []
           : compare(
