@@ -135,14 +135,15 @@ interface Mode {
   readonly clear: readonly (readonly string[])[];
 }
 
+/** The legacy variant: the one over nftables takes minutes for 10,000 Services (304 s, seen with 1.8.9 on a busy machine). */
 const IPTABLES: Mode = {
   name: "iptables-restore",
-  argv: ["iptables-restore", "--noflush", "--wait"],
+  argv: ["iptables-legacy-restore", "--noflush", "--wait"],
   whole: (ports) => iptablesRules(ports, RULES),
   changed: (ports, before) => iptablesChange(ports, before, RULES),
   clear: ["nat", "filter", "mangle"].flatMap((table) => [
-    ["iptables", "--table", table, "--flush"],
-    ["iptables", "--table", table, "--delete-chain"],
+    ["iptables-legacy", "--table", table, "--flush"],
+    ["iptables-legacy", "--table", table, "--delete-chain"],
   ]),
 };
 
@@ -268,5 +269,5 @@ function print(results: readonly Result[]): void {
 const results: Result[] = [];
 for (const services of SIZES) results.push(...(await compare(services)));
 print(results);
-const versions = { iptables: version("iptables", "--version"), nftables: version("nft", "--version") };
+const versions = { iptables: version("iptables-legacy", "--version"), nftables: version("nft", "--version") };
 console.log(`\n${writeResult("control", { versions, targets: TARGETS, results }, QUICK)}`);
