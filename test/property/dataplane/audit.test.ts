@@ -65,9 +65,7 @@ class Stage {
   }
 
   /** An audit, and beside it syncs. `during`: how many of them began before it had ended. */
-  async audit(
-    syncs: readonly (Timing & { readonly image: Image })[],
-  ): Promise<{
+  async audit(syncs: readonly (Timing & { readonly image: Image })[]): Promise<{
     readonly audit: AuditResult;
     readonly results: readonly SyncResult[];
     readonly during: number;
