@@ -15,7 +15,7 @@ they are laid out, and a last one how many entries there were: \`portolan diff\`
       { line: "portolan maps dump frontends4", does: "the IPv4 frontends, word by word" },
       { line: "portolan maps dump nat4 --limit 10", does: "the first ten" },
       { line: "portolan maps dump slots6 -o json", does: "one JSON object a line" },
-      { line: "portolan maps dump --all -o json > before.json", does: "all maps, for portolan diff" },
+      { line: "portolan maps dump --all -o json", does: "all maps; portolan diff reads it from a file" },
     ],
     reads: true,
   })
