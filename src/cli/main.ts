@@ -37,7 +37,7 @@ Start here:
   $ portolan demo                               # or: two nodes and a real Redis, in a minute
 
 Every command explains itself with examples: portolan COMMAND --help
-Results go to stdout and everything else to stderr; -o json works everywhere.
+Results go to stdout and everything else to stderr; -o json works wherever there is a result.
 Exit status: 0 done, 1 done with a finding, 2 wrong usage, 3 failed.`;
 
 const HELP_WIDTH = 100;

@@ -73,7 +73,9 @@ async function lostFlows(
     count.flows += 1;
     lost.set(key, count);
   }
-  return Array.from(lost.values()).sort((a, b) => b.flows - a.flows);
+  // Flows come in no order.
+  const byName = Array.from(lost.entries()).sort(([a], [b]) => (a < b ? -1 : 1));
+  return byName.map(([, count]) => count).sort((a, b) => b.flows - a.flows);
 }
 
 async function lostClients(source: NatReads, was: Tables, is: Tables, nowNs: bigint): Promise<LostClients[]> {
@@ -91,7 +93,8 @@ async function lostClients(source: NatReads, was: Tables, is: Tables, nowNs: big
     count.clients += 1;
     lost.set(name, count);
   }
-  return Array.from(lost.values()).sort((a, b) => b.clients - a.clients);
+  const byName = Array.from(lost.values()).sort((a, b) => (a.service < b.service ? -1 : 1));
+  return byName.sort((a, b) => b.clients - a.clients);
 }
 
 function mapUses(before: MemoryKernel, was: Tables, after: MemoryKernel, is: Tables): MapUse[] {

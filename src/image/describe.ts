@@ -118,7 +118,8 @@ function textOf(value: BackendImage | FrontendImage): string {
   return formatAddressPort(value.address, value.port);
 }
 
-function sortedFrontends(port: ServicePortImage): readonly FrontendImage[] {
+/** By kind, address and port: maps hold them in no order. */
+export function sortedFrontends(port: ServicePortImage): readonly FrontendImage[] {
   return [...port.frontends].sort(
     (a, b) =>
       (a.kind < b.kind ? -1 : a.kind > b.kind ? 1 : 0) || compareIp(a.address, b.address) || a.port - b.port,

@@ -3,7 +3,7 @@
 
 import { formatAddressPort } from "../net/port.js";
 import type { DescribedChoice, DescribedFrontend } from "./describe.js";
-import { describeFrontend, frontendName } from "./describe.js";
+import { describeFrontend, frontendName, sortedFrontends } from "./describe.js";
 import type { Image, ServicePortImage } from "./types.js";
 
 export type ChangeKind = "added" | "removed" | "changed";
@@ -96,7 +96,7 @@ function pairs<T>(
 function frontendsOf(port: ServicePortImage | null): ReadonlyMap<string, DescribedFrontend> {
   if (port === null) return new Map();
   return new Map(
-    port.frontends.map((frontend) => {
+    sortedFrontends(port).map((frontend) => {
       const described = describeFrontend(port, frontend);
       return [frontendName(described), described];
     }),
@@ -120,7 +120,10 @@ interface Text {
 
 function listDifference(before: readonly Text[], after: readonly Text[]): ListDifference {
   const [a, b] = [new Set(before.map(({ text }) => text)), new Set(after.map(({ text }) => text))];
-  return { added: [...b].filter((text) => !a.has(text)), removed: [...a].filter((text) => !b.has(text)) };
+  // Maps hold them in no order.
+  const only = (these: ReadonlySet<string>, others: ReadonlySet<string>): string[] =>
+    [...these].filter((text) => !others.has(text)).sort();
+  return { added: only(b, a), removed: only(a, b) };
 }
 
 /** What new flows are given: "10.1.0.1:8080,10.2.0.1:8080", "REJECT", "DROP". */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every command that reads, against archives: the same input on every machine, without root or BPF.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -189,6 +190,20 @@ for (const args of READERS) {
     }
   });
 }
+
+test("portolan dump -f of a pipe writes into it, and puts no file in its place", async () => {
+  const [pipe, out] = [join(directory, "pipe"), join(directory, "piped.tar.gz")];
+  execFileSync("mkfifo", [pipe]);
+  const inside = ["sh", "-c", 'cat "$PIPE" > "$OUT" & "$0" "$@"; code=$?; wait; exit $code'];
+  const args = ["dump", "-f", pipe, "--bpf-root", join(directory, "nothing")];
+  const { code, stderr } = await cli(args, { env: { PIPE: pipe, OUT: out }, inside });
+  assert.equal(code, 0, stderr);
+  assert.ok(statSync(pipe).isFIFO(), "it is a pipe as before");
+  assert.deepEqual([...readFileSync(out).subarray(0, 2)], [0x1f, 0x8b]);
+  const { code: status, stderr: told } = await cli(["dump", "-f", directory, ...args.slice(-2)]);
+  assert.equal(status, 2);
+  assert.match(told, /is a directory\n {2}Name the file/);
+});
 
 test("portolan maps dump of half a million entries needs little memory", async () => {
   const inside = ["sh", "-c", 'exec "$0" --max-old-space-size=80 "$@" | wc -l'];

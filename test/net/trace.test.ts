@@ -518,7 +518,7 @@ function documented(command: string): string {
   return block.trimEnd();
 }
 
-/** Without what is not the same in each world: interfaces, cells, slots, and how long ago it was. */
+/** Without what is not the same in each world: interfaces, cells, slots, indexes, and how long ago it was. */
 function evened(text: string): string {
   return text
     .replaceAll(/by \S+ \((pod|overlay); [^)]*\)/g, "by INTERFACE ($1)")
@@ -527,6 +527,7 @@ function evened(text: string): string {
     .replaceAll(/cell \d+/g, "cell N")
     .replaceAll(/slots4\[\d+\]/g, "slots4[N]")
     .replaceAll(/"key": "\d+"/g, '"key": "N"')
+    .replaceAll(/"service": \d+/g, '"service": 0')
     .replaceAll(/"interface": "veth\w+"/g, '"interface": "INTERFACE"')
     .trimEnd();
 }

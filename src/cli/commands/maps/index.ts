@@ -9,12 +9,13 @@ function dumpCommand(): Command {
     name: "dump",
     summary: "the entries of one map, decoded",
     description: `Prints every entry of a pinned map, decoded by the layouts that the kernel programs were built with. Of arrays only the
-cells in use are shown. With -o json each entry is one line of JSON.`,
+cells in use are shown. With -o json each entry is one line of JSON; with --all a first line says whose maps they are and how
+they are laid out, and a last one how many entries there were: \`portolan diff\` reads that back.`,
     examples: [
       { line: "portolan maps dump frontends4", does: "the IPv4 frontends, word by word" },
       { line: "portolan maps dump nat4 --limit 10", does: "the first ten" },
       { line: "portolan maps dump slots6 -o json", does: "one JSON object a line" },
-      { line: "portolan maps dump --all -o json", does: "all maps" },
+      { line: "portolan maps dump --all -o json", does: "all maps; portolan diff reads it from a file" },
     ],
     reads: true,
   })
@@ -28,7 +29,8 @@ export function mapsCommand(): Command {
   const command = describe({
     name: "maps",
     summary: "the pinned maps: type, entries used and possible, bytes",
-    description: "Every map, how full it is, and the memory that its entries take when it is full.",
+    description: `Every map, how full it is, and the memory that its entries take when it is full. A map whose pin is missing is shown as that, and
+the exit status is 1: the programs go on without it, but nothing else can read it.`,
     examples: [
       { line: "portolan maps", does: "all maps" },
       { line: "portolan maps dump services", does: "what is in one of them" },

@@ -10,7 +10,7 @@ export function servicesCommand(): Command {
     name: "services",
     summary: "the Services in this node's maps, with their backends and traffic",
     description: `Reads the pinned maps: what the kernel does now, not what an agent intends. One line for each Service address.
-NAME is "name" or "namespace/name".
+NAME is "name" or "namespace/name", and may stand behind -s.
 
 KIND External is an externalIP or a load balancer's address. A NodePort stands at 0.0.0.0 or [::]; on which addresses it is
 served is said below the table. BACKENDS are what a new flow may be given, from inside the cluster and from outside where
