@@ -4,6 +4,7 @@
  * a byte too many is seen: sanitize OBJECT TWIN MOUNT-POINT CGROUP. In a network and mount namespace of its own (test/native).
  */
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,94 @@ static void try_maps(int handle)
 		}
 	}
 	free(infos);
+}
+
+/* What is there and what is not, in a hash; a map of values for each CPU, and one that is not there, are refused. */
+static void try_look_up(int handle)
+{
+	struct ptl_map_info *infos = malloc(64 * sizeof(*infos));
+	int count = ptl_map_infos(handle, 0, infos, 64, ERR);
+
+	for (int i = 0; i < count; i++) {
+		bool is_hash = !strcmp(infos[i].name, "nat6");
+
+		if (!is_hash && strcmp(infos[i].name, "counters"))
+			continue;
+		uint8_t *keys = calloc(3, infos[i].key_size), *values = malloc(3 * infos[i].value_size), *found = malloc(3);
+
+		for (uint32_t key = 0; key < 3; key++)
+			memcpy(keys + key * infos[i].key_size, &key, 4);
+		if (is_hash)
+			apply(handle, &infos[i], PTL_RUN_UPDATE, 2, 1, 2);
+		expect("look up", ptl_look_up(handle, infos[i].index, keys, 3, values, found, ERR), is_hash ? 2 : -22);
+		expect("look up nothing", ptl_look_up(handle, infos[i].index, keys, 0, values, found, ERR), is_hash ? 0 : -22);
+		expect("no such map", ptl_look_up(handle, 64, keys, 3, values, found, ERR), -22);
+		expect("no such handle", ptl_look_up(4711, infos[i].index, keys, 3, values, found, ERR), -9);
+		if (is_hash)
+			apply(handle, &infos[i], PTL_RUN_DELETE, 2, 1, 2);
+		free(keys);
+		free(values);
+		free(found);
+	}
+	free(infos);
+}
+
+/* Both checksums that C computes for others: over exactly the bytes that they are told of. */
+static void try_sums(void)
+{
+	uint8_t *hash = malloc(8), *key = calloc(1, 20);
+	struct nat_key4 *keys4 = calloc(2, sizeof(*keys4));
+	struct nat_key6 *keys6 = calloc(2, sizeof(*keys6));
+	struct nat_value4 *values4 = calloc(2, sizeof(*values4));
+	struct nat_value6 *values6 = calloc(2, sizeof(*values6));
+
+	expect("layout", ptl_abi_version() > 0, 1);
+	expect("hash", ptl_abi_hash(hash), 0);
+	expect("libbpf", ptl_libbpf_version() >= 1 << 16, 1);
+	expect("tag", ptl_choice_tag_of(key, 20) >= 0, 1);
+	expect("seal", ptl_nat_seal(4, keys4, values4, 2), 0);
+	expect("seal", ptl_nat_seal(6, keys6, values6, 2), 0);
+	expect("sealed", values4[1].check != 0 && values6[1].check != 0, 1);
+	free(hash);
+	free(key);
+	free(keys4);
+	free(keys6);
+	free(values4);
+	free(values6);
+}
+
+/* This namespace has no route but to itself, and no conntrack perhaps. */
+static void try_namespace(void)
+{
+	struct ptl_route_request *request = calloc(1, sizeof(*request));
+	struct ptl_route *route = malloc(sizeof(*route));
+	struct ptl_tracked *flows = calloc(2, sizeof(*flows)), *found = malloc(sizeof(*found));
+	struct ptl_tracked_result *result = malloc(sizeof(*result));
+
+	request->protocol = 6;
+	for (request->family = 4; request->family <= 6; request->family += 2) {
+		memcpy(request->dst, (uint8_t[16]){ 192, 0, 2, 1 }, 16);
+		expect("no route", ptl_route_get(request, route, ERR) < 0, 1);
+	}
+	request->family = 4;
+	memcpy(request->dst, (uint8_t[16]){ 127, 0, 0, 1 }, 16);
+	int itself = ptl_route_get(request, route, ERR);
+
+	expect("a route to itself, unless lo is down", itself == 0 || itself == -101, 1);
+	flows[0] = (struct ptl_tracked){ .family = 4, .protocol = 17, .sport = 1, .dport = 2, .src = { 192, 0, 2, 1 }, .dst = { 192, 0, 2, 2 } };
+	flows[1] = (struct ptl_tracked){ .family = 6, .protocol = 6, .sport = 1, .dport = 2, .src = { 0xfd, 1 }, .dst = { 0xfd, 2 } };
+	for (uint32_t protocol = 6; protocol <= 17; protocol += 11)
+		expect("tracked", ptl_tracked_dump(protocol, 0, found, 1, ERR) <= 0, 1);
+	if (ptl_tracked_delete(flows, 2, result, ERR) >= 0)
+		expect("forgotten", (int)result->done, 0);
+	expect("forget nothing", ptl_tracked_delete(NULL, 0, result, ERR), 0);
+	if (ptl_tracked_create(flows, 2, result, ERR) >= 0)
+		expect("done or failed", result->done + result->failed <= 2, 1);
+	free(request);
+	free(route);
+	free(flows);
+	free(found);
+	free(result);
 }
 
 static void try_run(int handle)
@@ -318,7 +407,10 @@ int main(int count, char **arguments)
 
 	expect("open", handle > 0 && reader > 0, 1);
 	try_texts(arguments[1], pins);
+	try_sums();
 	try_maps(handle);
+	try_look_up(handle);
+	try_namespace();
 	try_run(handle);
 	try_programs(handle, pins, spare);
 	try_twin(arguments[2], pins, &config);

@@ -230,9 +230,9 @@ test("The screen of 80 columns and 12 rows: services, the most bytes first", () 
   ]);
 });
 
-test("Drilled into a Service, its backends are shown; they have no drops", () => {
+test("Drilled into a Service, its backends are shown; they have no drops, and the title has the service port's", () => {
   assert.deepEqual(screen(picture({ view: 0 }), 80, 8), [
-    "portolan top - backends of default/web http/TCP   14:31:05   every 1 s",
+    "portolan top - backends of default/web http/TCP   drops 0/s   14:31:05   every …",
     "new 26/s  packets 6.8k/s  10.7 MiB/s  active 1,300  (3 service ports, 3 backend…",
     "refused: no_backend 6.0/s  source_range 2.0/s",
     "  BACKEND                             NEW/S  PKTS/S   BYTES/Sv  DROPS/S   ACTIVE",

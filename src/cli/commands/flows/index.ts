@@ -42,7 +42,8 @@ export function flowsCommand(): Command {
     summary: "the translated flows in this node's maps",
     description: `Reads the pinned maps. One line for each flow from a client to a Service: the backend it has, its state, and how
 long ago its last packet was seen (to the second); when a flow began is not kept. A dead flow counts as absent everywhere and
-may be taken over. Flows are printed as they are read; with --sort they have an order, and then --limit takes the first.
+may be taken over. Flows are printed as they are read, a piece of the map at a time, however many there are; with --sort they
+have an order, and then --limit takes the first. Without --limit all are held until they are sorted.
 
 --orphans lists entries that have lost what they belong to: no-opposite (the entry for the other direction is missing),
 backend-gone, service-gone. A TCP flow goes on when its backend has left the Service; that is no fault.`,

@@ -116,7 +116,7 @@ function titleLine({ interval, state, time, every }: Picture): string {
       ? "services"
       : state.view === "backends"
         ? "backends"
-        : `backends of ${viewName(interval, state.view)}`;
+        : `backends of ${viewName(interval, state.view)}${dropsOf(interval, state.view)}`;
   const filter = state.filter === "" ? "" : `   filter "${state.filter}"`;
   return `portolan top - ${view}   ${time}   every ${every} s${filter}${state.paused ? "   PAUSED" : ""}`;
 }
@@ -124,6 +124,12 @@ function titleLine({ interval, state, time, every }: Picture): string {
 function viewName(interval: Interval | null, index: number): string {
   const line = interval?.services.find(({ id }) => id.index === index);
   return line === undefined ? `#${index} (gone)` : `${serviceName(line.id)} ${portText(line.id)}`;
+}
+
+/** Of a service port whose backends are shown: they have none of their own. */
+function dropsOf(interval: Interval | null, index: number): string {
+  const drops = interval?.services.find(({ id }) => id.index === index)?.rates.drops ?? null;
+  return drops === null ? "" : `   drops ${rateText(drops)}/s`;
 }
 
 function totalsLine({ totals, active, services, backends }: Interval): string {

@@ -24,7 +24,8 @@ service port and interval.
 
 NEW/S are flows that were given a backend, DROPS/S new flows that got none: rejected, dropped, or refused to a socket. PKTS/S
 and BYTES/S are translated packets of both directions. ACTIVE are the flows alive, which are counted every few seconds. "-" is
-not known: what has just appeared has no rate yet, and a backend has no drops.`,
+not known: what has just appeared has no rate yet, and a backend has no drops: what was
+dropped never came so far. Those of its service port stand above its backends.`,
     examples: [
       { line: "portolan top", does: "everything, the most bytes first" },
       { line: "portolan top --backends -n shop", does: "the backends of one namespace" },
