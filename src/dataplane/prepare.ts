@@ -292,7 +292,7 @@ class Draft {
     const { slots } = this.#state;
     const range = slots.allocate(cells.length);
     if (range === null) return null;
-    this.#newRanges.push({ ...range, cells });
+    this.#newRanges.push({ base: range.base, count: range.count, cells });
     return range;
   }
 
@@ -326,8 +326,14 @@ class Draft {
       sourceRanges: this.#sourceRanges.size === 0 ? NO_SOURCE_RANGES : this.#sourceRanges,
     };
     const entries = this.#cells.size + this.#frontends.size + this.#sourceRanges.size;
+    // Written out: an object that another is spread into takes longer to make, and is larger.
+    const { state, protocol, newCells, newRanges, newVips } = this.taken;
     return {
-      ...this.taken,
+      state,
+      protocol,
+      newCells,
+      newRanges,
+      newVips,
       before: this.#before,
       after: entries > 0 ? after : null,
       changedCells: frozenList(this.#changedCells),
