@@ -36,6 +36,8 @@ export interface Mirror {
   readonly capacity: { readonly services: number; readonly counters: number };
 }
 
+const PAGE = 4096;
+
 /** Entries handled between two chances to pause. */
 const STRIDE = 512;
 
@@ -83,8 +85,8 @@ async function readFamily(kernel: KernelReads, family: Family, options: SliceOpt
     family,
     sourceRanges: await readPrefixes(kernel, `source_ranges${family}`, sourceRange, options),
     serviceNets: await readPrefixes(kernel, `service_nets${family}`, network, options),
-    cells: Buffer.from(cells.values.buffer, cells.values.byteOffset, cells.values.byteLength),
-    slots: wordsOf(slots.values),
+    cells: withoutZeros(cells.values),
+    slots: wordsOf(withoutZeros(slots.values)),
     frontends,
     addresses,
     capacity: {
@@ -113,7 +115,21 @@ async function readPrefixes(
   return found;
 }
 
-/** The dump's own bytes, where they lie as words must: tens of megabytes are not copied for nothing. */
+/**
+ * A copy, of which the zeros at the end take no memory: arrays are as large as they may ever become, and filled from their
+ * beginning; of a family that is not used all of it is zeros.
+ */
+function withoutZeros({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  const bytes = Buffer.from(buffer, byteOffset, byteLength);
+  let used = byteLength;
+  const page = Buffer.alloc(PAGE);
+  while (used >= PAGE && bytes.compare(page, 0, PAGE, used - PAGE, used) === 0) used -= PAGE;
+  const copy = Buffer.alloc(byteLength);
+  bytes.copy(copy, 0, 0, used);
+  return copy;
+}
+
+/** Where the bytes lie as words must they are not copied again. */
 function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array {
   if (byteOffset % 4 === 0) return new Uint32Array(buffer, byteOffset, byteLength / 4);
   return new Uint32Array(buffer.slice(byteOffset, byteOffset + byteLength));

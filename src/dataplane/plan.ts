@@ -12,7 +12,7 @@ import { VersionedMap } from "../util/versioned-map.js";
 import { Emission, type Plan } from "./emit.js";
 import { addrPortName, addrPortText, nameText } from "./keys.js";
 import { planNodeWide } from "./node-wide.js";
-import { isRefusal, type PreparedFamily, prepareFamily } from "./prepare.js";
+import { isRefusal, type PreparedFamily, prepareFamily, undoFamily } from "./prepare.js";
 import { frontendTaken, mapFull, type Refusal } from "./refusal.js";
 import { emptyPort, type PortState, type State } from "./state.js";
 
@@ -283,5 +283,5 @@ class Admission {
 }
 
 function undo({ families }: Pick<PreparedPort, "families">): void {
-  for (const family of families) family.undo();
+  for (const family of families) undoFamily(family);
 }

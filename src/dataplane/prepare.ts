@@ -7,6 +7,7 @@ import { choiceTag, encodeChoice, encodeEmptyChoice, MAX_CHOICE_COUNT } from "..
 import type { SlotRange } from "../diff/range-allocator.js";
 import type { BackendImage, ChoiceImage, ServicePortImage } from "../image/types.js";
 import { protocolNumber } from "../net/port.js";
+import { frozenList } from "../util/frozen-list.js";
 import type { Sliced } from "../util/slices.js";
 import {
   addressText,
@@ -34,8 +35,6 @@ import {
 
 export interface NewCell {
   readonly cell: number;
-  /** struct addr_port of the backend. */
-  readonly key: string;
   readonly backend: BackendImage;
 }
 
@@ -57,9 +56,14 @@ export interface NewRange extends SlotRange {
   readonly cells: readonly number[];
 }
 
-/** One family's share of a port that will be written. */
+/**
+ * One family's share of a port that will be written. Of a first sync there is one for each service port, all at the same time: it
+ * has what is needed to write it or to undo it, and no more.
+ */
 export interface PreparedFamily {
   readonly state: FamilyState;
+  /** IPPROTO_*. */
+  readonly protocol: number;
   readonly before: FamilyPort | null;
   /** Null: nothing in this family. */
   readonly after: FamilyPort | null;
@@ -72,8 +76,23 @@ export interface PreparedFamily {
   readonly addedFrontends: number;
   /** The same of `source_ranges`: FamilyPort.sourceRanges has all of them. */
   readonly addedSourceRanges: number;
-  /** Gives back all that was taken. */
-  undo(): void;
+  /** Keys of addresses, and the classes that were added to each. */
+  readonly newVips: readonly NewVip[];
+}
+
+type NewVip = readonly [key: string, classes: number];
+
+type Taken = Pick<PreparedFamily, "state" | "protocol" | "newCells" | "newRanges" | "newVips">;
+
+/** Gives back all that was taken. */
+export function undoFamily({ state, protocol, newCells, newRanges, newVips }: Taken): void {
+  const { cells, slots, mirror } = state;
+  for (const range of newRanges) slots.giveBack(range);
+  for (const [key, classes] of newVips) mirror.addresses.addVip(key, classes, -1);
+  for (const { cell, backend } of newCells) {
+    cells.giveBack(cell);
+    mirror.addresses.addBackend(addrPortText(backend.address, backend.port, protocol), -1);
+  }
 }
 
 const STRIDE = 128;
@@ -99,7 +118,7 @@ export function* prepareFamily(
     draft.takeSourceRanges(room.sourceRanges) ??
     draft.checkAddresses();
   if (refusal) {
-    draft.undo();
+    undoFamily(draft.taken);
     return refusal;
   }
   return draft.result();
@@ -132,8 +151,7 @@ class Draft {
     new Map();
   /** By key of a frontend: the classes that it gives to its address. */
   readonly #classes: Map<string, number> = new Map();
-  /** Keys of addresses, and what was added to each. */
-  readonly #newVips: (readonly [key: string, classes: number])[] = [];
+  readonly #newVips: NewVip[] = [];
   readonly #sourceRanges: Set<string> = new Set();
   #addedFrontends = 0;
   #addedSourceRanges = 0;
@@ -190,7 +208,7 @@ class Draft {
     const { cells, mirror } = this.#state;
     const cell = cells.allocate();
     if (cell === null) return null;
-    this.#newCells.push({ cell, key, backend });
+    this.#newCells.push({ cell, backend });
     mirror.addresses.addBackend(key, 1);
     return cell;
   }
@@ -274,7 +292,7 @@ class Draft {
     const { slots } = this.#state;
     const range = slots.allocate(cells.length);
     if (range === null) return null;
-    this.#newRanges.push({ ...range, cells });
+    this.#newRanges.push({ base: range.base, count: range.count, cells });
     return range;
   }
 
@@ -287,14 +305,14 @@ class Draft {
     return mapFull(this.#image.key, `addresses${family}`, needed, Math.max(0, available), false);
   }
 
-  undo(): void {
-    const { cells, slots, mirror } = this.#state;
-    for (const range of this.#newRanges) slots.giveBack(range);
-    for (const [key, classes] of this.#newVips) mirror.addresses.addVip(key, classes, -1);
-    for (const { cell, key } of this.#newCells) {
-      cells.giveBack(cell);
-      mirror.addresses.addBackend(key, -1);
-    }
+  get taken(): Taken {
+    return {
+      state: this.#state,
+      protocol: this.#protocol,
+      newCells: frozenList(this.#newCells),
+      newRanges: frozenList(this.#newRanges),
+      newVips: frozenList(this.#newVips),
+    };
   }
 
   result(): PreparedFamily {
@@ -308,17 +326,20 @@ class Draft {
       sourceRanges: this.#sourceRanges.size === 0 ? NO_SOURCE_RANGES : this.#sourceRanges,
     };
     const entries = this.#cells.size + this.#frontends.size + this.#sourceRanges.size;
+    // Written out: an object that another is spread into takes longer to make, and is larger.
+    const { state, protocol, newCells, newRanges, newVips } = this.taken;
     return {
-      state: this.#state,
+      state,
+      protocol,
+      newCells,
+      newRanges,
+      newVips,
       before: this.#before,
       after: entries > 0 ? after : null,
-      newCells: this.#newCells,
-      changedCells: this.#changedCells,
-      newRanges: this.#newRanges,
+      changedCells: frozenList(this.#changedCells),
       frontends: this.#frontends,
       addedFrontends: this.#addedFrontends,
       addedSourceRanges: this.#addedSourceRanges,
-      undo: () => this.undo(),
     };
   }
 }

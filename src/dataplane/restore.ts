@@ -251,7 +251,8 @@ function* restoreCells(mirror: FamilyMirror, ports: Ports, floors: Uint32Array |
     const at = cell * layout.cell;
     const found = cells.readUInt32LE(at + layout.generation);
     const generation = Math.max(found, floors?.[cell] ?? 0);
-    generations[cell] = generation;
+    // A page of zeros that nobody writes to is no memory.
+    if (generation > 0) generations[cell] = generation;
     const service = cells.readUInt32LE(at + layout.service);
     if (isFree(mirror, cell)) {
       if (generation > 0) ports.wasUsed(service);

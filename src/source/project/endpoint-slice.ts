@@ -5,6 +5,7 @@ import type { Family, IpAddress } from "../../net/ip.js";
 import { specialUse } from "../../net/ip.js";
 import { PROTOCOLS } from "../../net/port.js";
 import { frozenList } from "../../util/frozen-list.js";
+import { SharedLists } from "../../util/shared-lists.js";
 import type { Field } from "../fields.js";
 import { describe, isDnsLabel, isDnsSubdomain } from "../fields.js";
 import type { SliceObject } from "../objects.js";
@@ -76,7 +77,7 @@ export function readSlicePorts(field: Field): readonly SlicePort[] {
     const protocol = item.get("protocol").oneOf(PROTOCOLS, "TCP");
     if (port !== 0) ports.push(Object.freeze({ name, protocol, port }));
   }
-  return frozenList(ports);
+  return PORTS.of(ports);
 }
 
 /** 2.8: the first address counts; without one the endpoint is left out. 3.1: conditions and their defaults. */
@@ -124,19 +125,8 @@ export function readNodeName(field: Field): string | null {
 
 const NO_HINTS: readonly string[] = Object.freeze([]);
 
-/** A few zones stand in a hundred thousand endpoints: one list for each. */
-const SHARED_LISTS = new Map<string, readonly string[]>();
-const MOST_SHARED_LISTS = 1024;
-
-function sharedList(names: readonly string[]): readonly string[] {
-  const key = names.join("\0");
-  const known = SHARED_LISTS.get(key);
-  if (known !== undefined) return known;
-  if (SHARED_LISTS.size >= MOST_SHARED_LISTS) SHARED_LISTS.clear();
-  const list = frozenList(names);
-  SHARED_LISTS.set(key, list);
-  return list;
-}
+const HINTS = new SharedLists<string>((name) => name);
+const PORTS = new SharedLists<SlicePort>(({ name, protocol, port }) => `${name}/${protocol}/${port}`);
 
 const NO_HINTS_AT_ALL: Pick<Endpoint, "zoneHints" | "nodeHints"> = {
   zoneHints: NO_HINTS,
@@ -157,5 +147,5 @@ function readHints(field: Field): readonly string[] {
     if (!name.present) name.error("is missing");
     return name.string();
   });
-  return sharedList(names);
+  return names.length === 0 ? NO_HINTS : HINTS.of(names);
 }

@@ -6,6 +6,7 @@ import type { Family, IpAddress } from "../../net/ip.js";
 import { parseIp, specialUse } from "../../net/ip.js";
 import { PROTOCOLS } from "../../net/port.js";
 import { frozenList } from "../../util/frozen-list.js";
+import { SharedLists } from "../../util/shared-lists.js";
 import type { Field } from "../fields.js";
 import { describe, isDnsLabel, isPortName } from "../fields.js";
 import type { ServiceObject } from "../objects.js";
@@ -126,6 +127,10 @@ function readFamilies(field: Field): readonly Family[] {
   return families;
 }
 
+const PORTS = new SharedLists<ServicePortSpec>(
+  ({ name, protocol, port, nodePort }) => `${name}/${protocol}/${port}/${nodePort}`,
+);
+
 type TargetPort = number | string | null;
 
 function readPorts(
@@ -145,7 +150,7 @@ function readPorts(
     ports.push(port);
     targetPorts.push(readTargetPort(item.get("targetPort")));
   }
-  return { ports: frozenList(ports), targetPorts: Object.freeze(targetPorts) };
+  return { ports: PORTS.of(ports), targetPorts: Object.freeze(targetPorts) };
 }
 
 function readPort(item: Field, needsName: boolean): ServicePortSpec {
