@@ -6,7 +6,7 @@
  */
 import { viewOf } from "../abi/codec.js";
 import { xdpDeviceCodec } from "../abi/layout.gen.js";
-import type { KernelMaps } from "../native/kernel.js";
+import type { KernelMaps, KernelReads } from "../native/kernel.js";
 import type { XdpHookMode, XdpState } from "../native/xdp.js";
 import { AppError } from "../util/errors.js";
 import type { Logger } from "../util/log.js";
@@ -60,6 +60,18 @@ function writeFailed(kind: string, errno: number): AppError<"E_XDP_MAP"> {
   });
 }
 
+/** What `xdp_devices` holds: hardware addresses as hexadecimal text, by ifindex. */
+export async function readXdpDevices(maps: Pick<KernelReads, "dump">): Promise<Map<number, string>> {
+  const { count, keys, values } = await maps.dump("xdp_devices");
+  const view = viewOf(keys);
+  return new Map(
+    Array.from({ length: count }, (_, i) => {
+      const { address } = xdpDeviceCodec.decode(values, i * xdpDeviceCodec.size);
+      return [view.getUint32(4 * i, true), Buffer.from(address).toString("hex")];
+    }),
+  );
+}
+
 export class XdpKeeper {
   readonly #setting: XdpSetting;
   readonly #hooks: XdpHooks;
@@ -94,7 +106,7 @@ export class XdpKeeper {
   async sync(uplinks: readonly Uplink[], audit: boolean): Promise<number> {
     const first = this.#devices === null;
     if (this.#setting === "off" && !first && !audit) return 0;
-    if (first || audit) this.#devices = await this.#readDevices();
+    if (first || audit) this.#devices = await readXdpDevices(this.#maps);
     const devices = this.#devices as Map<number, string>;
     const wanted = new Map(
       uplinks.flatMap((uplink) => {
@@ -178,17 +190,6 @@ export class XdpKeeper {
     if (failure === null) return;
     this.#devices = null; // read back the next time
     throw writeFailed(kind, failure.errno);
-  }
-
-  async #readDevices(): Promise<Map<number, string>> {
-    const { count, keys, values } = await this.#maps.dump("xdp_devices");
-    const view = viewOf(keys);
-    return new Map(
-      Array.from({ length: count }, (_, i) => {
-        const { address } = xdpDeviceCodec.decode(values, i * xdpDeviceCodec.size);
-        return [view.getUint32(4 * i, true), Buffer.from(address).toString("hex")];
-      }),
-    );
   }
 
   /** `auto` takes a driver without XDP as it is. */

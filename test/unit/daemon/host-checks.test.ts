@@ -36,6 +36,7 @@ const GOOD: HostFacts = {
   droppingChains: [],
   agentPinned: true,
   routeLocalnet: "0",
+  xdp: [],
 };
 
 function check(facts: Partial<HostFacts>, name: string): Check {

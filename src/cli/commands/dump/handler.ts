@@ -65,6 +65,9 @@ async function gather(
   const doctor = await examine({ ...options, forwardMarkBit: DEFAULT_MARK_BIT });
   const interfaces = isOpen ? open.interfaces().map(({ ifindex, name }) => ({ ifindex, name })) : [];
   const attachments = isOpen ? await open.attachments(interfaces.map(({ ifindex }) => ifindex)) : [];
+  const xdp = (isOpen ? await open.xdp(interfaces.map(({ ifindex }) => ifindex)) : [])
+    .filter(({ mode }) => mode !== null)
+    .map(({ ifindex, mode, ours, name }) => ({ ifindex, mode, ours, name }));
   const meta: Meta = {
     format: FORMAT,
     version: FORMAT_VERSION,
@@ -86,7 +89,7 @@ async function gather(
   };
   return {
     meta,
-    hooks: { interfaces, attachments },
+    hooks: { interfaces, attachments, xdp },
     problems: await findProblems(root, () => true),
     doctor,
     log: await readLogTail(root),
