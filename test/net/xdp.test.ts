@@ -188,7 +188,29 @@ describe("XDP on an uplink", () => {
     await mustReach(cluster, "far");
   });
 
+  it("interfaces, verify, doctor and trace tell of it", async () => {
+    const { stdout } = await cluster.cli(node, ["interfaces", "-o", "json"]);
+    const { interfaces } = JSON.parse(stdout) as { interfaces: { name: string; xdp: string | null }[] };
+    assert.equal(interfaces.find(({ name }) => name === "eth0")?.xdp, "native", stdout);
+    const verified = await cluster.cli(node, ["verify"]);
+    assert.equal(verified.code, 0, verified.stdout);
+    assert.match(verified.stdout, /; 1 XDP/);
+    assert.match((await cluster.cli(node, ["doctor"])).stdout, /xdp +ptl_xdp at eth0 \(native\)/);
+    const src = `${cluster.world.clientAddress.ip4}:40000`;
+    const traced = await cluster.cli(node, [
+      ...["trace", "--proto", "tcp", "--src", src, "--dst", `${node.address.ip4}:30082`],
+      ...["--from", "uplink", "-o", "json"],
+    ]);
+    assert.match(traced.stdout, /carries XDP/, traced.stderr);
+  });
+
   it("nothing of this was an error to the agent", () => assert.deepEqual(cluster.errors(), []));
+
+  it("cleanup takes it off", async () => {
+    await cluster.agent(node).end("SIGTERM");
+    assert.equal((await cluster.cli(node, ["cleanup"])).code, 0);
+    assert.doesNotMatch((await node.exec(["ip", "link", "show", "dev", "eth0"])).stdout, /xdp/);
+  });
 });
 
 describe("an uplink with somebody else's XDP program", () => {
