@@ -115,6 +115,7 @@ enum ptl_nat_flag {
 	PTL_NAT_DIRECT = 4,   /* a client uses a backend's own address */
 	PTL_NAT_MASQUERADE = 8, /* half of the pair that changes the client's address */
 	PTL_NAT_ASKED = 16,   /* of a flow whose client's address is changed at egress */
+	PTL_NAT_XDP = 128,    /* of a flow that began in XDP: its packets are finished there, both ways */
 };
 
 /* nat_key.pad of a lock. */
@@ -146,6 +147,15 @@ struct interface {
 };
 
 enum ptl_interface_flag { PTL_INTERFACE_LOCAL_PODS = 1 /* what comes in here is a local pod's (PTL_DETECT_INTERFACE) */ };
+
+/*
+ * A value of `xdp_devices`, keyed by ifindex: an interface that carries the XDP program, and is able to send what that one
+ * redirects. A frame that is not for its hardware address is somebody else's.
+ */
+struct xdp_device {
+	__u8 address[6];
+	__u16 pad;
+};
 
 /* A value of `services`: the name behind a service index. Strings end with NUL. */
 struct service_name {

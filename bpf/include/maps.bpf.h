@@ -19,6 +19,7 @@ enum {
 	PTL_DEFAULT_ADDRESSES = 524288,
 	PTL_DEFAULT_NAT = 524288,
 	PTL_DEFAULT_INTERFACES = 4096,
+	PTL_DEFAULT_XDP_DEVICES = 256,
 	PTL_DEFAULT_FRAGMENTS = 8192,
 	PTL_DEFAULT_AFFINITY = 131072,
 	PTL_DEFAULT_SOURCE_RANGES = 16384,
@@ -119,6 +120,14 @@ struct {
 	__type(value, struct interface);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } interfaces __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PTL_DEFAULT_XDP_DEVICES);
+	__type(key, __u32);
+	__type(value, struct xdp_device);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} xdp_devices __weak SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -40,20 +40,18 @@ static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct
 	return PTL_REWRITE;
 }
 
-/* Is a live entry's flow over for this packet, so that it selects anew? */
+/* As flow_over(), counted and told. */
 static __always_inline bool FAM(selects_anew)(struct __sk_buff *skb, const struct FAM(packet) *p,
 					      const struct FAM(nat_value) *v)
 {
-	if (v->flags & PTL_NAT_REPLY)
-		return false; /* simultaneous open and the like are the endpoints' affair */
-	if (!ptl_opens(p->key.protocol, p->tcp_flags))
-		return false; /* an established connection keeps its backend to the end (9.10) */
-	if (p->key.protocol != IPPROTO_UDP && !ptl_opening(v->state))
-		return true;
-	if (FAM(backend_current)(v->backend, v->generation))
+	bool stale = false;
+
+	if (!FAM(flow_over)(p, v, &stale))
 		return false;
-	ptl_count_at(PTL_REASON_BACKEND_STALE, 1, 0, 0);
-	FAM(tell)(skb, p, v, PTL_TELL_GONE, PTL_REASON_BACKEND_STALE);
+	if (stale) {
+		ptl_count_at(PTL_REASON_BACKEND_STALE, 1, 0, 0);
+		FAM(tell)(skb, p, v, PTL_TELL_GONE, PTL_REASON_BACKEND_STALE);
+	}
 	return true;
 }
 
@@ -69,13 +67,6 @@ static __always_inline void FAM(note)(struct __sk_buff *skb, const struct FAM(pa
 	ptl_count(skb, PTL_REASON_TRANSLATED);
 	FAM(tell)(skb, p, v, PTL_TELL_TRANSLATED, PTL_REASON_TRANSLATED);
 	FAM(nat_account)(skb, v, 0);
-}
-
-/* Is this a packet of a connection whose client is to be told that its backend is gone (--reset-removed-backends)? */
-static __always_inline bool FAM(resets)(const struct FAM(packet) *p, const struct FAM(nat_value) *v)
-{
-	return config.options & PTL_OPTION_RESET_REMOVED && p->key.protocol == IPPROTO_TCP && !(v->flags & PTL_NAT_REPLY) &&
-	       p->part == PTL_WHOLE && !(p->tcp_flags & PTL_TCP_RST) && FAM(backend_removed)(v->backend, v->generation);
 }
 
 /* Answers with an RST, which the entry remembers for a while: the client may not hear the first one. */

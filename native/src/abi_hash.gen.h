@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define PTL_ABI_HASH 4693926127974387765ull
+#define PTL_ABI_HASH 5710015424892506203ull
 
 _Static_assert(sizeof(struct addr_port4) == 8, "run make abi");
 _Static_assert(offsetof(struct addr_port4, addr) == 0, "run make abi");
@@ -229,5 +229,8 @@ _Static_assert(sizeof(struct traffic) == 24, "run make abi");
 _Static_assert(offsetof(struct traffic, flows) == 0, "run make abi");
 _Static_assert(offsetof(struct traffic, packets) == 8, "run make abi");
 _Static_assert(offsetof(struct traffic, bytes) == 16, "run make abi");
+_Static_assert(sizeof(struct xdp_device) == 8, "run make abi");
+_Static_assert(offsetof(struct xdp_device, address) == 0, "run make abi");
+_Static_assert(offsetof(struct xdp_device, pad) == 6, "run make abi");
 
 #endif

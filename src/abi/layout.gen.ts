@@ -974,6 +974,23 @@ export const trafficCodec: Codec<Traffic> = codec<Traffic>({
   }),
 });
 
+/** struct xdp_device, 8 bytes. */
+export interface XdpDevice {
+  readonly address: Uint8Array;
+}
+
+export const xdpDeviceCodec: Codec<XdpDevice> = codec<XdpDevice>({
+  name: "xdp_device",
+  size: 8,
+  offsets: { address: 0, pad: 6 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 6, fields.address, "xdp_device.address");
+  },
+  decodeFrom: (view, offset) => ({
+    address: getBytes(view, offset, 6),
+  }),
+});
+
 /** The codecs that exist once per family; the field types are the same in both. */
 export interface FamilyCodecs {
   readonly addrPort: Codec<AddrPort4>;
@@ -1034,4 +1051,5 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "trace_record", size: 96, fields: [["op", 0, 1], ["map", 1, 1], ["found", 2, 1], ["pad", 3, 5], ["key", 8, 40], ["value", 48, 48]] },
   { name: "trace_request", size: 40, fields: [["wanted", 0, 16], ["bound", 16, 16], ["port", 32, 2], ["bound_port", 34, 2], ["protocol", 36, 1], ["host", 37, 1], ["pod", 38, 1], ["pad", 39, 1]] },
   { name: "traffic", size: 24, fields: [["flows", 0, 8], ["packets", 8, 8], ["bytes", 16, 8]] },
+  { name: "xdp_device", size: 8, fields: [["address", 0, 6], ["pad", 6, 2]] },
 ];

@@ -95,6 +95,7 @@ export interface PortolanConfiguration {
   readonly devices: readonly string[];
   readonly podInterfaces: readonly string[];
   readonly attach: "auto" | "tcx" | "clsact";
+  readonly xdp: "native" | "generic" | "off" | "auto";
   readonly socketLB: "full" | "host-only" | "off";
   /** "": where it is mounted. */
   readonly cgroupRoot: string;

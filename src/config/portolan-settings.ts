@@ -48,6 +48,15 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
     choices: ["auto", "tcx", "clsact"],
   },
   {
+    field: "xdp",
+    flag: "xdp",
+    placeholder: "<mode>",
+    kind: "text",
+    fallback: "off",
+    does: "finish what enters by an uplink for a remote backend in XDP, past the host's netfilter: in the driver (native), behind it (generic), or natively where the driver has it (auto)",
+    choices: ["native", "generic", "off", "auto"],
+  },
+  {
     field: "socketLB",
     flag: "socket-lb",
     placeholder: "<mode>",

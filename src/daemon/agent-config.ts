@@ -3,6 +3,7 @@ import type { MapName } from "../abi/maps.gen.js";
 import type { ProxyOptions } from "../config/proxy-options.js";
 import type { ProxySettings } from "../config/proxy-settings.js";
 import type { InterfaceOptions } from "../dataplane/interfaces.js";
+import type { XdpSetting } from "../dataplane/xdp.js";
 import type { HookMode } from "../native/hooks.js";
 import type { KernelChoices, SocketLb } from "./kernel-options.js";
 import type { PortRange } from "./snat-ports.js";
@@ -24,6 +25,7 @@ export interface AgentConfig extends KernelChoices {
   readonly bpfRoot: string;
   readonly interfaces: InterfaceOptions;
   readonly attach: HookMode;
+  readonly xdp: XdpSetting;
   readonly snatRanges: readonly PortRange[];
   /** max_entries where it differs from the default. */
   readonly maxEntries: Readonly<Partial<Record<MapName, number>>>;

@@ -3,6 +3,7 @@
 import { proxyConfig } from "../config/proxy-options.js";
 import { InterfaceKeeper } from "../dataplane/attach.js";
 import { Reconciler } from "../dataplane/reconciler.js";
+import { XdpKeeper } from "../dataplane/xdp.js";
 import type { NodeInfo, Problem, ReservedAddress, Snapshot } from "../model/types.js";
 import type { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
@@ -31,6 +32,7 @@ import { ServiceSync } from "./service-sync.js";
 import { SocketHooks } from "./socket-hooks.js";
 import { StaleSockets } from "./stale-sockets.js";
 import { Takeover } from "./takeover.js";
+import { NativeXdpHooks } from "./xdp-hooks.js";
 
 export interface PartsContext {
   readonly library: NativeLibrary;
@@ -67,6 +69,11 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
   const proxy = proxyConfig(config.proxy, detectorNode(config.proxy, node));
   const rules = config.forwardRules ? new ForwardRules({ markBit: config.markBit, log }) : null;
   const host = new HostView(async () => [...context.reserved(), ...(await readListeners(checks.listening))]);
+  const xdp = new XdpKeeper(config.xdp, {
+    hooks: new NativeXdpHooks(library, object, pins),
+    maps: object,
+    log,
+  });
   const keeper = new InterfaceKeeper(config.attach, withLocalPods(config.interfaces, config.proxy), {
     hooks: new NativeHooks(library, object, pins),
     maps: object,
@@ -75,6 +82,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
       if (host.setLocalAddresses(localAddresses)) services.hostChanged();
     },
     onFound: (found) => audit.interfacesFound(found),
+    xdp,
   });
   const stale = new StaleSockets({ maps: object, destroy: udpDestroyer(library), log });
   const takeover = new Takeover({

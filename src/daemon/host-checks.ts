@@ -54,6 +54,15 @@ export interface HostFacts {
   /** An agent's pins are there: its rules should be, too. */
   readonly agentPinned: boolean;
   readonly routeLocalnet: string | null;
+  /** Interfaces with an XDP program; null: nobody could look. */
+  readonly xdp: readonly XdpFact[] | null;
+}
+
+export interface XdpFact {
+  readonly interface: string;
+  readonly mode: string;
+  readonly program: string;
+  readonly ours: boolean;
 }
 
 const CAP_NET_ADMIN = 12n;
@@ -277,6 +286,22 @@ function checkSnatPorts({ snatRanges, localPorts }: HostFacts): Check {
   return warn("snat_ports", `${detail}; ${shown} is left`, fix);
 }
 
+/** Nothing is said where no interface has an XDP program. */
+function checkXdpHooks({ xdp }: HostFacts): readonly Check[] {
+  if (xdp === null || xdp.length === 0) return [];
+  const text = (list: readonly XdpFact[]): string =>
+    list.map(({ interface: name, mode, program }) => `${program} at ${name} (${mode})`).join(", ");
+  const others = xdp.filter(({ ours }) => !ours);
+  if (others.length === 0) return [ok("xdp", text(xdp))];
+  return [
+    warn(
+      "xdp",
+      `${text(others)}: an interface has room for one XDP program, and what comes in there is served by tc alone`,
+      "take it off if --xdp is to serve the interface, as its owner would; else nothing is to be done",
+    ),
+  ];
+}
+
 /** All checks, in the order in which they are shown. */
 export function checkHost(facts: HostFacts): readonly Check[] {
   return [
@@ -288,6 +313,7 @@ export function checkHost(facts: HostFacts): readonly Check[] {
     checkJit(facts),
     checkBatch(facts),
     checkHooks(facts),
+    ...checkXdpHooks(facts),
     checkCgroup2(facts),
     ...checkSockets(facts),
     checkBridgeNetfilter(facts),

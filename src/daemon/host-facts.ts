@@ -22,6 +22,8 @@ export interface FactSources {
   /** Of the packet mark: --forward-mark-bit. */
   readonly markBit?: number;
   readonly agentPinned: boolean;
+  /** What is at the XDP hooks of interfaces; left out: nobody has looked. */
+  readonly xdp?: HostFacts["xdp"];
 }
 
 /** A tool that hangs must not hold up the start for ever; one that a busy machine lets wait for seconds does its work. */
@@ -118,6 +120,7 @@ export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
     forwardPolicies,
     droppingChains,
     agentPinned,
+    xdp: sources.xdp ?? null,
     routeLocalnet: sysctl("net/ipv4/conf/all/route_localnet"),
   };
 }

@@ -46,5 +46,6 @@ export async function openObject(
     config: kernelConfig(snatRanges(config, log), DEFAULT_TIMEOUTS, options),
     maxEntries: config.maxEntries,
     sockets: config.socketLb !== "off" && config.cgroupRoot !== null && abilities.socketHooks,
+    xdp: config.xdp !== "off",
   });
 }

@@ -21,6 +21,7 @@ import {
   type NodeAddresses,
   planInterfaces,
 } from "./interfaces.js";
+import type { Uplink, XdpKeeper } from "./xdp.js";
 
 /** What the kernel says about this network namespace. */
 export interface LinkSnapshot {
@@ -63,6 +64,8 @@ export interface KeeperDependencies {
   readonly onLinks?: (links: LinkSnapshot) => void;
   /** Told of what an audit has found that somebody else did, once it is repaired. */
   readonly onFound?: (found: KeeperFindings) => void;
+  /** Told of the uplinks at the end of each sync; left out: there is no XDP. */
+  readonly xdp?: Pick<XdpKeeper, "sync">;
 }
 
 /** What somebody else has done. */
@@ -183,6 +186,7 @@ export class InterfaceKeeper {
   readonly #log: Logger;
   readonly #onLinks: (links: LinkSnapshot) => void;
   readonly #onFound: (found: KeeperFindings) => void;
+  readonly #xdp: Pick<XdpKeeper, "sync"> | undefined;
   readonly #attached = new Map<number, Attached>();
   /** By which the cluster knows this node; null until somebody has said. */
   #nodeAddresses: readonly IpAddress[] | null = null;
@@ -195,7 +199,7 @@ export class InterfaceKeeper {
   readonly #complaints = new Map<number, string>();
 
   constructor(mode: HookMode, options: InterfaceOptions, dependencies: KeeperDependencies) {
-    const { hooks, maps, log, onLinks, onFound } = dependencies;
+    const { hooks, maps, log, onLinks, onFound, xdp } = dependencies;
     this.#mode = mode;
     this.#options = options;
     this.#hooks = hooks;
@@ -203,6 +207,7 @@ export class InterfaceKeeper {
     this.#log = log;
     this.#onLinks = onLinks ?? (() => {});
     this.#onFound = onFound ?? (() => {});
+    this.#xdp = xdp;
   }
 
   /**
@@ -296,7 +301,16 @@ export class InterfaceKeeper {
     for (const ifindex of [...this.#complaints.keys()]) {
       if (!present.has(ifindex)) this.#complaints.delete(ifindex);
     }
-    if (foreign > 0 || programs > 0) this.#onFound({ entries: foreign, programs });
+    const putBack = (await this.#xdp?.sync(this.#uplinks(links), audit)) ?? 0;
+    if (foreign > 0 || programs + putBack > 0)
+      this.#onFound({ entries: foreign, programs: programs + putBack });
+  }
+
+  /** Uplinks that carry the programs: without those there is nobody to leave a packet to. */
+  #uplinks(links: readonly Link[]): readonly Uplink[] {
+    return links
+      .filter(({ ifindex }) => this.#attached.get(ifindex)?.role === "uplink")
+      .map(({ ifindex, name, kind }) => ({ ifindex, name, kind }));
   }
 
   /** `audit`: the node's own entry is written in any case. A map that takes no writes shall show before one is needed. */

@@ -38,6 +38,9 @@ export type SymbolName =
   | "ptl_route_get"
   | "ptl_attach"
   | "ptl_detach"
+  | "ptl_xdp_attach"
+  | "ptl_xdp_detach"
+  | "ptl_xdp_states"
   | "ptl_attachments"
   | "ptl_sweep"
   | "ptl_cleanup"
@@ -84,6 +87,9 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_route_get: ["in", "out", ...ERROR],
   ptl_attach: ["int", "in", "u32", "out", ...ERROR],
   ptl_detach: ["text", "in", "u32", ...ERROR],
+  ptl_xdp_attach: ["int", "u32", "u32", ...ERROR],
+  ptl_xdp_detach: ["text", "in", "u32", ...ERROR],
+  ptl_xdp_states: ["in", "u32", "out", ...ERROR],
   ptl_attachments: ["in", "u32", "out", "u32", ...ERROR],
   ptl_sweep: ["text", ...ERROR],
   ptl_cleanup: ["text", ...ERROR],

@@ -3,6 +3,7 @@
 import { Role } from "../abi/enums.gen.js";
 import { interfaceCodec, type PtlConfig } from "../abi/layout.gen.js";
 import { entries } from "../dataplane/view.js";
+import { readXdpDevices } from "../dataplane/xdp.js";
 import type { NetworkInterface } from "../native/interfaces.js";
 import type { KernelMaps } from "../native/kernel.js";
 import type { NativeLibrary } from "../native/lib.js";
@@ -18,6 +19,8 @@ export interface Hooked {
   readonly role: Exclude<Origin, "host">;
   readonly in: boolean;
   readonly out: boolean;
+  /** It carries XDP, which sees what comes in first. */
+  readonly xdp: boolean;
 }
 
 export interface Ground {
@@ -56,6 +59,7 @@ export async function readGround(library: NativeLibrary, kernel: KernelMaps, pin
       "Run it in the node's network namespace, while the agent is at work there (portolan interfaces).",
     );
   const roles = await readRoles(kernel);
+  const xdp = await readXdpDevices(kernel);
   const hooked = new Map<number, Hooked>();
   for (const link of interfaces) {
     const mine = attachments.filter(({ ifindex }) => ifindex === link.ifindex);
@@ -67,6 +71,7 @@ export async function readGround(library: NativeLibrary, kernel: KernelMaps, pin
       role: pod ? "pod" : role === undefined || role === "pod" ? "uplink" : role,
       in: mine.some(({ direction }) => direction === "in"),
       out: mine.some(({ direction }) => direction === "out"),
+      xdp: xdp.has(link.ifindex),
     });
   }
   const local = new Set(

@@ -27,4 +27,5 @@ export const GOOD_HOST: HostFacts = {
   droppingChains: [],
   agentPinned: true,
   routeLocalnet: "0",
+  xdp: [],
 };

@@ -11,6 +11,7 @@ import { type InterfaceOptions, planInterfaces } from "../../dataplane/interface
 import { readMirror } from "../../dataplane/mirror.js";
 import { assertSameMap } from "../../dataplane/pins.js";
 import type { Refusal } from "../../dataplane/refusal.js";
+import { readXdpDevices } from "../../dataplane/xdp.js";
 import { servicePortRecord } from "../../image/image-records.js";
 import type { Image, ServicePortImage } from "../../image/types.js";
 import type { Attachment } from "../../native/hooks.js";
@@ -32,6 +33,7 @@ import { checkHostSettings } from "./host.js";
 import { checkInterfaceEntries, expectedByMap } from "./interface-entries.js";
 import { checkPins, checkSettings, checkStalePins, mapsOf } from "./pins.js";
 import { checkPrograms, checkSockets, type ExpectedSockets, type ProgramIdentity } from "./programs.js";
+import { checkXdp } from "./xdp.js";
 
 /** What the kernel is compared with. */
 export type Against =
@@ -148,12 +150,18 @@ class Verification {
     const agent = against.kind === "agent" ? await against.client.compiled() : null;
     if (against.kind === "agent" && agent !== null) await this.#checkSource(agent, against);
     const attachments = await library.attachments([...this.#names.keys()]);
+    const xdp = await library.xdpStates([...this.#names.keys()]);
     const sockets = library.socketLinks(pins);
     const programs = this.#programMaps([
       ...attachments
         .filter(({ ours }) => ours)
         .map(({ ifindex, direction, programId }) => {
           return { where: `${this.#names.get(ifindex) ?? ifindex} ${direction}`, programId };
+        }),
+      ...xdp
+        .filter(({ ours }) => ours)
+        .map(({ ifindex, programId }) => {
+          return { where: `${this.#names.get(ifindex) ?? ifindex} XDP`, programId };
         }),
       ...sockets.map(({ hook, programId }) => ({ where: `cgroup ${hook}`, programId })),
     ]);
@@ -172,13 +180,17 @@ class Verification {
       expected = await this.#expected(maps, agent);
       await this.#checkInterfaces(maps, expected);
       const identity = await this.#identity(expected);
+      const devices = maps.names.includes("xdp_devices")
+        ? await readXdpDevices(maps)
+        : new Map<number, string>();
       this.#list.note(
         "programs",
         [
           ...checkPrograms({ expected: expected.interfaces, attachments, names: this.#names, identity }),
+          ...checkXdp({ devices, states: xdp, names: this.#names, identity }),
           ...checkSettings(programs),
         ],
-        `${expected.interfaces.length} interfaces carry theirs, in both directions${identity.tags ? ", of this build" : ""}`,
+        `${expected.interfaces.length} interfaces carry theirs, in both directions${identity.tags ? ", of this build" : ""}${devices.size > 0 ? `; ${devices.size} XDP` : ""}`,
       );
       const hooks =
         sockets.length === 0 ? "none, and nobody says that there should be" : `${sockets.length} hooks`;

@@ -37,16 +37,24 @@ import { assertSameFrame, describeFrame } from "../../support/packet-diff.js";
 import { type Addresses, addressesOf, type Family, type Host } from "./addresses.js";
 import { isolate } from "./isolate.js";
 import { decodeNat, encodeNat, type NatEntry, natText, parseNat } from "./nat-entry.js";
-import { openTestKernel, type ProgramName } from "./test-kernel.js";
+import { openTestKernel, type ProgramName, type TestKernelOptions } from "./test-kernel.js";
 
 export type ReasonName = Exclude<keyof typeof Reason, "COUNT">;
-export type Verdict = "pass" | "drop" | "redirect";
+/** `tx`: back by the interface it came in by (XDP). */
+export type Verdict = "pass" | "drop" | "redirect" | "tx";
 export type ProtocolName = "tcp" | "udp" | "sctp";
 
 const VERDICTS: ReadonlyMap<number, Verdict> = new Map([
   [-1, "pass"],
   [2, "drop"],
   [7, "redirect"],
+]);
+/** Of the XDP hook: enum xdp_action. */
+const XDP_VERDICTS: ReadonlyMap<number, Verdict> = new Map([
+  [1, "drop"],
+  [2, "pass"],
+  [3, "tx"],
+  [4, "redirect"],
 ]);
 
 export const PROTOCOL_NUMBER: Readonly<Record<ProtocolName, number>> = {
@@ -173,9 +181,13 @@ export class Bench {
 }
 
 /** Loads the programs for the tests of this file and unloads them when those have run. */
-export async function openBench(config: Partial<PtlConfig> = {}, object?: string): Promise<Bench> {
+export async function openBench(
+  config: Partial<PtlConfig> = {},
+  object?: string,
+  options: TestKernelOptions = {},
+): Promise<Bench> {
   isolate();
-  const kernel = await openTestKernel(config, object);
+  const kernel = await openTestKernel(config, object, options);
   after(() => kernel.close());
   return new Bench(kernel);
 }
@@ -390,12 +402,13 @@ export class Lab {
     const result = this.kernel.testRun(program, {
       data: frameOf(packet),
       ifindex,
+      xdp: program === "ptl_xdp",
       mark,
       checksumComplete,
       gsoSize,
       gsoSegs: gsoSize === 0 ? 0 : 2,
     });
-    const verdict = VERDICTS.get(result.retval);
+    const verdict = (program === "ptl_xdp" ? XDP_VERDICTS : VERDICTS).get(result.retval);
     assert.ok(verdict !== undefined, `${program} returned ${result.retval}, which is no verdict of ours`);
     const after = await this.#reasons();
     const reasons: Partial<Record<ReasonName, number>> = {};

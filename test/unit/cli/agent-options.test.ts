@@ -195,6 +195,7 @@ test("agentConfig() is what the agent takes of the settings, and the settings th
     bpfRoot: "/sys/fs/bpf/x",
     interfaces: { devices: ["eth0"], podInterfaces: ["cali*"] },
     attach: "tcx",
+    xdp: "off",
     snatRanges: [{ first: 20_000, last: 20_999 }],
     maxEntries: {},
     auditSeconds: 30,

@@ -117,6 +117,7 @@ export async function agentConfig(
     bpfRoot: bpfRoot(options.bpfRoot),
     interfaces: { devices: portolan.devices, podInterfaces: portolan.podInterfaces },
     attach: portolan.attach,
+    xdp: portolan.xdp,
     snatRanges: ports.parsePortRanges(portolan.snatPorts),
     maxEntries: maxEntries(portolan.maps, Counters.SERVICE_BASE),
     auditSeconds: settings.auditPeriod / 1000,

@@ -16,6 +16,8 @@ interface InterfaceRow {
   readonly role: string;
   /** How our programs are attached; null: not at all, or in one direction only. */
   readonly mode: "tcx" | "clsact" | null;
+  /** How it carries our XDP program; null: it does not. */
+  readonly xdp: "native" | "generic" | "other" | null;
   /** Of the node: the addresses that its own processes are taken to have. */
   readonly masquerade4: string | null;
   readonly masquerade6: string | null;
@@ -43,6 +45,7 @@ const COLUMNS: readonly Column<InterfaceRow>[] = [
     header: "PROGRAMS",
     value: ({ role, mode }) => mode ?? (role === "bridge" || role === "node" ? "" : "missing"),
   },
+  { header: "XDP", value: ({ xdp }) => xdp ?? "" },
   { header: "MASQUERADE IPV4", value: ({ masquerade4 }) => masquerade4 ?? "" },
   { header: "MASQUERADE IPV6", value: ({ masquerade6 }) => masquerade6 ?? "" },
   { header: "LOCAL PODS", value: ({ localPods }) => (localPods ? "yes" : "") },
@@ -60,12 +63,20 @@ function modeOf(attachments: readonly Attachment[]): "tcx" | "clsact" | null {
   return both ? (ours[0] as Attachment).mode : null;
 }
 
-async function readRows({ maps, interfaces, attachments: attachmentsOf }: OpenMaps): Promise<InterfaceRow[]> {
+async function readRows({
+  maps,
+  interfaces,
+  attachments: attachmentsOf,
+  xdp: xdpOf,
+}: OpenMaps): Promise<InterfaceRow[]> {
   const { count, keys, values } = await maps.dump("interfaces");
   const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
   const ifindexes = Array.from({ length: count }, (_, i) => view.getUint32(4 * i, true));
   const names = new Map(interfaces().map(({ ifindex, name }) => [ifindex, name]));
   const attachments = await attachmentsOf(ifindexes.filter((ifindex) => names.has(ifindex)));
+  const xdp = new Map(
+    (await xdpOf(ifindexes.filter((ifindex) => names.has(ifindex)))).map((hook) => [hook.ifindex, hook]),
+  );
   return ifindexes
     .map((ifindex, i): InterfaceRow => {
       const { role, masquerade4, masquerade6, flags } = interfaceCodec.decode(
@@ -73,17 +84,22 @@ async function readRows({ maps, interfaces, attachments: attachmentsOf }: OpenMa
         i * interfaceCodec.size,
       );
       const own = attachments.filter((attachment) => attachment.ifindex === ifindex);
+      const hook = xdp.get(ifindex);
       return {
         ifindex,
         name: names.get(ifindex) ?? "",
         role: ROLE_NAMES.get(role) ?? String(role),
         mode: modeOf(own),
+        xdp: hook?.ours ? hook.mode : null,
         masquerade4: addressText(masquerade4),
         masquerade6: addressText(masquerade6),
         localPods: (flags & InterfaceFlag.INTERFACE_LOCAL_PODS) !== 0,
-        others: own
-          .filter(({ ours }) => !ours)
-          .map(({ direction, mode, name }) => `${direction} ${mode} ${name}`),
+        others: [
+          ...(hook !== undefined && hook.mode !== null && !hook.ours ? [`in xdp ${hook.name}`] : []),
+          ...own
+            .filter(({ ours }) => !ours)
+            .map(({ direction, mode, name }) => `${direction} ${mode} ${name}`),
+        ],
       };
     })
     .sort((a, b) => a.ifindex - b.ifindex);
