@@ -50,9 +50,9 @@ __noinline int ptl_egress6(struct __sk_buff *skb, int where)
 static __always_inline int ptl_in(struct __sk_buff *skb, enum ptl_where where)
 {
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return ptl_ingress4(skb, where);
+		return ptl_onward4(skb, ptl_ingress4(skb, where), where == PTL_POD);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return ptl_ingress6(skb, where);
+		return ptl_onward6(skb, ptl_ingress6(skb, where), where == PTL_POD);
 	return ptl_pass(skb, PTL_REASON_PASS_NOT_IP);
 }
 

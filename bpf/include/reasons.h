@@ -45,6 +45,17 @@
 	PTL_REASON(SOCKET_TRANSLATED, "socket_translated", "a socket was sent to a backend")                 \
 	PTL_REASON(SOCKET_REFUSED, "socket_refused", "a socket was refused: the Service has no endpoint, or no such port") \
 	PTL_REASON(DROP_LOOPBACK, "loopback_from_outside", "dropped: a packet to a loopback address that did not begin on this host") \
-	PTL_REASON(EVENT_LOST, "event_lost", "an event was lost: whoever reads `events` is too slow")
+	PTL_REASON(EVENT_LOST, "event_lost", "an event was lost: whoever reads `events` is too slow")       \
+	PTL_REASON(SHORTCUT, "shortcut", "a translated packet went past the stack (--forwarding)")          \
+	PTL_REASON(SHORTCUT_FLOW, "shortcut_flow", "a new flow was given the shortcut past the stack")      \
+	PTL_REASON(STACK_CLIENT, "stack_client", "a new flow goes through the stack: its client is no pod of this node") \
+	PTL_REASON(STACK_MASQUERADE, "stack_masquerade", "a new flow goes through the stack: its client's address is changed") \
+	PTL_REASON(STACK_INTERFACE, "stack_interface", "through the stack: an interface on the way is not open to the shortcut (`portolan interfaces`)") \
+	PTL_REASON(STACK_ROUTE, "stack_route", "through the stack: the routing table does not forward this packet") \
+	PTL_REASON(STACK_NEIGHBOUR, "stack_neighbour", "through the stack: the next hop's link address is not known yet") \
+	PTL_REASON(STACK_SENDER, "stack_sender", "through the stack: the route back does not lead to where the packet came from") \
+	PTL_REASON(STACK_OPTIONS, "stack_options", "through the stack: the packet has options that a router looks at") \
+	PTL_REASON(STACK_HOPS, "stack_hops", "through the stack: the packet has no hop left")               \
+	PTL_REASON(STACK_SIZE, "stack_size", "through the stack: the packet is larger than the path's MTU")
 
 #endif /* PTL_REASONS_H */

@@ -26,6 +26,17 @@
 /* No verdict yet: the packet is to be rewritten. */
 #define PTL_REWRITE (-2)
 
+/* Of linux/if_packet.h, which drags in others. */
+#define PTL_PACKET_HOST 0
+
+/*
+ * No verdict yet, either: no IN entry translates the packet (it is in the cell of start.bpf.h); it is to take the shortcut if
+ * it may; it takes the shortcut.
+ */
+#define PTL_MISSED (-3)
+#define PTL_FORWARD (-4)
+#define PTL_SEND (-5)
+
 /* Frames start with an Ethernet header: the loader refuses other devices. */
 #define PTL_L3_OFFSET ETH_HLEN
 
@@ -39,6 +50,8 @@
 
 /* The flags byte of a TCP header, and its bits. */
 #define PTL_TCP_FLAGS_OFFSET 13
+/* The byte before it: the header's length in words, in the upper half. */
+#define PTL_TCP_WORDS_OFFSET 12
 #define PTL_TCP_FIN 0x01
 #define PTL_TCP_SYN 0x02
 #define PTL_TCP_RST 0x04

@@ -11,6 +11,7 @@
 #include "rewrite.bpf.h"
 #include "flow.bpf.h"
 #include "start.bpf.h"
+#include "shortcut.bpf.h"
 #include "reject.bpf.h"
 #include "reset.bpf.h"
 #include "icmp.bpf.h"

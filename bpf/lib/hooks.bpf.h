@@ -25,15 +25,19 @@ static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct
 
 	if (!start)
 		return PTL_DROP; /* cannot be: the only cell of an array */
-	start->packet = *p;
+	if (!(config.options & PTL_OPTION_SHORTCUT)) /* otherwise it is there */
+		start->packet = *p;
 	r = FAM(ptl_resolve)(skb, pod);
 	if (r == PTL_NO_FRONTEND)
 		return ptl_pass(skb, start->pass);
 	/* only a datagram's first packet is answered (RFC 1122 3.2.2, RFC 4443 2.4) */
 	if ((r == PTL_REASON_REJECT_NO_BACKEND || r == PTL_REASON_REJECT_NO_PORT) && p->part != PTL_LATER_FRAGMENT)
 		return FAM(reject)(skb, p, r, false);
-	if (r == PTL_CHOSEN)
+	if (r == PTL_CHOSEN) {
+		if (config.options & PTL_OPTION_SHORTCUT)
+			FAM(ptl_way)(skb, pod);
 		r = FAM(ptl_open)(skb);
+	}
 	if (r != PTL_CHOSEN)
 		return ptl_drop(skb, r);
 	*value = start->value;
@@ -91,7 +95,36 @@ static __always_inline int FAM(reset)(struct __sk_buff *skb, const struct FAM(pa
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* Destination side. */
+/* Writes a flow's destination into its packet. The verdict, or PTL_FORWARD. */
+static __always_inline int FAM(destine)(struct __sk_buff *skb, const struct FAM(packet) *p, const struct FAM(nat_value) *v)
+{
+	if (!(v->flags & PTL_NAT_DIRECT))
+		skb->mark |= v->flags & PTL_NAT_ASKED ? config.mark | config.masquerade_mark : config.mark;
+	if (FAM(rewrite)(skb, p, v, false))
+		return FAM(drop)(skb, p, v, PTL_REASON_DROP_REWRITE);
+	return config.options & PTL_OPTION_SHORTCUT && v->flags & PTL_NAT_SHORTCUT ? PTL_FORWARD : PTL_PASS;
+}
+
+/* A packet of no flow: it may start one, whose entry is left in *v. PTL_REWRITE, or the verdict. */
+static __always_inline int FAM(begin)(struct __sk_buff *skb, const struct FAM(packet) *p, bool pod, struct FAM(nat_value) *v)
+{
+	if (!ptl_opens(p->key.protocol, p->tcp_flags))
+		return ptl_pass(skb, PTL_REASON_PASS_TCP_NO_ENTRY);
+	return FAM(first_packet)(skb, p, pod, v);
+}
+
+/* Leaves a packet in the cell of start.bpf.h. */
+static __always_inline int FAM(missed)(const struct FAM(packet) *p)
+{
+	struct FAM(start) *s = FAM(start_cell)();
+
+	if (!s)
+		return PTL_DROP;
+	s->packet = *p;
+	return PTL_MISSED;
+}
+
+/* Destination side: the verdict, or what ptl_onward() is to do. */
 static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 {
 	struct FAM(packet) p = {};
@@ -112,15 +145,75 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 			return FAM(reset)(skb, &p, e, &v, now);
 		FAM(note)(skb, &p, e, &v, now, true);
 	} else {
-		if (!ptl_opens(p.key.protocol, p.tcp_flags))
-			return ptl_pass(skb, PTL_REASON_PASS_TCP_NO_ENTRY);
-		r = FAM(first_packet)(skb, &p, pod, &v);
+		if (config.options & PTL_OPTION_SHORTCUT)
+			return FAM(missed)(&p);
+		r = FAM(begin)(skb, &p, pod, &v);
 		if (r != PTL_REWRITE)
 			return r;
 	}
-	if (!(v.flags & PTL_NAT_DIRECT))
-		skb->mark |= v.flags & PTL_NAT_ASKED ? config.mark | config.masquerade_mark : config.mark;
-	return FAM(rewrite)(skb, &p, &v, false) ? FAM(drop)(skb, &p, &v, PTL_REASON_DROP_REWRITE) : PTL_PASS;
+	return FAM(destine)(skb, &p, &v);
+}
+
+/*
+ * What the ingress hook has left over, each a global function for the reason given in start.bpf.h, called by the program itself
+ * (ptl_onward): below ingress() the stack would not do. Only with PTL_OPTION_SHORTCUT.
+ */
+
+/*
+ * A packet in the cell that no IN entry translates: is it a reply that takes the shortcut? It meets no egress hook, so its source is rewritten here.
+ * One that has to go through the stack stays as it is: the stack's answer, if it is one, is about a packet that the backend knows, and egress is as ever.
+ */
+__noinline int FAM(ptl_reply)(struct __sk_buff *skb, int pod)
+{
+	struct FAM(start) *s = FAM(start_cell)();
+	struct FAM(nat_value) v, *e;
+	__u32 now = ptl_now();
+	int r;
+
+	if (!s)
+		return PTL_DROP; /* cannot be: the only cell of an array */
+	s->packet.key.direction = PTL_OUT;
+	e = FAM(nat_lookup)(&s->packet.key, &v);
+	s->packet.key.direction = PTL_IN;
+	if (!e || !(v.flags & PTL_NAT_SHORTCUT) || !ptl_nat_live(s->packet.key.protocol, v.state, v.last_seen, now))
+		return PTL_MISSED;
+	r = FAM(ptl_check)(skb, pod);
+	if (r)
+		return ptl_pass(skb, r);
+	s->packet.key.direction = PTL_OUT;
+	FAM(note)(skb, &s->packet, e, &v, now, false);
+	if (FAM(rewrite)(skb, &s->packet, &v, true))
+		return FAM(drop)(skb, &s->packet, &v, PTL_REASON_DROP_REWRITE);
+	return PTL_SEND;
+}
+
+/* And when it is none: it may start a flow. */
+__noinline int FAM(ptl_begin)(struct __sk_buff *skb, int pod)
+{
+	struct FAM(start) *s = FAM(start_cell)();
+	struct FAM(nat_value) v = {};
+	int r = s ? FAM(begin)(skb, &s->packet, pod, &v) : PTL_DROP;
+
+	return r == PTL_REWRITE ? FAM(destine)(skb, &s->packet, &v) : r;
+}
+
+/* Takes a packet on from where the ingress hook has left it. The verdict. */
+static __always_inline int FAM(ptl_onward)(struct __sk_buff *skb, int result, int pod)
+{
+	if (!(config.options & PTL_OPTION_SHORTCUT))
+		return result;
+	if (result == PTL_MISSED)
+		result = FAM(ptl_reply)(skb, pod);
+	if (result == PTL_MISSED)
+		result = FAM(ptl_begin)(skb, pod);
+	if (result == PTL_FORWARD) {
+		int r = FAM(ptl_check)(skb, pod);
+
+		if (r)
+			return ptl_pass(skb, r);
+		result = PTL_SEND;
+	}
+	return result == PTL_SEND ? FAM(ptl_send)(skb) : result;
 }
 
 /*

@@ -78,6 +78,8 @@ export type FrontendFlag = (typeof FrontendFlag)[keyof typeof FrontendFlag];
 /** enum ptl_interface_flag */
 export const InterfaceFlag = {
   INTERFACE_LOCAL_PODS: 1,
+  INTERFACE_PEER: 2,
+  INTERFACE_SHORTCUT: 4,
 } as const;
 export type InterfaceFlag = (typeof InterfaceFlag)[keyof typeof InterfaceFlag];
 
@@ -94,6 +96,7 @@ export const NatFlag = {
   NAT_DIRECT: 4,
   NAT_MASQUERADE: 8,
   NAT_ASKED: 16,
+  NAT_SHORTCUT: 32,
 } as const;
 export type NatFlag = (typeof NatFlag)[keyof typeof NatFlag];
 
@@ -115,6 +118,7 @@ export const Option = {
   LOOPBACK_NODEPORT: 2,
   RESET_REMOVED: 4,
   SET_RETVAL: 8,
+  SHORTCUT: 16,
 } as const;
 export type Option = (typeof Option)[keyof typeof Option];
 
@@ -156,7 +160,18 @@ export const Reason = {
   SOCKET_REFUSED: 33,
   DROP_LOOPBACK: 34,
   EVENT_LOST: 35,
-  COUNT: 36,
+  SHORTCUT: 36,
+  SHORTCUT_FLOW: 37,
+  STACK_CLIENT: 38,
+  STACK_MASQUERADE: 39,
+  STACK_INTERFACE: 40,
+  STACK_ROUTE: 41,
+  STACK_NEIGHBOUR: 42,
+  STACK_SENDER: 43,
+  STACK_OPTIONS: 44,
+  STACK_HOPS: 45,
+  STACK_SIZE: 46,
+  COUNT: 47,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 
@@ -235,7 +250,7 @@ export const NO_BACKEND = 4294967295;
 export const NO_SERVICE = 4294967295;
 export const TICK_SHIFT = 30;
 
-export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unknown" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried" | "source_range" | "service_address_unused" | "backend_removed" | "affinity_kept" | "socket_translated" | "socket_refused" | "loopback_from_outside" | "event_lost";
+export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unknown" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried" | "source_range" | "service_address_unused" | "backend_removed" | "affinity_kept" | "socket_translated" | "socket_refused" | "loopback_from_outside" | "event_lost" | "shortcut" | "shortcut_flow" | "stack_client" | "stack_masquerade" | "stack_interface" | "stack_route" | "stack_neighbour" | "stack_sender" | "stack_options" | "stack_hops" | "stack_size";
 
 export interface ReasonInfo {
   /** Index into `counters`. */
@@ -284,4 +299,15 @@ export const REASONS: readonly ReasonInfo[] = [
   { id: 33, key: "SOCKET_REFUSED", name: "socket_refused", text: "a socket was refused: the Service has no endpoint, or no such port" },
   { id: 34, key: "DROP_LOOPBACK", name: "loopback_from_outside", text: "dropped: a packet to a loopback address that did not begin on this host" },
   { id: 35, key: "EVENT_LOST", name: "event_lost", text: "an event was lost: whoever reads `events` is too slow" },
+  { id: 36, key: "SHORTCUT", name: "shortcut", text: "a translated packet went past the stack (--forwarding)" },
+  { id: 37, key: "SHORTCUT_FLOW", name: "shortcut_flow", text: "a new flow was given the shortcut past the stack" },
+  { id: 38, key: "STACK_CLIENT", name: "stack_client", text: "a new flow goes through the stack: its client is no pod of this node" },
+  { id: 39, key: "STACK_MASQUERADE", name: "stack_masquerade", text: "a new flow goes through the stack: its client's address is changed" },
+  { id: 40, key: "STACK_INTERFACE", name: "stack_interface", text: "through the stack: an interface on the way is not open to the shortcut (`portolan interfaces`)" },
+  { id: 41, key: "STACK_ROUTE", name: "stack_route", text: "through the stack: the routing table does not forward this packet" },
+  { id: 42, key: "STACK_NEIGHBOUR", name: "stack_neighbour", text: "through the stack: the next hop's link address is not known yet" },
+  { id: 43, key: "STACK_SENDER", name: "stack_sender", text: "through the stack: the route back does not lead to where the packet came from" },
+  { id: 44, key: "STACK_OPTIONS", name: "stack_options", text: "through the stack: the packet has options that a router looks at" },
+  { id: 45, key: "STACK_HOPS", name: "stack_hops", text: "through the stack: the packet has no hop left" },
+  { id: 46, key: "STACK_SIZE", name: "stack_size", text: "through the stack: the packet is larger than the path's MTU" },
 ];

@@ -93,6 +93,7 @@ export const ROLES: Readonly<Record<InterfaceRole, Role>> = {
 function encodeEntry(role: Role, { masquerade4, masquerade6 }: NodeAddresses, flags: number): Uint8Array {
   return interfaceCodec.encode({
     role,
+    mtu: 0,
     masquerade4: masquerade4?.bytes ?? new Uint8Array(4),
     masquerade6: masquerade6?.bytes ?? new Uint8Array(16),
     flags,

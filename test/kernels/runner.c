@@ -129,6 +129,7 @@ static struct ptl_config CONFIG = {
 	.timeout_tcp_closed = 9,
 	.timeout_udp_unreplied = 28,
 	.timeout_udp_replied = 168,
+	.options = PTL_OPTION_SHORTCUT, /* the larger programs */
 };
 
 /* Writes them into the object's .rodata, as ptl_open does. */
