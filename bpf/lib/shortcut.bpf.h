@@ -110,8 +110,8 @@ static __always_inline void FAM(fib_question)(struct bpf_fib_lookup *fib, const 
 	__builtin_memcpy(fib->ipv6_dst, to, sizeof(*to));
 }
 
-/* What the routing table's answer makes of a path. 0, or the reason why it is none. */
-static __always_inline int FAM(path_make)(const struct bpf_fib_lookup *fib, const ADDR *to, struct FAM(path) *path)
+/* What the routing table's answer makes of a path. Not `resolved`: the kernel has yet to ask for the link address. 0, or the reason why it is none. */
+static __always_inline int FAM(path_make)(const struct bpf_fib_lookup *fib, bool resolved, const ADDR *to, struct FAM(path) *path)
 {
 	__u32 ifindex = fib->ifindex;
 	struct interface *iface = ptl_look_up(interfaces, &ifindex);
@@ -125,9 +125,9 @@ static __always_inline int FAM(path_make)(const struct bpf_fib_lookup *fib, cons
 		path->mtu = fib->tot_len;
 	__builtin_memcpy(path->macs, fib->dmac, ETH_ALEN);
 	__builtin_memcpy(path->macs + ETH_ALEN, fib->smac, ETH_ALEN);
-	path->kind = iface->role == PTL_ROLE_BRIDGE	    ? PTL_PATH_BRIDGE :
-		     iface->flags & PTL_INTERFACE_PEER ? PTL_PATH_PEER :
-							 PTL_PATH_NEIGHBOUR;
+	path->kind = iface->role == PTL_ROLE_BRIDGE			? PTL_PATH_BRIDGE :
+		     resolved && iface->flags & PTL_INTERFACE_PEER ? PTL_PATH_PEER :
+								     PTL_PATH_NEIGHBOUR;
 	path->family = fib->family;
 	__builtin_memcpy(path->next_hop, fib->ipv6_dst, sizeof(path->next_hop));
 	path->check = ptl_nat_check(to, sizeof(*to) / 4, path, PTL_PATH_WORDS);
@@ -164,15 +164,17 @@ __noinline int FAM(ptl_path)(struct __sk_buff *skb)
 	FAM(fib_question)(&w->fib, &w->to, &w->from, w->by);
 	answer = bpf_fib_lookup(skb, &w->fib, sizeof(w->fib), 0);
 	if (answer == BPF_FIB_LKUP_RET_NO_NEIGH) {
-		if (!known || !FAM(path_stays)(w))
+		if (known && FAM(path_stays)(w)) {
+			known->asked = now;
+			return 0;
+		}
+		if (w->fib.ifindex == w->by) /* before Linux 5.18 it is not told, or it came from there */
 			return PTL_REASON_STACK_NEIGHBOUR;
-		known->asked = now;
-		return 0;
-	}
 	/* Before Linux 5.12 this packet was measured; we do that ourselves. */
-	if (answer != BPF_FIB_LKUP_RET_SUCCESS && answer != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+	} else if (answer != BPF_FIB_LKUP_RET_SUCCESS && answer != BPF_FIB_LKUP_RET_FRAG_NEEDED) {
 		return PTL_REASON_STACK_ROUTE;
-	r = FAM(path_make)(&w->fib, &w->to, &w->path);
+	}
+	r = FAM(path_make)(&w->fib, answer != BPF_FIB_LKUP_RET_NO_NEIGH, &w->to, &w->path);
 	if (r)
 		return r;
 	w->path.asked = now;
@@ -222,6 +224,8 @@ static __always_inline int FAM(way)(struct __sk_buff *skb, const struct FAM(star
 	r = FAM(ptl_path)(skb);
 	if (r)
 		return r;
+	if (!FAM(shortcut_open)(w->path.ifindex))
+		return PTL_REASON_STACK_INTERFACE;
 	return FAM(path_leads_back)(&w->path, skb->ifindex) ? PTL_REASON_SHORTCUT_FLOW : PTL_REASON_STACK_SENDER;
 }
 

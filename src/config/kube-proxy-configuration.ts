@@ -96,6 +96,7 @@ export interface PortolanConfiguration {
   readonly podInterfaces: readonly string[];
   readonly attach: "auto" | "tcx" | "clsact";
   readonly socketLB: "full" | "host-only" | "off";
+  readonly forwarding: "auto" | "stack" | "redirect";
   /** "": where it is mounted. */
   readonly cgroupRoot: string;
   readonly resetRemovedBackends: boolean;

@@ -7,9 +7,10 @@ import assert from "node:assert/strict";
 import { FrontendFlag, InterfaceFlag, Option } from "../../src/abi/enums.gen.js";
 import { type Packet, tcp, udp } from "../support/packet.js";
 import type { Host } from "./support/addresses.js";
-import { type Lab, openBench, type ProgramName, type ReasonName, twins } from "./support/lab.js";
+import { type Lab, openBench, type ReasonName, twins } from "./support/lab.js";
 import { buildRoads, forgetNeighbour, knowNeighbour, moveHost, openRoads, type Road } from "./support/routed.js";
 import { answer, dns, opening, web } from "./support/scenario.js";
+import type { ProgramName } from "./support/test-kernel.js";
 
 const bench = await openBench({ options: Option.SHORTCUT });
 const roads = buildRoads();
@@ -198,14 +199,22 @@ twins(bench, "A pod that sends in another's name is left to the stack, when a fl
   await stack(lab, reply, reply, roads.backend2, ["STACK_SENDER"]);
 });
 
-twins(bench, "A flow whose neighbour is not known starts through the stack; one that runs goes on", async (lab) => {
+twins(bench, "A pod whose link address is not known is left to the neighbour table, until it is known; then that is not asked", async (lab) => {
   await openRoads(lab, ALL);
   await web(lab, { endpoints: [{ host: "backend2", port: 8080 }] });
-  const syn = lab.packet("client", "vip", tcp(40001, 80, "S"));
   forgetNeighbour("backend2", roads.backend2);
-  await stack(lab, syn, lab.packet("client", "backend2", tcp(40001, 8080, "S")), roads.client, ["STACK_NEIGHBOUR", "FLOW_NEW"]);
+  const syn = lab.packet("client", "vip", tcp(40000, 80, "S"));
+  const arrived = lab.packet("client", "backend2", tcp(40000, 8080, "S"), { ttl: TTL - 1 });
+  await lab.expect(
+    "ptl_pod_in",
+    syn,
+    { verdict: "redirect", packet: arrived, reasons: [...opened, "SHORTCUT"] },
+    { ifindex: roads.client.ifindex },
+  );
   knowNeighbour("backend2", roads.backend2);
-  await start(lab, "backend2", roads.backend2);
+  await nextTick(lab);
+  const data = lab.packet("client", "vip", tcp(40000, 80, "A"));
+  await short(lab, data, lab.packet("client", "backend2", tcp(40000, 8080, "A")), roads.backend2, { by: roads.client }, "TRANSLATED");
   forgetNeighbour("backend2", roads.backend2);
   const ack = lab.packet("client", "vip", tcp(40000, 80, "A"));
   const translated = lab.packet("client", "backend2", tcp(40000, 8080, "A"));

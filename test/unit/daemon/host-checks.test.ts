@@ -35,6 +35,8 @@ const GOOD: HostFacts = {
   forwardPolicies: [],
   droppingChains: [],
   agentPinned: true,
+  forwarding: null,
+  obstacles: [],
   routeLocalnet: "0",
 };
 

@@ -52,6 +52,17 @@ class FakeHooks implements Hooks {
     return new Set(interfaces.map(({ ifindex }) => ifindex).filter((ifindex) => this.on.has(ifindex)));
   }
 
+  readonly foreign = new Map<number, string>();
+  readonly strict = new Set<string>();
+
+  async others(ifindexes: readonly number[]): Promise<ReadonlyMap<number, string>> {
+    return new Map([...this.foreign].filter(([ifindex]) => ifindexes.includes(ifindex)));
+  }
+
+  isStrict(name: string): boolean {
+    return this.strict.has(name);
+  }
+
   async detach(ifindexes: readonly number[]): Promise<void> {
     for (const ifindex of ifindexes) this.on.delete(ifindex);
   }

@@ -10,7 +10,8 @@ export function interfacesCommand(): Command {
     description: `Reads the pinned map \`interfaces\`, and asks the kernel which programs are attached in this network namespace.
 A bridge is listed for its address only: its ports carry the programs. The line of this node itself has the addresses that
 its own processes are taken to have. LOCAL PODS: what comes in there is a local pod's, as --detect-local-mode
-BridgeInterface or InterfaceNamePrefix says.`,
+BridgeInterface or InterfaceNamePrefix says. FORWARDING: which way new flows of pods take by it (agent --forwarding); the lines
+below the table, and forwardingWhy in JSON, say why.`,
     examples: [
       { line: "portolan interfaces", does: "on this node" },
       { line: "portolan interfaces -o json", does: "for programs" },
