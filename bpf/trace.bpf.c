@@ -29,13 +29,13 @@
 SEC("tc")
 int twin_in4(struct __sk_buff *skb)
 {
-	return ptl_onward4(skb, ingress4(skb, ptl_trace.request.pod), ptl_trace.request.pod);
+	return ingress4(skb, ptl_trace.request.pod);
 }
 
 SEC("tc")
 int twin_in6(struct __sk_buff *skb)
 {
-	return ptl_onward6(skb, ingress6(skb, ptl_trace.request.pod), ptl_trace.request.pod);
+	return ingress6(skb, ptl_trace.request.pod);
 }
 
 SEC("tc")

@@ -12,8 +12,8 @@
 #define PTL_CRC32C_POLY 0x82f63b78u /* reflected */
 #define PTL_SCTP_LENGTH_BITS 16
 
-/* a(x) * b(x) modulo the polynomial, both reflected: bit 31 is x^0. */
-static __noinline __u32 ptl_crc32c_multiply(__u32 a, __u32 b)
+/* a(x) * b(x) modulo the polynomial, both reflected: bit 31 is x^0. Global: the verifier looks at its 32 turns once, and not once for each call. */
+__noinline __u32 ptl_crc32c_multiply(__u32 a, __u32 b)
 {
 	__u32 product = 0;
 

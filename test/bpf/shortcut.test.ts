@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { FrontendFlag, InterfaceFlag, Option } from "../../src/abi/enums.gen.js";
-import { type Packet, tcp, udp } from "../support/packet.js";
+import { icmpError, type Packet, tcp, udp } from "../support/packet.js";
 import type { Host } from "./support/addresses.js";
 import { type Lab, openBench, type ReasonName, twins } from "./support/lab.js";
 import { buildRoads, forgetNeighbour, knowNeighbour, moveHost, openRoads, type Road } from "./support/routed.js";
@@ -301,6 +301,51 @@ twins(bench, "A bridge port's packet goes to whom the bridge leads to", async (l
   );
   await openRoads(lab, ALL);
   await nextTick(lab);
+});
+
+twins(bench, "An ICMP error about a flow that takes the shortcut takes it, too: a backend's, a router's, a client's", async (lab) => {
+  await openRoads(lab, ALL);
+  await dns(lab);
+  const there = lab.packet("client", "vip", udp(40000, 53));
+  const arrived = lab.packet("client", "backend", udp(40000, 5353));
+  await short(lab, there, arrived, roads.backend, { by: roads.client }, ...opened);
+  const back = lab.packet("backend", "client", udp(5353, 40000, "answer"));
+  const returned = lab.packet("vip", "client", udp(53, 40000, "answer"));
+  await short(lab, back, returned, roads.client, { by: roads.backend }, "TRANSLATED");
+  await short(
+    lab,
+    lab.packet("backend", "client", icmpError("port-unreachable", arrived)),
+    lab.packet("vip", "client", icmpError("port-unreachable", there)),
+    roads.client,
+    { by: roads.backend },
+    "ICMP_TRANSLATED",
+  );
+  await short(
+    lab,
+    lab.packet("router", "client", icmpError("too-big", arrived, { word: 1280 })),
+    lab.packet("router", "client", icmpError("too-big", there, { word: 1280 })),
+    roads.client,
+    { by: roads.uplink, program: "ptl_net_in" },
+    "ICMP_TRANSLATED",
+  );
+  await short(
+    lab,
+    lab.packet("client", "vip", icmpError("port-unreachable", returned)),
+    lab.packet("client", "backend", icmpError("port-unreachable", back)),
+    roads.backend,
+    { by: roads.client },
+    "ICMP_TRANSLATED",
+  );
+});
+
+twins(bench, "An ICMP error about a flow of the stack is left to the stack", async (lab) => {
+  await openRoads(lab, ALL, false);
+  await dns(lab);
+  const there = lab.packet("client", "vip", udp(40000, 53));
+  const arrived = lab.packet("client", "backend", udp(40000, 5353));
+  await stack(lab, there, arrived, roads.client, ["STACK_INTERFACE", "FLOW_NEW"]);
+  const error = lab.packet("backend", "client", icmpError("port-unreachable", arrived));
+  await lab.expect("ptl_pod_in", error, { reasons: ["PASS_ICMP"] }, { ifindex: roads.backend.ifindex });
 });
 
 /** The routing table is asked anew in the next tick of the programs' clock. */
