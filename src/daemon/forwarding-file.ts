@@ -48,7 +48,13 @@ export async function writeForwarding(
   runDirectory: string = RUN_DIRECTORY,
 ): Promise<void> {
   const agent = thisProcess();
-  const content: ForwardingFile = { version: FILE_VERSION, bpfRoot: resolve(bpfRoot), agent, decision, closed };
+  const content: ForwardingFile = {
+    version: FILE_VERSION,
+    bpfRoot: resolve(bpfRoot),
+    agent,
+    decision,
+    closed,
+  };
   const file = fileOf(makeRunDirectory(bpfRoot, runDirectory));
   const next = `${file}.${process.pid}`;
   await writeFile(next, `${JSON.stringify(content)}\n`, { mode: 0o644 });

@@ -100,7 +100,8 @@ export class Forwarding {
     const { setting, obstacles, onDecision, log } = this.#dependencies;
     // Before the rules are read: a change meanwhile is seen by the next poll.
     this.#generation = this.#ask() ?? "unknown";
-    const found = setting === "auto" ? await obstacles().catch((error: unknown) => [errorMessage(error)]) : [];
+    const found =
+      setting === "auto" ? await obstacles().catch((error: unknown) => [errorMessage(error)]) : [];
     const decision = decideForwarding(setting, found);
     const before = this.#decision;
     if (before?.way === decision.way && before.why === decision.why) return;

@@ -93,7 +93,8 @@ export function localPortRange(): PortRange | null {
 }
 
 export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
-  const { links, addresses, missingFeatures, nativeError, snatRanges, markBit, agentPinned, bpfRoot } = sources;
+  const { links, addresses, missingFeatures, nativeError, snatRanges, markBit, agentPinned, bpfRoot } =
+    sources;
   const [invalidDrops, ingressQdiscs, forwardPolicies, droppingChains, obstacles] = await Promise.all([
     findInvalidDrops(),
     findIngressQdiscs(),

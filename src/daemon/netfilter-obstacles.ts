@@ -57,7 +57,8 @@ export function parseObstacles(text: string): readonly string[] | null {
     if (typeof hook !== "string" || !HOOKS.has(hook)) return [];
     const name = chainWords(chain);
     const count = rules.get(name) ?? 0;
-    if (count > 0) return [`nftables: chain ${name} (${hook}) has ${count === 1 ? "a rule" : `${count} rules`}`];
+    if (count > 0)
+      return [`nftables: chain ${name} (${hook}) has ${count === 1 ? "a rule" : `${count} rules`}`];
     return field(chain, "policy") === "drop" ? [`nftables: chain ${name} (${hook}) drops by policy`] : [];
   });
 }
@@ -71,7 +72,11 @@ async function nftObstacles(tools: RuleTools): Promise<readonly string[]> {
 /** The kernel does not tell of changes to legacy tables: one that is there might stop anything at any time. */
 function legacyObstacles(tools: RuleTools): readonly string[] {
   return ([4, 6] as const).flatMap((family) => {
-    const tables = tools.legacyTables(family)?.split("\n").filter((name) => name !== "") ?? [];
+    const tables =
+      tools
+        .legacyTables(family)
+        ?.split("\n")
+        .filter((name) => name !== "") ?? [];
     const program = family === 4 ? "iptables-legacy" : "ip6tables-legacy";
     return tables.length === 0
       ? []
@@ -80,7 +85,8 @@ function legacyObstacles(tools: RuleTools): readonly string[] {
 }
 
 /** Rules that every network namespace has: tables local, main and (IPv4) default. */
-const PLAIN_RULE = /^(0:\s+from all lookup local|32766:\s+from all lookup main|32767:\s+from all lookup default)\s*$/;
+const PLAIN_RULE =
+  /^(0:\s+from all lookup local|32766:\s+from all lookup main|32767:\s+from all lookup default)\s*$/;
 
 async function routingObstacles(tools: RuleTools): Promise<readonly string[]> {
   const lists = await Promise.all(
@@ -88,7 +94,9 @@ async function routingObstacles(tools: RuleTools): Promise<readonly string[]> {
       const result = await tools.run("ip", [family, "rule", "show"]);
       if (result?.status !== 0) return [`routing rules cannot be read: ip: ${whyFailed(result)}`];
       const other = result.stdout.split("\n").find((line) => line.trim() !== "" && !PLAIN_RULE.test(line));
-      return other === undefined ? [] : [`policy routing: ip ${family} rule ${other.trim().replace(/\s+/g, " ")}`];
+      return other === undefined
+        ? []
+        : [`policy routing: ip ${family} rule ${other.trim().replace(/\s+/g, " ")}`];
     }),
   );
   return lists.flat();

@@ -5,73 +5,12 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import type { Node, World } from "../../src/demo/world/index.js";
-import { Cluster, eventually } from "../support/cluster.js";
-import { endpointSlice, service } from "../support/manifests.js";
-
-const PORTS = [
-  { name: "web", port: 80 },
-  { name: "dns", port: 53, protocol: "UDP" as const },
-];
-const TARGETS = [
-  { name: "web", port: 8080 },
-  { name: "dns", port: 5353, protocol: "UDP" as const },
-];
-const NEAR = ["10.96.0.1", "fd00:10:96::1"];
-const FAR = ["10.96.0.2", "fd00:10:96::2"];
-
-function served(world: World, name: string, vips: readonly string[], pod: string): object[] {
-  const { ip4, ip6 } = world.pod(pod);
-  return [
-    service(name, [...vips], PORTS),
-    endpointSlice(name, [ip4], TARGETS, { family: 4 }),
-    endpointSlice(name, [ip6], TARGETS, { family: 6 }),
-  ];
-}
-
-const options = {
-  pods: [
-    { node: 1, name: "client" },
-    { node: 1, name: "near" },
-    { node: 2, name: "far" },
-  ],
-  manifests: (world: World) => ({
-    "near.yaml": served(world, "near", NEAR, "near"),
-    "far.yaml": served(world, "far", FAR, "far"),
-  }),
-};
-
-/** How often each of these was counted while `work` ran. */
-async function counted(
-  cluster: Cluster,
-  node: Node,
-  names: readonly string[],
-  work: () => Promise<void>,
-): Promise<Record<string, number>> {
-  const earlier = await cluster.reasons(node);
-  await work();
-  const later = await cluster.reasons(node);
-  return Object.fromEntries(names.map((name) => [name, (later.get(name) ?? 0) - (earlier.get(name) ?? 0)]));
-}
-
-/** Connections and datagrams over both families, to both Services. */
-async function useAll(cluster: Cluster): Promise<void> {
-  const client = await cluster.at("client");
-  for (const [vips, who] of [
-    [NEAR, "near"],
-    [FAR, "far"],
-  ] as const)
-    for (const dst of vips) {
-      const tcp = await client.connect({ dst, port: 80 });
-      assert.equal(tcp.who ?? tcp.errno, who, dst);
-      const udp = await client.connect({ dst, port: 53, proto: "udp" });
-      assert.equal(udp.who ?? udp.errno, who, dst);
-    }
-}
+import type { Node } from "../../src/demo/world/index.js";
+import { Cluster } from "../support/cluster.js";
+import { counted, FAR, NEAR, options, useAll } from "./support/near-and-far.js";
 
 const WORLDS = [
   { flavour: "routed", overlay: "host-gw" },
-  { flavour: "routed", overlay: "vxlan" },
   { flavour: "bridge", overlay: "vxlan" },
 ] as const;
 
@@ -87,10 +26,21 @@ for (const world of WORLDS) {
     after(() => cluster?.close());
 
     it("flows to a pod of this node and of another one go past the stack, both ways, over IPv4 and IPv6", async () => {
-      const names = ["shortcut_flow", "flow_new", "stack_route", "stack_interface", "stack_sender", "stack_neighbour"];
+      const names = [
+        "shortcut_flow",
+        "flow_new",
+        "stack_route",
+        "stack_interface",
+        "stack_sender",
+        "stack_neighbour",
+      ];
       const seen = await counted(cluster, node, names, () => useAll(cluster));
       assert.equal(seen.flow_new, 8);
-      assert.deepEqual(seen, { ...Object.fromEntries(names.map((name) => [name, 0])), flow_new: 8, shortcut_flow: 8 });
+      assert.deepEqual(seen, {
+        ...Object.fromEntries(names.map((name) => [name, 0])),
+        flow_new: 8,
+        shortcut_flow: 8,
+      });
     });
 
     it("bulk data arrives whole, both ways, past the stack", async () => {
@@ -148,61 +98,3 @@ for (const world of WORLDS) {
     });
   });
 }
-
-describe("--forwarding auto", () => {
-  let cluster: Cluster;
-  let node: Node;
-  before(async () => {
-    const world = { flavour: "routed", flannelRules: false, dropInvalid: false, rpFilter: 0 } as const;
-    cluster = await Cluster.start({ ...options, world, agentArgs: ["--forwarding", "auto"] });
-    node = cluster.world.node(1);
-    await useAll(cluster);
-  });
-  after(() => cluster?.close());
-
-  const waysAre = (way: "stack" | "shortcut") =>
-    eventually(`interfaces of ${node.name} say ${way}`, async () => {
-      const { stdout } = await cluster.cli(node, ["interfaces", "-o", "json"]);
-      const rows = stdout.split("\n").filter((line) => line !== "");
-      const pods = rows.map((line) => JSON.parse(line)).filter(({ role }) => role === "pod");
-      return pods.length > 0 && pods.every(({ forwarding }) => forwarding === way) ? pods : undefined;
-    });
-
-  const doctorSays = async (): Promise<string> => {
-    const { stdout } = await cluster.cli(node, ["doctor", "-o", "json"]);
-    const { checks } = JSON.parse(stdout) as { checks: { name: string; detail: string }[] };
-    return checks.find(({ name }) => name === "forwarding")?.detail ?? "";
-  };
-
-  it("takes the shortcut where no rule would be missed, and says so", async () => {
-    await waysAre("shortcut");
-    assert.match(await doctorSays(), /^auto: new flows of pods go past the stack: /);
-    const seen = await counted(cluster, node, ["shortcut_flow"], () => useAll(cluster));
-    assert.equal(seen.shortcut_flow, 8);
-  });
-
-  for (const [what, add, remove] of [
-    ["iptables", "iptables -A FORWARD -p tcp --dport 8080 -j DROP", "iptables -D FORWARD -p tcp --dport 8080 -j DROP"],
-    [
-      "nft",
-      "nft add table inet policy; nft add chain inet policy deny '{type filter hook forward priority -5;}'; nft add rule inet policy deny tcp dport 8080 drop",
-      "nft delete table inet policy",
-    ],
-  ] as const) {
-    it(`goes through the stack for new flows as soon as ${what} has a rule for forwarded packets, which holds`, async () => {
-      const client = await cluster.at("client");
-      const [dst] = NEAR as [string];
-      assert.ok((await client.open("old", { dst, port: 80 })).ok);
-      await node.exec(["sh", "-c", add]);
-      const [pod] = await waysAre("stack");
-      assert.match(pod.forwardingWhy, /^nftables: chain /);
-      assert.match(await doctorSays(), /^auto: new flows of pods go through the stack: nftables: chain /);
-      if (what === "nft") assert.equal((await client.connect({ dst, port: 80, timeout: 300 })).ok, false, "the rule holds");
-      assert.equal((await client.ask("old")).who, "near", "what began before goes on as it was");
-      await client.close("old");
-      await node.exec(["sh", "-c", remove]);
-      await waysAre("shortcut");
-      assert.equal((await client.connect({ dst, port: 80 })).who, "near");
-    });
-  }
-});

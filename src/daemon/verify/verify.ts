@@ -4,7 +4,12 @@
  * agent, which says what it has compiled; or nothing but the maps themselves, which must fit together. Reads only.
  */
 import { MAP_NAMES, type MapName } from "../../abi/maps.gen.js";
-import { interfaceEntries, isOpenToShortcut, readInterfaceEntries, type ServedInterface } from "../../dataplane/attach.js";
+import {
+  interfaceEntries,
+  isOpenToShortcut,
+  readInterfaceEntries,
+  type ServedInterface,
+} from "../../dataplane/attach.js";
 import { type Comparison, compareKernel, type Difference, type MapUse } from "../../dataplane/compare.js";
 import { type InterfaceOptions, planInterfaces } from "../../dataplane/interfaces.js";
 import { readMirror } from "../../dataplane/mirror.js";

@@ -81,7 +81,8 @@ export function moveHost(host: Host, from: Road, to: Road): void {
 
 /** The neighbour behind a link is not known (any more), or is again. */
 export function forgetNeighbour(host: Host, { name }: Road): void {
-  for (const family of [4, 6] as const) ip(`-${family}`, "neigh", "del", addressesOf(family)[host], "dev", name);
+  for (const family of [4, 6] as const)
+    ip(`-${family}`, "neigh", "del", addressesOf(family)[host], "dev", name);
 }
 
 export function knowNeighbour(host: Host, road: Road): void {

@@ -39,7 +39,8 @@ async function start(way: string): Promise<Cluster> {
     manifests,
     agentArgs: ["--forwarding", way],
   });
-  for (const name of ["near", "far"]) cluster.world.pod(name).spawn([program, "serve", String(PORT)], { stdio: "ignore" });
+  for (const name of ["near", "far"])
+    cluster.world.pod(name).spawn([program, "serve", String(PORT)], { stdio: "ignore" });
   return cluster;
 }
 
@@ -62,15 +63,25 @@ try {
           ["stack", () => measure(clusters.stack, kind, VIPS[to], 80)],
           ["shortcut", () => measure(clusters.shortcut, kind, VIPS[to], 80)],
         ] as const;
-        for (const [name, run] of round % 2 === 0 ? runs : [...runs].reverse()) found[name]?.push(await run());
+        for (const [name, run] of round % 2 === 0 ? runs : [...runs].reverse())
+          found[name]?.push(await run());
       }
-      const medians = Object.fromEntries(Object.entries(found).map(([name, values]) => [name, median(values)]));
+      const medians = Object.fromEntries(
+        Object.entries(found).map(([name, values]) => [name, median(values)]),
+      );
       const ratio = (name: string): string => ((medians[name] ?? 0) / (medians.direct ?? 1)).toFixed(3);
-      console.log(to, kind, `direct ${medians.direct}, stack ${ratio("stack")}, shortcut ${ratio("shortcut")}`);
+      console.log(
+        to,
+        kind,
+        `direct ${medians.direct}, stack ${ratio("stack")}, shortcut ${ratio("shortcut")}`,
+      );
     }
   for (const [name, cluster] of Object.entries(clusters)) {
     const reasons = await cluster.reasons(cluster.world.node(1));
-    console.log(name, ["shortcut", "shortcut_flow", "flow_new"].map((each) => `${each} ${reasons.get(each)}`).join(", "));
+    console.log(
+      name,
+      ["shortcut", "shortcut_flow", "flow_new"].map((each) => `${each} ${reasons.get(each)}`).join(", "),
+    );
   }
 } finally {
   await Promise.all(Object.values(clusters).map((cluster) => cluster.close()));

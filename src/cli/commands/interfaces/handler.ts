@@ -116,9 +116,12 @@ export const interfaces: Handler<object> = (options, printer) =>
     if (count === 0) printer.note("no interface in the maps");
     if (report !== null && !printer.structured) {
       const { way, why } = report.decision;
-      printer.note(`new flows of pods go ${way === "stack" ? "through the stack" : "past the stack"}: ${why}`);
+      printer.note(
+        `new flows of pods go ${way === "stack" ? "through the stack" : "past the stack"}: ${why}`,
+      );
       for (const { name, forwardingWhy } of rows)
-        if (way === "shortcut" && forwardingWhy !== null) printer.note(`${name}: the stack: ${forwardingWhy}`);
+        if (way === "shortcut" && forwardingWhy !== null)
+          printer.note(`${name}: the stack: ${forwardingWhy}`);
     }
     return ExitCode.ok;
   });
