@@ -105,7 +105,8 @@ async function readRows(
 export const interfaces: Handler<object> = (options, printer) =>
   withMaps(options, async (open) => {
     const { readForwarding } = await import("../../../daemon/forwarding-file.js");
-    const report = await readForwarding(bpfRoot(options.bpfRoot));
+    // an archive is of another node, or another time
+    const report = options.from === undefined ? await readForwarding(bpfRoot(options.bpfRoot)) : null;
     const rows = await readRows(open, report);
     const count = await printer.print({
       name: "interfaces",
