@@ -25,6 +25,7 @@ enum {
 	PTL_DEFAULT_SOURCE_RANGES = 16384,
 	PTL_DEFAULT_SERVICE_NETS = 64,
 	PTL_DEFAULT_SOCKETS = 65536,
+	PTL_DEFAULT_PATHS = 16384,
 	PTL_DEFAULT_EVENT_BYTES = 1 << 20, /* a power of two, and whole pages: nearly 10,000 events */
 };
 

@@ -60,6 +60,17 @@
 	PTL_REASON(XDP_MTU, "xdp_mtu", "passed by XDP to tc: the packet is longer than the route's MTU")       \
 	PTL_REASON(XDP_TTL, "xdp_ttl", "passed by XDP to tc: its time to live ends here")                      \
 	PTL_REASON(XDP_ANSWER, "xdp_answer", "passed by XDP to tc: the sender is to get an answer")            \
-	PTL_REASON(XDP_OWN_ADDRESS, "xdp_own_address", "passed by XDP to tc: the client keeps its address, so replies take another way")
+	PTL_REASON(XDP_OWN_ADDRESS, "xdp_own_address", "passed by XDP to tc: the client keeps its address, so replies take another way") \
+	PTL_REASON(SHORTCUT, "shortcut", "a translated packet went past the stack (--forwarding)")          \
+	PTL_REASON(SHORTCUT_FLOW, "shortcut_flow", "a new flow was given the shortcut past the stack")      \
+	PTL_REASON(STACK_CLIENT, "stack_client", "a new flow goes through the stack: its client is no pod of this node") \
+	PTL_REASON(STACK_MASQUERADE, "stack_masquerade", "a new flow goes through the stack: its client's address is changed") \
+	PTL_REASON(STACK_INTERFACE, "stack_interface", "through the stack: an interface on the way is not open to the shortcut (`portolan interfaces`)") \
+	PTL_REASON(STACK_ROUTE, "stack_route", "through the stack: the routing table does not forward this packet") \
+	PTL_REASON(STACK_NEIGHBOUR, "stack_neighbour", "through the stack: the next hop's link address is not known yet") \
+	PTL_REASON(STACK_SENDER, "stack_sender", "through the stack: the route back does not lead to where the packet came from") \
+	PTL_REASON(STACK_OPTIONS, "stack_options", "through the stack: the packet has options that a router looks at") \
+	PTL_REASON(STACK_HOPS, "stack_hops", "through the stack: the packet has no hop left")               \
+	PTL_REASON(STACK_SIZE, "stack_size", "through the stack: the packet is larger than the path's MTU")
 
 #endif /* PTL_REASONS_H */

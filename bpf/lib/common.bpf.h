@@ -49,6 +49,19 @@ static __always_inline __u32 ptl_length(const struct xdp_md *ctx)
 /* No verdict yet: the packet is to be rewritten. */
 #define PTL_REWRITE (-2)
 
+/* Of linux/if_packet.h, which drags in others. */
+#define PTL_PACKET_HOST 0
+
+/*
+ * No verdict yet, either: no IN entry translates the packet (it is in the cell of start.bpf.h); it is to take the shortcut if
+ * it may; it takes the shortcut; it does once its source is rewritten; it is an ICMP packet (in the cell).
+ */
+#define PTL_MISSED (-3)
+#define PTL_FORWARD (-4)
+#define PTL_SEND (-5)
+#define PTL_SOURCE (-6)
+#define PTL_ICMP (-7)
+
 /* Frames start with an Ethernet header: the loader refuses other devices. */
 #define PTL_L3_OFFSET ETH_HLEN
 
@@ -62,6 +75,8 @@ static __always_inline __u32 ptl_length(const struct xdp_md *ctx)
 
 /* The flags byte of a TCP header, and its bits. */
 #define PTL_TCP_FLAGS_OFFSET 13
+/* The byte before it: the header's length in words, in the upper half. */
+#define PTL_TCP_WORDS_OFFSET 12
 #define PTL_TCP_FIN 0x01
 #define PTL_TCP_SYN 0x02
 #define PTL_TCP_RST 0x04
@@ -71,6 +86,16 @@ static __always_inline __u32 ptl_length(const struct xdp_md *ctx)
 #define ptl_barrier() asm volatile("" ::: "memory")
 
 const volatile struct ptl_config config __weak = {};
+
+/*
+ * Whether the programs know the shortcut at all. Where they do not, the verifier removes what is behind this. The twin does not: it follows a packet through the
+ * stack, and has no stack of its own to spare (512 bytes, of which noting takes a frame).
+ */
+#ifdef PTL_TRACE
+#define ptl_shortcut() false
+#else
+#define ptl_shortcut() (config.options & PTL_OPTION_SHORTCUT)
+#endif
 
 static __always_inline __u32 ptl_now(void)
 {

@@ -253,6 +253,7 @@ struct ptl_link {
 	char name[16];
 	char kind[16];       /* veth, bridge, vxlan …; empty for hardware */
 	char master_kind[16]; /* "bridge" for a bridge port */
+	char qdisc[16];       /* at its root; noqueue: packets leave as they come */
 };
 
 struct ptl_address {
@@ -453,6 +454,9 @@ int ptl_tracked_delete(const void *flows, uint32_t count, void *result, char *er
 int ptl_tracked_create(const void *flows, uint32_t count, void *result, char *err, uint32_t err_size);
 /* Fills in nat_value4/6.check of packed entries of the map nat4/6. */
 int ptl_nat_seal(uint32_t family, const void *keys, void *values, uint32_t count);
+
+/* The number of the last change to nftables' rules (iptables-nft's, too) in this namespace: writes 4 bytes. 0: there have been none. */
+int ptl_nft_generation(void *generation, char *err, uint32_t err_size);
 
 /* Links and addresses of the namespace: ptl_links_header, then the links, then the addresses. Returns the bytes needed;
  * nothing but the header is written when that is more than `size`. */

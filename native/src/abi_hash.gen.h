@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define PTL_ABI_HASH 5710015424892506203ull
+#define PTL_ABI_HASH 6018679293395074039ull
 
 _Static_assert(sizeof(struct addr_port4) == 8, "run make abi");
 _Static_assert(offsetof(struct addr_port4, addr) == 0, "run make abi");
@@ -93,6 +93,7 @@ _Static_assert(offsetof(struct frontend, flags) == 24, "run make abi");
 _Static_assert(offsetof(struct frontend, pad) == 28, "run make abi");
 _Static_assert(sizeof(struct interface) == 28, "run make abi");
 _Static_assert(offsetof(struct interface, role) == 0, "run make abi");
+_Static_assert(offsetof(struct interface, mtu) == 2, "run make abi");
 _Static_assert(offsetof(struct interface, masquerade4) == 4, "run make abi");
 _Static_assert(offsetof(struct interface, masquerade6) == 8, "run make abi");
 _Static_assert(offsetof(struct interface, flags) == 24, "run make abi");

@@ -365,6 +365,7 @@ export const frontendCodec: Codec<Frontend> = codec<Frontend>({
 /** struct interface, 28 bytes. */
 export interface Interface {
   readonly role: number;
+  readonly mtu: number;
   readonly masquerade4: Uint8Array;
   readonly masquerade6: Uint8Array;
   readonly flags: number;
@@ -373,15 +374,17 @@ export interface Interface {
 export const interfaceCodec: Codec<Interface> = codec<Interface>({
   name: "interface",
   size: 28,
-  offsets: { role: 0, masquerade4: 4, masquerade6: 8, flags: 24 },
+  offsets: { role: 0, mtu: 2, masquerade4: 4, masquerade6: 8, flags: 24 },
   encodeInto(view, offset, fields) {
-    view.setUint32(offset, fields.role, true);
+    view.setUint16(offset, fields.role, true);
+    view.setUint16(offset + 2, fields.mtu, true);
     putBytes(view, offset + 4, 4, fields.masquerade4, "interface.masquerade4");
     putBytes(view, offset + 8, 16, fields.masquerade6, "interface.masquerade6");
     view.setUint32(offset + 24, fields.flags, true);
   },
   decodeFrom: (view, offset) => ({
-    role: view.getUint32(offset, true),
+    role: view.getUint16(offset, true),
+    mtu: view.getUint16(offset + 2, true),
     masquerade4: getBytes(view, offset + 4, 4),
     masquerade6: getBytes(view, offset + 8, 16),
     flags: view.getUint32(offset + 24, true),
@@ -1031,7 +1034,7 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "fragment_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["id", 8, 4], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
   { name: "fragment_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["id", 32, 4], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
   { name: "frontend", size: 32, fields: [["internal", 0, 8], ["external", 8, 8], ["service", 16, 4], ["affinity_seconds", 20, 4], ["flags", 24, 4], ["pad", 28, 4]] },
-  { name: "interface", size: 28, fields: [["role", 0, 4], ["masquerade4", 4, 4], ["masquerade6", 8, 16], ["flags", 24, 4]] },
+  { name: "interface", size: 28, fields: [["role", 0, 2], ["mtu", 2, 2], ["masquerade4", 4, 4], ["masquerade6", 8, 16], ["flags", 24, 4]] },
   { name: "listener", size: 24, fields: [["until", 0, 8], ["kinds", 8, 4], ["sample", 12, 4], ["pid", 16, 4], ["pad", 20, 4]] },
   { name: "nat_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["sport", 8, 2], ["dport", 10, 2], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
   { name: "nat_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["sport", 32, 2], ["dport", 34, 2], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },

@@ -66,6 +66,15 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
     choices: ["full", "host-only", "off"],
   },
   {
+    field: "forwarding",
+    flag: "forwarding",
+    placeholder: "<way>",
+    kind: "text",
+    fallback: "stack",
+    does: "how translated packets of local pods go on: through the kernel's stack, past it (redirect: FORWARD is not asked), or past it where nothing there would be missed (auto); chosen for each flow when it starts",
+    choices: ["auto", "stack", "redirect"],
+  },
+  {
     field: "cgroupRoot",
     flag: "cgroup-root",
     placeholder: "<dir>",

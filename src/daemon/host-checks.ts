@@ -5,6 +5,7 @@
  */
 import type { ForwardPolicy } from "./forward-rules.js";
 import type { DroppingChain } from "./forward-rules-nft.js";
+import { decideForwarding, type ForwardingDecision } from "./forwarding.js";
 import { type PortRange, rangeText, takenPorts, usablePorts } from "./snat-ports.js";
 
 export type CheckStatus = "ok" | "warn" | "fail";
@@ -53,6 +54,10 @@ export interface HostFacts {
   readonly droppingChains: readonly DroppingChain[] | null;
   /** An agent's pins are there: its rules should be, too. */
   readonly agentPinned: boolean;
+  /** What a running agent has decided; null: none runs, or it does not say. */
+  readonly forwarding: ForwardingDecision | null;
+  /** What --forwarding auto would find in the way. */
+  readonly obstacles: readonly string[];
   readonly routeLocalnet: string | null;
   /** Interfaces with an XDP program; null: nobody could look. */
   readonly xdp: readonly XdpFact[] | null;
@@ -219,6 +224,17 @@ function checkForward({ forwardPolicies, droppingChains, agentPinned }: HostFact
   return ok("forward_policy", `${needed.map(where).join(", ")}: FORWARD has rules; ours stand before them`);
 }
 
+/** Which way translated packets go on, and why. Either is right: it is said, not judged. */
+function checkForwardingWay({ forwarding, obstacles }: HostFacts): Check {
+  const words = { stack: "through the stack", shortcut: "past the stack" } as const;
+  if (forwarding !== null) {
+    const { setting, way, why } = forwarding;
+    return ok("forwarding", `${setting}: new flows of pods go ${words[way]}: ${why}`);
+  }
+  const { way, why } = decideForwarding("auto", obstacles);
+  return ok("forwarding", `no agent says; auto would send new flows of pods ${words[way]}: ${why}`);
+}
+
 /** 6.5, 6.6: the socket hooks serve loopback NodePorts, so no packet has to leave 127.0.0.0/8. */
 function checkRouteLocalnet({ routeLocalnet }: HostFacts): Check {
   if (routeLocalnet === "1")
@@ -320,6 +336,7 @@ export function checkHost(facts: HostFacts): readonly Check[] {
     ...checkForwarding(facts),
     checkRpFilter(facts),
     checkForward(facts),
+    checkForwardingWay(facts),
     checkRouteLocalnet(facts),
     checkSnatPorts(facts),
   ];

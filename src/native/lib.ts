@@ -301,6 +301,13 @@ export class NativeLibrary {
     return dumpInterfaces(this.#ffi);
   }
 
+  /** Number of the last change to nftables' rules in the process's network namespace; iptables-nft's are among them. 0: there were none. */
+  nftGeneration(): number {
+    const out = Buffer.alloc(4);
+    this.#ffi.call("ptl_nft_generation", out);
+    return out.readUInt32LE(0);
+  }
+
   /** Calls `onEvent` for each change until closed. Watch first, dump afterwards. */
   watch(
     topics: readonly EventTopic[],

@@ -330,7 +330,7 @@ export const ptlFeatureCodec: Codec<PtlFeature> = codec<PtlFeature>({
   }),
 });
 
-/** struct ptl_link, 80 bytes. */
+/** struct ptl_link, 96 bytes. */
 export interface PtlLink {
   readonly ifindex: number;
   readonly master: number;
@@ -342,12 +342,13 @@ export interface PtlLink {
   readonly name: string;
   readonly kind: string;
   readonly masterKind: string;
+  readonly qdisc: string;
 }
 
 export const ptlLinkCodec: Codec<PtlLink> = codec<PtlLink>({
   name: "ptl_link",
-  size: 80,
-  offsets: { ifindex: 0, master: 4, flags: 8, mtu: 12, arpType: 16, peer: 20, peerNetns: 24, pad: 28, name: 32, kind: 48, masterKind: 64 },
+  size: 96,
+  offsets: { ifindex: 0, master: 4, flags: 8, mtu: 12, arpType: 16, peer: 20, peerNetns: 24, pad: 28, name: 32, kind: 48, masterKind: 64, qdisc: 80 },
   encodeInto(view, offset, fields) {
     view.setUint32(offset, fields.ifindex, true);
     view.setUint32(offset + 4, fields.master, true);
@@ -359,6 +360,7 @@ export const ptlLinkCodec: Codec<PtlLink> = codec<PtlLink>({
     putText(view, offset + 32, 16, fields.name, "ptl_link.name");
     putText(view, offset + 48, 16, fields.kind, "ptl_link.kind");
     putText(view, offset + 64, 16, fields.masterKind, "ptl_link.master_kind");
+    putText(view, offset + 80, 16, fields.qdisc, "ptl_link.qdisc");
   },
   decodeFrom: (view, offset) => ({
     ifindex: view.getUint32(offset, true),
@@ -371,6 +373,7 @@ export const ptlLinkCodec: Codec<PtlLink> = codec<PtlLink>({
     name: getText(view, offset + 32, 16),
     kind: getText(view, offset + 48, 16),
     masterKind: getText(view, offset + 64, 16),
+    qdisc: getText(view, offset + 80, 16),
   }),
 });
 

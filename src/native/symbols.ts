@@ -52,6 +52,7 @@ export type SymbolName =
   | "ptl_tracked_delete"
   | "ptl_tracked_create"
   | "ptl_nat_seal"
+  | "ptl_nft_generation"
   | "ptl_links_dump"
   | "ptl_events_open"
   | "ptl_events_close";
@@ -101,6 +102,7 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_tracked_delete: ["in", "u32", "out", ...ERROR],
   ptl_tracked_create: ["in", "u32", "out", ...ERROR],
   ptl_nat_seal: ["u32", "in", "out", "u32"],
+  ptl_nft_generation: ["out", ...ERROR],
   ptl_links_dump: ["out", "u32", ...ERROR],
   ptl_events_open: ["u32", "out", ...ERROR],
   ptl_events_close: ["int"],

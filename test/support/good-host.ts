@@ -28,4 +28,6 @@ export const GOOD_HOST: HostFacts = {
   agentPinned: true,
   routeLocalnet: "0",
   xdp: [],
+  forwarding: null,
+  obstacles: [],
 };

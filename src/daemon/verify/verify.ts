@@ -5,7 +5,12 @@
  */
 import { join } from "node:path";
 import { MAP_NAMES, type MapName } from "../../abi/maps.gen.js";
-import { interfaceEntries, readInterfaceEntries, type ServedInterface } from "../../dataplane/attach.js";
+import {
+  interfaceEntries,
+  isOpenToShortcut,
+  readInterfaceEntries,
+  type ServedInterface,
+} from "../../dataplane/attach.js";
 import { type Comparison, compareKernel, type Difference, type MapUse } from "../../dataplane/compare.js";
 import { type InterfaceOptions, planInterfaces } from "../../dataplane/interfaces.js";
 import { readMirror } from "../../dataplane/mirror.js";
@@ -302,7 +307,7 @@ class Verification {
       const planned = planInterfaces(links, addresses, defaultRoutes, interfaces, nodeAddresses);
       return {
         interfaces: planned.plans.filter(({ attach }) => attach),
-        entries: interfaceEntries(planned),
+        entries: interfaceEntries(planned, await this.#openToShortcut(maps)),
         sockets: expectedSockets(against.sockets),
         agentPrograms: null,
       };
@@ -310,6 +315,13 @@ class Verification {
     const entries = maps.names.includes("interfaces") ? await readInterfaceEntries(maps) : new Map();
     const interfaces = expectedByMap(entries, this.#names);
     return { interfaces, entries: null, sockets: null, agentPrograms: null };
+  }
+
+  /** Which way new flows take is the agent's own decision: what it has written is right. */
+  async #openToShortcut(maps: NativeMaps): Promise<(ifindex: number) => boolean> {
+    if (!maps.names.includes("interfaces")) return () => false;
+    const found = await readInterfaceEntries(maps);
+    return (ifindex) => isOpenToShortcut(found.get(ifindex));
   }
 
   async #checkInterfaces(maps: NativeMaps, { entries: wanted }: Expected): Promise<void> {

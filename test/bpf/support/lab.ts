@@ -257,21 +257,33 @@ export class Lab {
   }
 
   /**
-   * Describes an interface: with the addresses of a host to masquerade with (`true`: of the node), or with none; and
-   * whether what comes in there is a local pod's. Default: the interface of the packets.
+   * Describes an interface: with the addresses of a host to masquerade with (`true`: of the node), or with none; whether what
+   * comes in there is a local pod's; and what the shortcut needs to know. Default: the interface of the packets, a pod's.
    */
   async interface(description: {
     masquerade: boolean | Host;
     localPods?: boolean;
     ifindex?: number;
+    role?: Role;
+    mtu?: number;
+    /** Further bits of enum ptl_interface_flag. */
+    flags?: number;
   }): Promise<void> {
-    const { masquerade, localPods = false, ifindex = IFINDEX } = description;
+    const {
+      masquerade,
+      localPods = false,
+      ifindex = IFINDEX,
+      role = Role.POD,
+      mtu = 0,
+      flags = 0,
+    } = description;
     const host = masquerade === true ? "node" : masquerade === false ? "unspecified" : masquerade;
     const value = interfaceCodec.encode({
-      role: Role.POD,
+      role,
+      mtu,
       masquerade4: addressBytes(addressesOf(4)[host]),
       masquerade6: addressBytes(addressesOf(6)[host]),
-      flags: localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0,
+      flags: flags | (localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0),
     });
     await this.set("interfaces", u32(ifindex), value);
   }

@@ -46,6 +46,7 @@ const FLAGS: readonly (readonly [string, number])[] = [
   ["direct", NatFlag.NAT_DIRECT],
   ["masquerade", NatFlag.NAT_MASQUERADE],
   ["xdp", NatFlag.NAT_XDP],
+  ["shortcut", NatFlag.NAT_SHORTCUT],
 ];
 
 export function decodeNat(family: Family, key: Uint8Array, value: Uint8Array): NatEntry {

@@ -201,6 +201,7 @@ test("agentConfig() is what the agent takes of the settings, and the settings th
     auditSeconds: 30,
     proxy: settings.proxy,
     socketLb: "off",
+    forwarding: "stack",
     cgroupRoot: "/proc",
     resetRemovedBackends: true,
     markBit: 13,

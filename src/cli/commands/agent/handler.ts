@@ -123,6 +123,7 @@ export async function agentConfig(
     auditSeconds: settings.auditPeriod / 1000,
     proxy: settings.proxy,
     socketLb: portolan.socketLB,
+    forwarding: portolan.forwarding,
     cgroupRoot: cgroupRoot(portolan.cgroupRoot || undefined),
     resetRemovedBackends: portolan.resetRemovedBackends,
     markBit: portolan.forwardMarkBit,

@@ -91,7 +91,15 @@ export async function examine(
     options.snatPorts === undefined ? ports.DEFAULT_SNAT_RANGES : ports.parsePortRanges(options.snatPorts);
   const agentPinned = hasPins(options.bpfRoot);
   const markBit = options.forwardMarkBit;
-  const checks = checkHost(await gatherFacts({ ...asked, snatRanges, markBit, agentPinned }));
+  const checks = checkHost(
+    await gatherFacts({
+      ...asked,
+      snatRanges,
+      markBit,
+      agentPinned,
+      bpfRoot: bpfRoot(options.bpfRoot),
+    }),
+  );
   return { ok: checks.every(({ status }) => status !== "fail"), checks };
 }
 
