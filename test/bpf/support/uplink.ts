@@ -77,6 +77,7 @@ export async function describeUplinks(lab: Lab, indexes: Readonly<Record<Wire, n
     if (role === undefined) continue;
     const value = interfaceCodec.encode({
       role,
+      mtu: 1500,
       masquerade4: addressBytes(addressesOf(4).nodeip),
       masquerade6: addressBytes(addressesOf(6).nodeip),
       flags: 0,
