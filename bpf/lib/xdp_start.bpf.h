@@ -30,7 +30,7 @@ static __always_inline int FAM(xdp_refuse)(struct xdp_md *ctx, const struct FAM(
  */
 
 /* The target of a first packet. PTL_CHOSEN, or the verdict. */
-__noinline int FAM(ptl_xdp_choose)(struct xdp_md *ctx)
+__noinline int FAM(ptl_xdp_find)(struct xdp_md *ctx)
 {
 	struct FAM(start) *start = FAM(start_cell)();
 	int r;
@@ -99,7 +99,7 @@ __noinline int FAM(ptl_xdp_open)(struct xdp_md *ctx)
  * Gives an opened flow its address of the node, as tc egress does when it meets the pending entry, and counts its first packet.
  * PTL_CHOSEN; otherwise it stays pending, and the flow goes through the stack.
  */
-__noinline int FAM(ptl_xdp_borrow)(struct xdp_md *ctx)
+__noinline int FAM(ptl_xdp_snat)(struct xdp_md *ctx)
 {
 	struct FAM(start) *start = FAM(start_cell)();
 	struct FAM(xdp_work) *work = FAM(xdp_work)();
@@ -128,7 +128,7 @@ __noinline int FAM(ptl_xdp_borrow)(struct xdp_md *ctx)
  */
 static __always_inline int FAM(xdp_begin)(struct xdp_md *ctx, struct FAM(start) *start, struct FAM(xdp_work) *work)
 {
-	int r = FAM(ptl_xdp_choose)(ctx), way;
+	int r = FAM(ptl_xdp_find)(ctx), way;
 
 	if (r != PTL_CHOSEN)
 		return r;
@@ -138,7 +138,7 @@ static __always_inline int FAM(xdp_begin)(struct xdp_md *ctx, struct FAM(start) 
 	if (FAM(ptl_xdp_open)(ctx) != PTL_CHOSEN)
 		return ptl_pass(ctx, PTL_REASON_XDP_STACK_FLOW); /* tc tries again, and says why not */
 	work->opened = true;
-	if (way == PTL_CHOSEN && !(start->value.flags & PTL_NAT_XDP && FAM(ptl_xdp_borrow)(ctx) == PTL_CHOSEN))
+	if (way == PTL_CHOSEN && !(start->value.flags & PTL_NAT_XDP && FAM(ptl_xdp_snat)(ctx) == PTL_CHOSEN))
 		way = PTL_REASON_XDP_STACK_FLOW;
 	return way == PTL_CHOSEN ? PTL_CHOSEN : ptl_pass(ctx, way);
 }

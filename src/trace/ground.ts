@@ -3,7 +3,6 @@
 import { Role } from "../abi/enums.gen.js";
 import { interfaceCodec, type PtlConfig } from "../abi/layout.gen.js";
 import { entries } from "../dataplane/view.js";
-import { readXdpDevices } from "../dataplane/xdp.js";
 import type { NetworkInterface } from "../native/interfaces.js";
 import type { KernelMaps } from "../native/kernel.js";
 import type { NativeLibrary } from "../native/lib.js";
@@ -59,7 +58,7 @@ export async function readGround(library: NativeLibrary, kernel: KernelMaps, pin
       "Run it in the node's network namespace, while the agent is at work there (portolan interfaces).",
     );
   const roles = await readRoles(kernel);
-  const xdp = await readXdpDevices(kernel);
+  const xdp = await readXdp(kernel);
   const hooked = new Map<number, Hooked>();
   for (const link of interfaces) {
     const mine = attachments.filter(({ ifindex }) => ifindex === link.ifindex);
@@ -91,6 +90,13 @@ async function readRoles(kernel: KernelMaps): Promise<Map<number, number>> {
   for await (const { key, value, keyAt, valueAt } of entries(kernel, "interfaces"))
     roles.set(key.getUint32(keyAt, true), interfaceCodec.decodeFrom(value, valueAt).role);
   return roles;
+}
+
+/** The interfaces that XDP serves. */
+async function readXdp(kernel: KernelMaps): Promise<ReadonlySet<number>> {
+  const served = new Set<number>();
+  for await (const { key, keyAt } of entries(kernel, "xdp_devices")) served.add(key.getUint32(keyAt, true));
+  return served;
 }
 
 /** The interface by which a packet comes in. */

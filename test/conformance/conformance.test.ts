@@ -101,9 +101,9 @@ describe("The conformance runner", () => {
       return [result.id, sent > 0, dropped > 0, tc];
     });
     assert.deepEqual(served, [
-      ["R02", false, true, true], // traffic policy Local: tc serves it; who is in no source range is dropped by XDP
-      ["R22", true, false, true], // a backend here and one on another node
-      ["R23", false, false, false],
+      ["R22", true, false, true], // a backend on this node and one on another
+      ["R23", false, false, true], // a backend on this node
+      ["R02", false, true, true], // traffic policy Local; who is in no source range is dropped by XDP
     ]);
   });
 
