@@ -47,12 +47,18 @@ __noinline int ptl_egress6(struct __sk_buff *skb, int where)
 	return egress6(skb, where == PTL_POD);
 }
 
+#ifdef PTL_TRACE
+#define PTL_ONWARD(F, skb, where) ptl_ingress##F(skb, where)
+#else
+#define PTL_ONWARD(F, skb, where) ptl_onward##F(skb, ptl_ingress##F(skb, where), where == PTL_POD)
+#endif
+
 static __always_inline int ptl_in(struct __sk_buff *skb, enum ptl_where where)
 {
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return ptl_ingress4(skb, where);
+		return PTL_ONWARD(4, skb, where);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return ptl_ingress6(skb, where);
+		return PTL_ONWARD(6, skb, where);
 	return ptl_pass(skb, PTL_REASON_PASS_NOT_IP);
 }
 

@@ -115,6 +115,8 @@ enum ptl_nat_flag {
 	PTL_NAT_DIRECT = 4,   /* a client uses a backend's own address */
 	PTL_NAT_MASQUERADE = 8, /* half of the pair that changes the client's address */
 	PTL_NAT_ASKED = 16,   /* of a flow whose client's address is changed at egress */
+	PTL_NAT_SHORTCUT = 32, /* of a flow that goes past the stack, both ways: decided when it began, and kept */
+	PTL_NAT_XDP = 128,    /* of a flow that began in XDP: its packets are finished there, both ways */
 };
 
 /* nat_key.pad of a lock. */
@@ -139,13 +141,27 @@ enum ptl_role {
  * (PTL_ROLE_NODE): the addresses that its own processes are taken to have, for source ranges and session affinity.
  */
 struct interface {
-	__u32 role; /* enum ptl_role */
+	__u16 role; /* enum ptl_role */
+	__u16 mtu;  /* bytes from the network header on; 0: not known */
 	struct addr4 masquerade4;
 	struct addr6 masquerade6;
 	__u32 flags; /* enum ptl_interface_flag */
 };
 
-enum ptl_interface_flag { PTL_INTERFACE_LOCAL_PODS = 1 /* what comes in here is a local pod's (PTL_DETECT_INTERFACE) */ };
+enum ptl_interface_flag {
+	PTL_INTERFACE_LOCAL_PODS = 1, /* what comes in here is a local pod's (PTL_DETECT_INTERFACE) */
+	PTL_INTERFACE_PEER = 2,       /* its other end is in another network namespace: bpf_redirect_peer reaches it */
+	PTL_INTERFACE_SHORTCUT = 4,   /* new flows may take the shortcut by it (--forwarding) */
+};
+
+/*
+ * A value of `xdp_devices`, keyed by ifindex: an interface that carries the XDP program, and is able to send what that one
+ * redirects. A frame that is not for its hardware address is somebody else's.
+ */
+struct xdp_device {
+	__u8 address[6];
+	__u16 pad;
+};
 
 /* A value of `services`: the name behind a service index. Strings end with NUL. */
 struct service_name {
@@ -257,6 +273,7 @@ enum ptl_option {
 	PTL_OPTION_LOOPBACK_NODEPORT = 2, /* NodePorts on 127.0.0.0/8 for the node's own processes (6.5) */
 	PTL_OPTION_RESET_REMOVED = 4,     /* --reset-removed-backends */
 	PTL_OPTION_SET_RETVAL = 8,        /* the kernel has bpf_set_retval (5.18) */
+	PTL_OPTION_SHORTCUT = 16,         /* there are flows that take the shortcut, or may be (--forwarding) */
 };
 
 /* What an event tells: bits, of which a listener names those that it wants. */

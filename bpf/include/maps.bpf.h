@@ -19,11 +19,13 @@ enum {
 	PTL_DEFAULT_ADDRESSES = 524288,
 	PTL_DEFAULT_NAT = 524288,
 	PTL_DEFAULT_INTERFACES = 4096,
+	PTL_DEFAULT_XDP_DEVICES = 256,
 	PTL_DEFAULT_FRAGMENTS = 8192,
 	PTL_DEFAULT_AFFINITY = 131072,
 	PTL_DEFAULT_SOURCE_RANGES = 16384,
 	PTL_DEFAULT_SERVICE_NETS = 64,
 	PTL_DEFAULT_SOCKETS = 65536,
+	PTL_DEFAULT_PATHS = 16384,
 	PTL_DEFAULT_EVENT_BYTES = 1 << 20, /* a power of two, and whole pages: nearly 10,000 events */
 };
 
@@ -119,6 +121,14 @@ struct {
 	__type(value, struct interface);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } interfaces __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PTL_DEFAULT_XDP_DEVICES);
+	__type(key, __u32);
+	__type(value, struct xdp_device);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} xdp_devices __weak SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -9,7 +9,7 @@
  * ptl_uses: says that a global function uses an argument, also where only counting does. The verifier of Linux 5.10 wants all of
  * them passed, and the compiler leaves out what is not used.
  * ptl_framed: a function with a frame of its own, which the twin saves: there, what notes needs one more at the end.
- * ptl_own: the cell of a map that no other program and no other run knows.
+ * ptl_own, ptl_own_update: the cell of a map that no other program and no other run knows.
  */
 #ifndef PTL_ACCESS_BPF_H
 #define PTL_ACCESS_BPF_H
@@ -17,6 +17,7 @@
 #include "maps.bpf.h"
 
 #define ptl_own(map, key) bpf_map_lookup_elem(&map, key)
+#define ptl_own_update(map, key, value) bpf_map_update_elem(&map, key, value, BPF_ANY)
 
 #ifdef PTL_TRACE
 #include "overlay.bpf.h"

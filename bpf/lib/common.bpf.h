@@ -20,11 +20,47 @@
 #include "abi.h"
 #include "access.bpf.h"
 
+/* What a program is given: a socket buffer at the tc hooks, a frame at the XDP hook (bpf/xdp.bpf.c). */
+#ifdef PTL_XDP
+#define PTL_CONTEXT struct xdp_md
+#define ptl_ifindex(ctx) ((ctx)->ingress_ifindex)
+#define PTL_PASS XDP_PASS
+#define PTL_DROP XDP_DROP
+/* In one piece: the compiler keeps half of a pointer on the stack, and the verifier does not let it. */
+static __always_inline __u32 ptl_length(const struct xdp_md *ctx)
+{
+	__u64 length, begin;
+
+	asm volatile("%[length] = *(u32 *)(%[ctx] + %[data_end])\n\t"
+		     "%[begin] = *(u32 *)(%[ctx] + %[data])\n\t"
+		     "%[length] -= %[begin]"
+		     : [length] "=&r"(length), [begin] "=&r"(begin)
+		     : [ctx] "r"(ctx), [data_end] "i"(offsetof(struct xdp_md, data_end)), [data] "i"(offsetof(struct xdp_md, data)));
+	return length;
+}
+#else
+#define PTL_CONTEXT struct __sk_buff
+#define ptl_length(ctx) ((ctx)->len)
+#define ptl_ifindex(ctx) ((ctx)->ifindex)
 /* Go on with the next program. TC_ACT_OK would hide every program behind ours (measured). */
 #define PTL_PASS TC_ACT_UNSPEC
 #define PTL_DROP TC_ACT_SHOT
+#endif
 /* No verdict yet: the packet is to be rewritten. */
 #define PTL_REWRITE (-2)
+
+/* Of linux/if_packet.h, which drags in others. */
+#define PTL_PACKET_HOST 0
+
+/*
+ * No verdict yet, either: no IN entry translates the packet (it is in the cell of start.bpf.h); it is to take the shortcut if
+ * it may; it takes the shortcut; it does once its source is rewritten; it is an ICMP packet (in the cell).
+ */
+#define PTL_MISSED (-3)
+#define PTL_FORWARD (-4)
+#define PTL_SEND (-5)
+#define PTL_SOURCE (-6)
+#define PTL_ICMP (-7)
 
 /* Frames start with an Ethernet header: the loader refuses other devices. */
 #define PTL_L3_OFFSET ETH_HLEN
@@ -39,6 +75,8 @@
 
 /* The flags byte of a TCP header, and its bits. */
 #define PTL_TCP_FLAGS_OFFSET 13
+/* The byte before it: the header's length in words, in the upper half. */
+#define PTL_TCP_WORDS_OFFSET 12
 #define PTL_TCP_FIN 0x01
 #define PTL_TCP_SYN 0x02
 #define PTL_TCP_RST 0x04
@@ -48,6 +86,16 @@
 #define ptl_barrier() asm volatile("" ::: "memory")
 
 const volatile struct ptl_config config __weak = {};
+
+/*
+ * Whether the programs know the shortcut at all. Where they do not, the verifier removes what is behind this. The twin does not: it follows a packet through the
+ * stack, and has no stack of its own to spare (512 bytes, of which noting takes a frame).
+ */
+#ifdef PTL_TRACE
+#define ptl_shortcut() false
+#else
+#define ptl_shortcut() (config.options & PTL_OPTION_SHORTCUT)
+#endif
 
 static __always_inline __u32 ptl_now(void)
 {
@@ -65,22 +113,22 @@ static __always_inline void ptl_count_at(__u32 index, __u32 packets, __u32 bytes
 	}
 }
 
-static __always_inline void ptl_count(const struct __sk_buff *skb, enum ptl_reason reason)
+static __always_inline void ptl_count(const PTL_CONTEXT *ctx, enum ptl_reason reason)
 {
-	ptl_count_at(reason, 1, skb->len, 0);
+	ptl_count_at(reason, 1, ptl_length(ctx), 0);
 }
 
 /* Counts and passes. */
-static __always_inline int ptl_pass(const struct __sk_buff *skb, enum ptl_reason reason)
+static __always_inline int ptl_pass(const PTL_CONTEXT *ctx, enum ptl_reason reason)
 {
-	ptl_count(skb, reason);
+	ptl_count(ctx, reason);
 	return PTL_PASS;
 }
 
 /* Counts and drops. */
-static __always_inline int ptl_drop(const struct __sk_buff *skb, enum ptl_reason reason)
+static __always_inline int ptl_drop(const PTL_CONTEXT *ctx, enum ptl_reason reason)
 {
-	ptl_count(skb, reason);
+	ptl_count(ctx, reason);
 	return PTL_DROP;
 }
 

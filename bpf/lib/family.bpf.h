@@ -11,6 +11,9 @@
 #include "rewrite.bpf.h"
 #include "flow.bpf.h"
 #include "start.bpf.h"
+#ifndef PTL_TRACE
+#include "shortcut.bpf.h"
+#endif
 #include "reject.bpf.h"
 #include "reset.bpf.h"
 #include "icmp.bpf.h"

@@ -25,35 +25,40 @@ static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct
 
 	if (!start)
 		return PTL_DROP; /* cannot be: the only cell of an array */
-	start->packet = *p;
+	if (!(ptl_shortcut())) /* otherwise it is there */
+		start->packet = *p;
 	r = FAM(ptl_resolve)(skb, pod);
 	if (r == PTL_NO_FRONTEND)
 		return ptl_pass(skb, start->pass);
 	/* only a datagram's first packet is answered (RFC 1122 3.2.2, RFC 4443 2.4) */
 	if ((r == PTL_REASON_REJECT_NO_BACKEND || r == PTL_REASON_REJECT_NO_PORT) && p->part != PTL_LATER_FRAGMENT)
 		return FAM(reject)(skb, p, r, false);
-	if (r == PTL_CHOSEN)
+	if (r == PTL_CHOSEN) {
+#ifndef PTL_TRACE
+		if (ptl_shortcut())
+			FAM(ptl_way)(skb, pod);
+#endif
 		r = FAM(ptl_open)(skb);
+	}
 	if (r != PTL_CHOSEN)
 		return ptl_drop(skb, r);
-	*value = start->value;
+	if (!(ptl_shortcut())) /* otherwise that is where it is wanted */
+		*value = start->value;
 	return PTL_REWRITE;
 }
 
-/* Is a live entry's flow over for this packet, so that it selects anew? */
+/* As flow_over(), counted and told. */
 static __always_inline bool FAM(selects_anew)(struct __sk_buff *skb, const struct FAM(packet) *p,
 					      const struct FAM(nat_value) *v)
 {
-	if (v->flags & PTL_NAT_REPLY)
-		return false; /* simultaneous open and the like are the endpoints' affair */
-	if (!ptl_opens(p->key.protocol, p->tcp_flags))
-		return false; /* an established connection keeps its backend to the end (9.10) */
-	if (p->key.protocol != IPPROTO_UDP && !ptl_opening(v->state))
-		return true;
-	if (FAM(backend_current)(v->backend, v->generation))
+	bool stale = false;
+
+	if (!FAM(flow_over)(p, v, &stale))
 		return false;
-	ptl_count_at(PTL_REASON_BACKEND_STALE, 1, 0, 0);
-	FAM(tell)(skb, p, v, PTL_TELL_GONE, PTL_REASON_BACKEND_STALE);
+	if (stale) {
+		ptl_count_at(PTL_REASON_BACKEND_STALE, 1, 0, 0);
+		FAM(tell)(skb, p, v, PTL_TELL_GONE, PTL_REASON_BACKEND_STALE);
+	}
 	return true;
 }
 
@@ -71,13 +76,6 @@ static __always_inline void FAM(note)(struct __sk_buff *skb, const struct FAM(pa
 	FAM(nat_account)(skb, v, 0);
 }
 
-/* Is this a packet of a connection whose client is to be told that its backend is gone (--reset-removed-backends)? */
-static __always_inline bool FAM(resets)(const struct FAM(packet) *p, const struct FAM(nat_value) *v)
-{
-	return config.options & PTL_OPTION_RESET_REMOVED && p->key.protocol == IPPROTO_TCP && !(v->flags & PTL_NAT_REPLY) &&
-	       p->part == PTL_WHOLE && !(p->tcp_flags & PTL_TCP_RST) && FAM(backend_removed)(v->backend, v->generation);
-}
-
 /* Answers with an RST, which the entry remembers for a while: the client may not hear the first one. */
 static __always_inline int FAM(reset)(struct __sk_buff *skb, const struct FAM(packet) *p, struct FAM(nat_value) *e,
 				      const struct FAM(nat_value) *v, __u32 now)
@@ -91,7 +89,36 @@ static __always_inline int FAM(reset)(struct __sk_buff *skb, const struct FAM(pa
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* Destination side. */
+/* Writes a flow's destination into its packet. The verdict, or PTL_FORWARD. */
+static __always_inline int FAM(destine)(struct __sk_buff *skb, const struct FAM(packet) *p, const struct FAM(nat_value) *v)
+{
+	if (!(v->flags & PTL_NAT_DIRECT))
+		skb->mark |= v->flags & PTL_NAT_ASKED ? config.mark | config.masquerade_mark : config.mark;
+	if (FAM(rewrite)(skb, p, v, false))
+		return FAM(drop)(skb, p, v, PTL_REASON_DROP_REWRITE);
+	return ptl_shortcut() && v->flags & PTL_NAT_SHORTCUT ? PTL_FORWARD : PTL_PASS;
+}
+
+/* A packet of no flow: it may start one, whose entry is left in *v. PTL_REWRITE, or the verdict. */
+static __always_inline int FAM(begin)(struct __sk_buff *skb, const struct FAM(packet) *p, bool pod, struct FAM(nat_value) *v)
+{
+	if (!ptl_opens(p->key.protocol, p->tcp_flags))
+		return ptl_pass(skb, PTL_REASON_PASS_TCP_NO_ENTRY);
+	return FAM(first_packet)(skb, p, pod, v);
+}
+
+/* Leaves a packet in the cell of start.bpf.h. Returns `result`. */
+static __always_inline int FAM(missed)(const struct FAM(packet) *p, int result)
+{
+	struct FAM(start) *s = FAM(start_cell)();
+
+	if (!s)
+		return PTL_DROP;
+	s->packet = *p;
+	return result;
+}
+
+/* Destination side: the verdict, or what ptl_onward() is to do. */
 static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 {
 	struct FAM(packet) p = {};
@@ -104,24 +131,130 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 		r = PTL_REASON_PASS_FRAGMENT;
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
-	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
+	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6) {
+		if (ptl_shortcut())
+			return FAM(missed)(&p, PTL_ICMP);
 		return FAM(icmp_verdict)(skb, &p, FAM(icmp_in)(skb, &p));
+	}
 	e = FAM(nat_lookup)(&p.key, &v);
 	if (e && ptl_nat_live(p.key.protocol, v.state, v.last_seen, now) && !FAM(selects_anew)(skb, &p, &v)) {
 		if (FAM(resets)(&p, &v))
 			return FAM(reset)(skb, &p, e, &v, now);
 		FAM(note)(skb, &p, e, &v, now, true);
 	} else {
-		if (!ptl_opens(p.key.protocol, p.tcp_flags))
-			return ptl_pass(skb, PTL_REASON_PASS_TCP_NO_ENTRY);
-		r = FAM(first_packet)(skb, &p, pod, &v);
+		if (ptl_shortcut())
+			return FAM(missed)(&p, PTL_MISSED);
+		r = FAM(begin)(skb, &p, pod, &v);
 		if (r != PTL_REWRITE)
 			return r;
 	}
-	if (!(v.flags & PTL_NAT_DIRECT))
-		skb->mark |= v.flags & PTL_NAT_ASKED ? config.mark | config.masquerade_mark : config.mark;
-	return FAM(rewrite)(skb, &p, &v, false) ? FAM(drop)(skb, &p, &v, PTL_REASON_DROP_REWRITE) : PTL_PASS;
+	return FAM(destine)(skb, &p, &v);
 }
+
+/*
+ * What the ingress hook has left over: only with PTL_OPTION_SHORTCUT. Packet and entry are in the cell of start.bpf.h; each step is a global
+ * function for the reason given there, and called by the program itself (ptl_onward): below ingress() the stack would not do.
+ */
+
+#ifndef PTL_TRACE
+/*
+ * No IN entry translates the packet: is it a reply that takes the shortcut? It meets no egress hook, so its source is rewritten here
+ * (PTL_SOURCE). One that has to go through the stack stays as it is: the stack's answer, if it is one, is about a packet
+ * that the backend knows, and egress is as ever. PTL_MISSED: it is none.
+ */
+__noinline int FAM(ptl_reply)(struct __sk_buff *skb, int pod)
+{
+	struct FAM(start) *s = FAM(start_cell)();
+	struct FAM(nat_value) *e;
+	__u32 now = ptl_now();
+	int r;
+
+	if (!s)
+		return PTL_DROP; /* cannot be: the only cell of an array */
+	s->packet.key.direction = PTL_OUT;
+	e = FAM(nat_lookup)(&s->packet.key, &s->value);
+	if (!e || !(s->value.flags & PTL_NAT_SHORTCUT) ||
+	    !ptl_nat_live(s->packet.key.protocol, s->value.state, s->value.last_seen, now)) {
+		s->packet.key.direction = PTL_IN;
+		return PTL_MISSED;
+	}
+	r = FAM(ptl_check)(skb, pod);
+	if (r)
+		return ptl_pass(skb, r);
+	FAM(note)(skb, &s->packet, e, &s->value, now, false);
+	return PTL_SOURCE;
+}
+
+/* And when it is none: it may start a flow (PTL_REWRITE). */
+__noinline int FAM(ptl_begin)(struct __sk_buff *skb, int pod)
+{
+	struct FAM(start) *s = FAM(start_cell)();
+
+	return s ? FAM(begin)(skb, &s->packet, pod, &s->value) : PTL_DROP;
+}
+
+/* An ICMP packet: its error about a flow that takes the shortcut takes it, too. */
+__noinline int FAM(ptl_icmp)(struct __sk_buff *skb, int pod)
+{
+	struct FAM(start) *s = FAM(start_cell)();
+	bool back = false;
+	__u16 flags;
+	int r;
+
+	if (!s)
+		return PTL_DROP;
+	r = FAM(icmp_in)(skb, &s->packet);
+	flags = s->value.flags;
+	if (r == PTL_REASON_PASS_ICMP && !FAM(ptl_check)(skb, pod)) {
+		r = FAM(icmp_back)(skb, &s->packet);
+		back = r == PTL_REASON_ICMP_TRANSLATED;
+	}
+	if (FAM(icmp_verdict)(skb, &s->packet, r) == PTL_DROP)
+		return PTL_DROP;
+	if (back)
+		return PTL_SEND;
+	return r == PTL_REASON_ICMP_TRANSLATED && flags & PTL_NAT_SHORTCUT ? PTL_FORWARD : PTL_PASS;
+}
+
+/* Rewrites the packet by the entry, both in the cell: its source, or its destination. */
+__noinline int FAM(ptl_write)(struct __sk_buff *skb, int source)
+{
+	struct FAM(start) *s = FAM(start_cell)();
+	struct FAM(nat_value) v;
+	struct FAM(packet) p;
+
+	if (!s)
+		return PTL_DROP;
+	p = s->packet; /* the verifier remembers what is on the stack, and would follow each question about the cell anew */
+	v = s->value;
+	if (!source)
+		return FAM(destine)(skb, &p, &v);
+	return FAM(rewrite)(skb, &p, &v, true) ? FAM(drop)(skb, &p, &v, PTL_REASON_DROP_REWRITE) : PTL_SEND;
+}
+
+/* Takes a packet on from where the ingress hook has left it. The verdict. */
+static __always_inline int FAM(ptl_onward)(struct __sk_buff *skb, int result, int pod)
+{
+	if (!(ptl_shortcut()))
+		return result;
+	if (result == PTL_ICMP)
+		result = FAM(ptl_icmp)(skb, pod);
+	if (result == PTL_MISSED)
+		result = FAM(ptl_reply)(skb, pod);
+	if (result == PTL_MISSED)
+		result = FAM(ptl_begin)(skb, pod);
+	if (result == PTL_SOURCE || result == PTL_REWRITE)
+		result = FAM(ptl_write)(skb, result == PTL_SOURCE);
+	if (result == PTL_FORWARD) {
+		int r = FAM(ptl_check)(skb, pod);
+
+		if (r)
+			return ptl_pass(skb, r);
+		result = PTL_SEND;
+	}
+	return result == PTL_SEND ? FAM(ptl_send)(skb) : result;
+}
+#endif
 
 /*
  * A first packet that leaves the node as it is: does it go to a Service? Then no hook has seen its start, or a process of

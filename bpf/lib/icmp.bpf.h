@@ -150,8 +150,9 @@ static __always_inline long FAM(icmp_rewrite)(struct __sk_buff *skb, const struc
 /*
  * An ICMP packet at the ingress (`in`) or egress hook. Returns the reason under which to count it. The entry that it was
  * translated by is left in the cell of start.bpf.h when somebody listens: to tell of it here would take too much stack.
+ * `shortcut`: only if the flow takes the shortcut.
  */
-static __always_inline int FAM(icmp)(struct __sk_buff *skb, const struct FAM(packet) *outer, bool in)
+static __always_inline int FAM(icmp)(struct __sk_buff *skb, const struct FAM(packet) *outer, bool in, bool shortcut)
 {
 	struct FAM(packet) inner = {};
 	struct FAM(nat_key) key = {};
@@ -176,6 +177,14 @@ static __always_inline int FAM(icmp)(struct __sk_buff *skb, const struct FAM(pac
 	key.direction = in ? PTL_IN : PTL_OUT;
 	if (!FAM(nat_find_live)(&key, &value) || value.flags & PTL_NAT_PENDING)
 		return PTL_REASON_PASS_ICMP;
+	if (shortcut && !(value.flags & PTL_NAT_SHORTCUT))
+		return PTL_REASON_PASS_ICMP;
+	if (ptl_shortcut() && in) {
+		struct FAM(start) *s = FAM(start_cell)();
+
+		if (s)
+			s->value.flags = value.flags;
+	}
 	if (ptl_listener(PTL_TELL_DROPPED | PTL_TELL_TRANSLATED)) {
 		struct FAM(start) *s = FAM(start_cell)();
 
@@ -189,13 +198,21 @@ static __always_inline int FAM(icmp)(struct __sk_buff *skb, const struct FAM(pac
 
 static __noinline int FAM(icmp_in)(struct __sk_buff *skb, const struct FAM(packet) *outer)
 {
-	return FAM(icmp)(skb, outer, true);
+	return FAM(icmp)(skb, outer, true, false);
 }
 
 static __noinline int FAM(icmp_out)(struct __sk_buff *skb, const struct FAM(packet) *outer)
 {
-	return FAM(icmp)(skb, outer, false);
+	return FAM(icmp)(skb, outer, false, false);
 }
+
+#ifndef PTL_TRACE
+/* At ingress, and as egress would: an error about what a shortcut's client has sent meets no egress hook. */
+static __noinline int FAM(icmp_back)(struct __sk_buff *skb, const struct FAM(packet) *outer)
+{
+	return FAM(icmp)(skb, outer, false, true);
+}
+#endif
 
 /* Counts an ICMP packet under the reason that it was given, tells of it, and returns the verdict. */
 static __always_inline int FAM(icmp_verdict)(struct __sk_buff *skb, const struct FAM(packet) *p, int reason)

@@ -12,8 +12,8 @@
 #define PTL_CRC32C_POLY 0x82f63b78u /* reflected */
 #define PTL_SCTP_LENGTH_BITS 16
 
-/* a(x) * b(x) modulo the polynomial, both reflected: bit 31 is x^0. */
-static __noinline __u32 ptl_crc32c_multiply(__u32 a, __u32 b)
+/* a(x) * b(x) modulo the polynomial, both reflected: bit 31 is x^0. Global: the verifier looks at its 32 turns once, and not once for each call. */
+__noinline __u32 ptl_crc_times(__u32 a, __u32 b)
 {
 	__u32 product = 0;
 
@@ -31,7 +31,7 @@ static __always_inline __u32 ptl_crc32c_words(const __u32 *words, __u32 count)
 	__u32 crc = ~0u;
 
 	for (__u32 i = 0; i < count; i++)
-		crc = ptl_crc32c_multiply(PTL_CRC32C_POLY, crc ^ words[i]); /* the polynomial is x^32 modulo itself */
+		crc = ptl_crc_times(PTL_CRC32C_POLY, crc ^ words[i]); /* the polynomial is x^32 modulo itself */
 	return ~crc;
 }
 
@@ -48,7 +48,7 @@ static __always_inline __u32 ptl_crc32c_zeros(__u32 word, __u32 zeros)
 		__u32 set = -(zeros >> i & 1);
 
 		/* no branch: old verifiers would follow both ways in every turn */
-		word = (ptl_crc32c_multiply(ptl_crc32c_power[i], word) & set) | (word & ~set);
+		word = (ptl_crc_times(ptl_crc32c_power[i], word) & set) | (word & ~set);
 	}
 	return word;
 }

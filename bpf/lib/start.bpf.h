@@ -104,7 +104,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct FAM(start));
-} FAM(starts) SEC(".maps");
+} FAM(starts) __weak SEC(".maps"); /* the hooks of one packet run one after the other */
 
 static __always_inline struct FAM(start) *FAM(start_cell)(void)
 {
@@ -122,8 +122,23 @@ static __always_inline enum ptl_tell FAM(refusal)(int reason)
 											      PTL_TELL_DROPPED;
 }
 
+/* Tells of a flow that was just opened. */
+static __always_inline void FAM(tell_new)(PTL_CONTEXT *ctx, struct FAM(start) *start)
+{
+	if (start->value.flags & PTL_NAT_DIRECT || !ptl_listener(PTL_TELL_NEW))
+		return;
+	/* another CPU may have opened the same flow, to its own choice */
+	start->target.addr = start->value.addr;
+	start->target.port = start->value.port;
+	start->target.backend = start->value.backend;
+	start->target.generation = start->value.generation;
+	start->target.flags = start->value.flags;
+	FAM(ptl_tell)(ctx, PTL_TELL_NEW, PTL_REASON_FLOW_NEW);
+}
+
+#ifndef PTL_XDP
 /* The two steps below take the packet from the cell. `pod`: as in hooks.bpf.h. Result and *target as of resolve(). */
-__noinline int FAM(ptl_resolve)(struct __sk_buff *skb, int pod)
+__noinline int FAM(ptl_resolve)(PTL_CONTEXT *ctx, int pod)
 {
 	struct FAM(start) *start = FAM(start_cell)();
 	int r;
@@ -131,39 +146,32 @@ __noinline int FAM(ptl_resolve)(struct __sk_buff *skb, int pod)
 	if (!start)
 		return PTL_REASON_DROP_MAP_FULL;
 	FAM(no_target)(&start->target);
-	r = FAM(resolve)(&start->packet, skb->ifindex, pod, &start->target, &start->pass);
+	r = FAM(resolve)(&start->packet, ptl_ifindex(ctx), pod, &start->target, &start->pass);
 	if (r < 0)
 		return r;
 	ptl_service_drop(start->target.service);
-	FAM(ptl_tell)(skb, FAM(refusal)(r), r);
+	FAM(ptl_tell)(ctx, FAM(refusal)(r), r);
 	return r;
 }
 
 /* Opens the flow to the target and counts it. PTL_CHOSEN with the entry in the cell's value, or the reason to drop. */
-__noinline int FAM(ptl_open)(struct __sk_buff *skb)
+__noinline int FAM(ptl_open)(PTL_CONTEXT *ctx)
 {
 	struct FAM(start) *start = FAM(start_cell)();
 	int r;
 
-	ptl_uses(skb);
+	ptl_uses(ctx);
 	if (!start)
 		return PTL_REASON_DROP_MAP_FULL;
 	r = FAM(flow_open)(&start->packet, &start->target, &start->value);
 	if (r != PTL_CHOSEN) {
 		ptl_service_drop(start->target.service);
-		FAM(ptl_tell)(skb, PTL_TELL_DROPPED, r);
+		FAM(ptl_tell)(ctx, PTL_TELL_DROPPED, r);
 		return r;
 	}
-	ptl_count(skb, start->value.flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_FLOW_NEW);
-	FAM(nat_account)(skb, &start->value, 1);
-	if (!(start->value.flags & PTL_NAT_DIRECT) && ptl_listener(PTL_TELL_NEW)) {
-		/* another CPU may have opened the same flow, to its own choice */
-		start->target.addr = start->value.addr;
-		start->target.port = start->value.port;
-		start->target.backend = start->value.backend;
-		start->target.generation = start->value.generation;
-		start->target.flags = start->value.flags;
-		FAM(ptl_tell)(skb, PTL_TELL_NEW, PTL_REASON_FLOW_NEW);
-	}
+	ptl_count(ctx, start->value.flags & PTL_NAT_DIRECT ? PTL_REASON_PASS_DIRECT : PTL_REASON_FLOW_NEW);
+	FAM(nat_account)(ctx, &start->value, 1);
+	FAM(tell_new)(ctx, start);
 	return PTL_CHOSEN;
 }
+#endif

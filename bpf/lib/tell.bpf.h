@@ -5,12 +5,12 @@
  */
 
 /* Writes an event about the packet and the target in the cell. Only kinds that somebody listens for cost more than a look. */
-__noinline int FAM(ptl_tell)(struct __sk_buff *skb, int kind, int reason)
+__noinline int FAM(ptl_tell)(PTL_CONTEXT *ctx, int kind, int reason)
 {
 	struct FAM(start) *s = FAM(start_cell)();
 	struct flow_event *e = s ? ptl_event_begin(kind, reason) : NULL;
 
-	ptl_uses(skb);
+	ptl_uses(ctx);
 	ptl_uses(kind);
 	ptl_uses(reason);
 	if (!e)
@@ -25,8 +25,8 @@ __noinline int FAM(ptl_tell)(struct __sk_buff *skb, int kind, int reason)
 	e->protocol = s->packet.key.protocol;
 	e->direction = s->packet.key.direction;
 	e->tcp_flags = s->packet.tcp_flags;
-	e->ifindex = skb->ifindex;
-	e->length = skb->len;
+	e->ifindex = ptl_ifindex(ctx);
+	e->length = ptl_length(ctx);
 	e->service = s->target.service;
 	e->backend = s->target.backend;
 	e->generation = s->target.generation;
@@ -51,7 +51,7 @@ static __always_inline void FAM(entry_target)(struct FAM(target) *t, const struc
 }
 
 /* Tells of a packet that belongs to an entry of `nat`; without one (NULL) all that is known is the packet. */
-static __always_inline void FAM(tell)(struct __sk_buff *skb, const struct FAM(packet) *p, const struct FAM(nat_value) *v,
+static __always_inline void FAM(tell)(PTL_CONTEXT *ctx, const struct FAM(packet) *p, const struct FAM(nat_value) *v,
 				      enum ptl_tell kind, enum ptl_reason reason)
 {
 	struct FAM(start) *s;
@@ -65,13 +65,13 @@ static __always_inline void FAM(tell)(struct __sk_buff *skb, const struct FAM(pa
 	FAM(no_target)(&s->target);
 	if (v)
 		FAM(entry_target)(&s->target, v);
-	FAM(ptl_tell)(skb, kind, reason);
+	FAM(ptl_tell)(ctx, kind, reason);
 }
 
 /* Counts, tells and drops. */
-static __always_inline int FAM(drop)(struct __sk_buff *skb, const struct FAM(packet) *p, const struct FAM(nat_value) *v,
+static __always_inline int FAM(drop)(PTL_CONTEXT *ctx, const struct FAM(packet) *p, const struct FAM(nat_value) *v,
 				     enum ptl_reason reason)
 {
-	FAM(tell)(skb, p, v, PTL_TELL_DROPPED, reason);
-	return ptl_drop(skb, reason);
+	FAM(tell)(ctx, p, v, PTL_TELL_DROPPED, reason);
+	return ptl_drop(ctx, reason);
 }

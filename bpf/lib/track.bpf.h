@@ -65,8 +65,8 @@ static __always_inline void FAM(nat_touch)(const struct FAM(nat_key) *key, struc
 	e->last_seen = now;
 }
 
-/* Adds a translated packet to its service's and its backend's traffic. */
-static __always_inline void FAM(nat_account)(const struct __sk_buff *skb, const struct FAM(nat_value) *value, __u32 flows)
+/* Adds packets and flows to a service's and a backend's traffic. */
+static __always_inline void FAM(nat_add)(const struct FAM(nat_value) *value, __u32 packets, __u32 bytes, __u32 flows)
 {
 	struct traffic *t;
 	__u32 backend = value->backend;
@@ -74,12 +74,40 @@ static __always_inline void FAM(nat_account)(const struct __sk_buff *skb, const 
 	if (value->flags & (PTL_NAT_MASQUERADE | PTL_NAT_DIRECT))
 		return; /* counted by the pair that changes the destination, or no Service's traffic */
 	if (value->service != PTL_NO_SERVICE)
-		ptl_count_at(PTL_COUNTERS_SERVICE_BASE + value->service, 1, skb->len, flows);
+		ptl_count_at(PTL_COUNTERS_SERVICE_BASE + value->service, packets, bytes, flows);
 	t = ptl_tally(FAM(backend_stats), &backend);
 	if (t) {
 		if (flows)
 			__sync_fetch_and_add(&t->flows, flows);
-		__sync_fetch_and_add(&t->packets, 1);
-		__sync_fetch_and_add(&t->bytes, skb->len);
+		if (packets) { /* the compiler makes "or" of "add 0", which Linux 5.10 does not have */
+			__sync_fetch_and_add(&t->packets, packets);
+			__sync_fetch_and_add(&t->bytes, bytes);
+		}
 	}
+}
+
+/* Adds a translated packet to its service's and its backend's traffic. */
+static __always_inline void FAM(nat_account)(const PTL_CONTEXT *ctx, const struct FAM(nat_value) *value, __u32 flows)
+{
+	FAM(nat_add)(value, 1, ptl_length(ctx), flows);
+}
+
+/* Is a live entry's flow over for this packet, so that it selects anew? `stale`: since its backend has left. */
+static __always_inline bool FAM(flow_over)(const struct FAM(packet) *p, const struct FAM(nat_value) *v, bool *stale)
+{
+	if (v->flags & PTL_NAT_REPLY)
+		return false; /* simultaneous open and the like are the endpoints' affair */
+	if (!ptl_opens(p->key.protocol, p->tcp_flags))
+		return false; /* an established connection keeps its backend to the end (9.10) */
+	if (p->key.protocol != IPPROTO_UDP && !ptl_opening(v->state))
+		return true;
+	*stale = !FAM(backend_current)(v->backend, v->generation);
+	return *stale;
+}
+
+/* Is this a packet of a connection whose client is to be told that its backend is gone (--reset-removed-backends)? */
+static __always_inline bool FAM(resets)(const struct FAM(packet) *p, const struct FAM(nat_value) *v)
+{
+	return config.options & PTL_OPTION_RESET_REMOVED && p->key.protocol == IPPROTO_TCP && !(v->flags & PTL_NAT_REPLY) &&
+	       p->part == PTL_WHOLE && !(p->tcp_flags & PTL_TCP_RST) && FAM(backend_removed)(v->backend, v->generation);
 }

@@ -29,6 +29,8 @@
 #define PTL_E_FOREIGN_FILTER "E_NATIVE_FOREIGN_FILTER" /* somebody else's filter has our preference and handle */
 #define PTL_E_FOREIGN_LINK "E_NATIVE_FOREIGN_LINK" /* the pin of the link serves an interface of another network namespace */
 
+#define PTL_E_XDP_BUSY "E_NATIVE_XDP_BUSY"        /* another XDP program is at the interface */
+#define PTL_E_XDP_UNSUPPORTED "E_NATIVE_XDP_NONE"  /* the driver has no XDP of this mode */
 #define PTL_E_CGROUP "E_NATIVE_CGROUP"            /* the directory is missing, or none of cgroup v2 */
 #define PTL_E_CGROUP_BUSY "E_NATIVE_CGROUP_BUSY"  /* somebody holds a socket hook of the cgroup, or of one above, alone */
 
@@ -40,7 +42,10 @@ struct ptl_size {
 };
 
 /* ptl_open's `flags`. */
-enum ptl_open_flag { PTL_OPEN_NO_SOCKETS = 1 /* the programs of cgroups' socket hooks are not loaded */ };
+enum ptl_open_flag {
+	PTL_OPEN_NO_SOCKETS = 1, /* the programs of cgroups' socket hooks are not loaded */
+	PTL_OPEN_NO_XDP = 2,     /* the XDP program is not loaded */
+};
 
 struct ptl_map_info {
 	char name[16];
@@ -128,6 +133,20 @@ struct ptl_attachment {
 	uint32_t link_id;    /* tcx with a link */
 	uint32_t priority;   /* clsact: preference */
 	uint32_t handle;
+	char name[16];
+	uint8_t tag[8];
+};
+
+enum ptl_xdp_mode { PTL_XDP_NONE = 0, PTL_XDP_GENERIC = 1, PTL_XDP_NATIVE = 2, PTL_XDP_OTHER = 3 /* on the card, or several */ };
+
+/* What is at the XDP hook of an interface. */
+struct ptl_xdp_state {
+	uint32_t ifindex;
+	uint32_t mode; /* enum ptl_xdp_mode; NONE also where there is no such interface */
+	uint32_t program_id;
+	uint8_t address[6]; /* the interface's hardware address; all zero: it has none, or is gone */
+	uint8_t ours; /* the program's name begins with ptl_ */
+	uint8_t pad;
 	char name[16];
 	uint8_t tag[8];
 };
@@ -234,6 +253,7 @@ struct ptl_link {
 	char name[16];
 	char kind[16];       /* veth, bridge, vxlan …; empty for hardware */
 	char master_kind[16]; /* "bridge" for a bridge port */
+	char qdisc[16];       /* at its root; noqueue: packets leave as they come */
 };
 
 struct ptl_address {
@@ -386,6 +406,14 @@ int ptl_attach(int handle, const void *requests, uint32_t count, void *results, 
 /* Takes our programs off these interfaces, with pins, and the clsact qdisc if we made it and nothing else uses it.
  * An interface that is gone is no error. Returns the number of hooks that were taken off. */
 int ptl_detach(const char *pins, const void *ifindexes, uint32_t count, char *err, uint32_t err_size);
+/* Puts the XDP program on an interface, in the mode (PTL_XDP_NATIVE or PTL_XDP_GENERIC) and no other; one of an earlier life is replaced
+ * in place. The link is pinned below <pins>/links. Returns an enum ptl_attach_change. PTL_E_XDP_BUSY: another program is there, and
+ * stays; PTL_E_XDP_UNSUPPORTED: the driver has none; PTL_E_OBJECT: opened with PTL_OPEN_NO_XDP; PTL_E_NO_DEVICE. */
+int ptl_xdp_attach(int handle, uint32_t ifindex, uint32_t mode, char *err, uint32_t err_size);
+/* Takes it off these interfaces, with pins. Nothing there is no error. Returns how many were taken off. */
+int ptl_xdp_detach(const char *pins, const void *ifindexes, uint32_t count, char *err, uint32_t err_size);
+/* What is at the XDP hooks of these interfaces, ours or not: one struct ptl_xdp_state each. */
+int ptl_xdp_states(const void *ifindexes, uint32_t count, void *states, char *err, uint32_t err_size);
 /* Everything at the hooks of these interfaces, ours or not. Returns the number of entries, or -ENOSPC. */
 int ptl_attachments(const void *ifindexes, uint32_t count, void *attachments, uint32_t capacity, char *err,
 		    uint32_t err_size);
@@ -426,6 +454,9 @@ int ptl_tracked_delete(const void *flows, uint32_t count, void *result, char *er
 int ptl_tracked_create(const void *flows, uint32_t count, void *result, char *err, uint32_t err_size);
 /* Fills in nat_value4/6.check of packed entries of the map nat4/6. */
 int ptl_nat_seal(uint32_t family, const void *keys, void *values, uint32_t count);
+
+/* The number of the last change to nftables' rules (iptables-nft's, too) in this namespace: writes 4 bytes. 0: there have been none. */
+int ptl_nft_generation(void *generation, char *err, uint32_t err_size);
 
 /* Links and addresses of the namespace: ptl_links_header, then the links, then the addresses. Returns the bytes needed;
  * nothing but the header is written when that is more than `size`. */

@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define PTL_ABI_HASH 4693926127974387765ull
+#define PTL_ABI_HASH 6018679293395074039ull
 
 _Static_assert(sizeof(struct addr_port4) == 8, "run make abi");
 _Static_assert(offsetof(struct addr_port4, addr) == 0, "run make abi");
@@ -93,6 +93,7 @@ _Static_assert(offsetof(struct frontend, flags) == 24, "run make abi");
 _Static_assert(offsetof(struct frontend, pad) == 28, "run make abi");
 _Static_assert(sizeof(struct interface) == 28, "run make abi");
 _Static_assert(offsetof(struct interface, role) == 0, "run make abi");
+_Static_assert(offsetof(struct interface, mtu) == 2, "run make abi");
 _Static_assert(offsetof(struct interface, masquerade4) == 4, "run make abi");
 _Static_assert(offsetof(struct interface, masquerade6) == 8, "run make abi");
 _Static_assert(offsetof(struct interface, flags) == 24, "run make abi");
@@ -229,5 +230,8 @@ _Static_assert(sizeof(struct traffic) == 24, "run make abi");
 _Static_assert(offsetof(struct traffic, flows) == 0, "run make abi");
 _Static_assert(offsetof(struct traffic, packets) == 8, "run make abi");
 _Static_assert(offsetof(struct traffic, bytes) == 16, "run make abi");
+_Static_assert(sizeof(struct xdp_device) == 8, "run make abi");
+_Static_assert(offsetof(struct xdp_device, address) == 0, "run make abi");
+_Static_assert(offsetof(struct xdp_device, pad) == 6, "run make abi");
 
 #endif

@@ -54,12 +54,15 @@ static int sweep_one(const char *pins, uint32_t ifindex, const char *suffix)
 			close(link);
 		return link < 0 && access(path, F_OK) < 0; /* open_link removes a dead pin */
 	}
+	if (!strcmp(suffix, "xdp"))
+		return xdp_sweep(pins, ifindex);
 	return !if_indextoname(ifindex, name) && remove_name(pins, ifindex, suffix);
 }
 
 static int cleanup_one(const char *pins, uint32_t ifindex, const char *suffix)
 {
-	int removed = tcx_remove(pins, ifindex, false) + tcx_remove(pins, ifindex, true) + clsact_remove(pins, ifindex);
+	int removed = tcx_remove(pins, ifindex, false) + tcx_remove(pins, ifindex, true) + clsact_remove(pins, ifindex) +
+		      xdp_remove(pins, ifindex);
 
 	return removed + remove_name(pins, ifindex, suffix);
 }

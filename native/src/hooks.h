@@ -47,6 +47,12 @@ int tcx_put(const char *pins, uint32_t ifindex, bool out, int program_fd, uint32
 /* Returns how many programs were taken off. */
 int tcx_remove(const char *pins, uint32_t ifindex, bool out);
 
+/* xdp.c */
+/* Returns how many programs were taken off. */
+int xdp_remove(const char *pins, uint32_t ifindex);
+/* Removes the pin of a link whose interface is gone. Returns how many. */
+int xdp_sweep(const char *pins, uint32_t ifindex);
+
 /* clsact.c */
 /* The qdisc, unless it is there. */
 int clsact_ensure(const char *pins, uint32_t ifindex, const char **code);

@@ -324,6 +324,7 @@ static int visit_link(const void *data, void *context)
 		case IFLA_LINK: netlink_number(&link.peer, a); break;
 		case IFLA_LINK_NETNSID: netlink_number(&link.peer_netns, a); break;
 		case IFLA_LINKINFO: read_link_info(&link, a); break;
+		case IFLA_QDISC: netlink_text(link.qdisc, sizeof(link.qdisc), a); break;
 		}
 	}
 	struct ptl_link *list = grow(out->links, &out->link_capacity, out->link_count, sizeof(link));

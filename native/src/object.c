@@ -241,12 +241,12 @@ static int check_pin(struct error *err, struct bpf_map *wanted, const char *pin)
 	return 0;
 }
 
-static void leave_out_sockets(struct bpf_object *object)
+static void leave_out(struct bpf_object *object, enum bpf_prog_type type)
 {
 	struct bpf_program *program;
 
 	bpf_object__for_each_program(program, object)
-		if (bpf_program__type(program) == BPF_PROG_TYPE_CGROUP_SOCK_ADDR)
+		if (bpf_program__type(program) == type)
 			bpf_program__set_autoload(program, false);
 }
 
@@ -415,7 +415,9 @@ EXPORT int ptl_open(const char *path, const char *pins, const void *config, uint
 
 	if (object) {
 		if (flags & PTL_OPEN_NO_SOCKETS)
-			leave_out_sockets(object);
+			leave_out(object, BPF_PROG_TYPE_CGROUP_SOCK_ADDR);
+		if (flags & PTL_OPEN_NO_XDP)
+			leave_out(object, BPF_PROG_TYPE_XDP);
 		if (config_size)
 			result = object_set_config(&err, object, path, config, config_size);
 		if (result == 0)

@@ -78,6 +78,8 @@ export type FrontendFlag = (typeof FrontendFlag)[keyof typeof FrontendFlag];
 /** enum ptl_interface_flag */
 export const InterfaceFlag = {
   INTERFACE_LOCAL_PODS: 1,
+  INTERFACE_PEER: 2,
+  INTERFACE_SHORTCUT: 4,
 } as const;
 export type InterfaceFlag = (typeof InterfaceFlag)[keyof typeof InterfaceFlag];
 
@@ -94,6 +96,8 @@ export const NatFlag = {
   NAT_DIRECT: 4,
   NAT_MASQUERADE: 8,
   NAT_ASKED: 16,
+  NAT_SHORTCUT: 32,
+  NAT_XDP: 128,
 } as const;
 export type NatFlag = (typeof NatFlag)[keyof typeof NatFlag];
 
@@ -115,6 +119,7 @@ export const Option = {
   LOOPBACK_NODEPORT: 2,
   RESET_REMOVED: 4,
   SET_RETVAL: 8,
+  SHORTCUT: 16,
 } as const;
 export type Option = (typeof Option)[keyof typeof Option];
 
@@ -156,7 +161,33 @@ export const Reason = {
   SOCKET_REFUSED: 33,
   DROP_LOOPBACK: 34,
   EVENT_LOST: 35,
-  COUNT: 36,
+  XDP_SENT: 36,
+  XDP_DROPPED: 37,
+  XDP_OTHER: 38,
+  XDP_STACK_FLOW: 39,
+  XDP_PROTOCOL: 40,
+  XDP_OPTIONS: 41,
+  XDP_FRAGMENT: 42,
+  XDP_LOCAL: 43,
+  XDP_OVERLAY: 44,
+  XDP_ROUTE: 45,
+  XDP_NEIGHBOUR: 46,
+  XDP_MTU: 47,
+  XDP_TTL: 48,
+  XDP_ANSWER: 49,
+  XDP_OWN_ADDRESS: 50,
+  SHORTCUT: 51,
+  SHORTCUT_FLOW: 52,
+  STACK_CLIENT: 53,
+  STACK_MASQUERADE: 54,
+  STACK_INTERFACE: 55,
+  STACK_ROUTE: 56,
+  STACK_NEIGHBOUR: 57,
+  STACK_SENDER: 58,
+  STACK_OPTIONS: 59,
+  STACK_HOPS: 60,
+  STACK_SIZE: 61,
+  COUNT: 62,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 
@@ -235,7 +266,7 @@ export const NO_BACKEND = 4294967295;
 export const NO_SERVICE = 4294967295;
 export const TICK_SHIFT = 30;
 
-export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unknown" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried" | "source_range" | "service_address_unused" | "backend_removed" | "affinity_kept" | "socket_translated" | "socket_refused" | "loopback_from_outside" | "event_lost";
+export type ReasonName = "translated" | "flow_new" | "not_ip" | "header_malformed" | "protocol_other" | "fragment_unknown" | "no_service" | "tcp_no_entry" | "egress_miss" | "flow_direct" | "icmp_no_flow" | "icmp_translated" | "no_backend" | "no_port" | "vip_untranslated" | "policy_local" | "redirect_translated_flow" | "source_port_exhausted" | "masquerade_no_address" | "nat_insert_failed" | "backend_unreadable" | "rewrite_failed" | "reject_failed" | "source_port_shifted" | "masqueraded" | "backend_stale" | "pair_restored" | "read_retried" | "source_range" | "service_address_unused" | "backend_removed" | "affinity_kept" | "socket_translated" | "socket_refused" | "loopback_from_outside" | "event_lost" | "xdp_sent" | "xdp_dropped" | "xdp_other" | "xdp_stack_flow" | "xdp_protocol" | "xdp_options" | "xdp_fragment" | "xdp_local" | "xdp_overlay_route" | "xdp_other_interface" | "xdp_neighbour" | "xdp_mtu" | "xdp_ttl" | "xdp_answer" | "xdp_own_address" | "shortcut" | "shortcut_flow" | "stack_client" | "stack_masquerade" | "stack_interface" | "stack_route" | "stack_neighbour" | "stack_sender" | "stack_options" | "stack_hops" | "stack_size";
 
 export interface ReasonInfo {
   /** Index into `counters`. */
@@ -284,4 +315,30 @@ export const REASONS: readonly ReasonInfo[] = [
   { id: 33, key: "SOCKET_REFUSED", name: "socket_refused", text: "a socket was refused: the Service has no endpoint, or no such port" },
   { id: 34, key: "DROP_LOOPBACK", name: "loopback_from_outside", text: "dropped: a packet to a loopback address that did not begin on this host" },
   { id: 35, key: "EVENT_LOST", name: "event_lost", text: "an event was lost: whoever reads `events` is too slow" },
+  { id: 36, key: "XDP_SENT", name: "xdp_sent", text: "finished in XDP: rewritten and sent on" },
+  { id: 37, key: "XDP_DROPPED", name: "xdp_dropped", text: "dropped in XDP, for a reason that is counted too" },
+  { id: 38, key: "XDP_OTHER", name: "xdp_other", text: "passed by XDP to tc: none of a Service's packets" },
+  { id: 39, key: "XDP_STACK_FLOW", name: "xdp_stack_flow", text: "passed by XDP to tc: its flow goes through the stack" },
+  { id: 40, key: "XDP_PROTOCOL", name: "xdp_protocol", text: "passed by XDP to tc: neither TCP nor UDP (ICMP, SCTP ...)" },
+  { id: 41, key: "XDP_OPTIONS", name: "xdp_options", text: "passed by XDP to tc: IPv4 options or an IPv6 extension header" },
+  { id: 42, key: "XDP_FRAGMENT", name: "xdp_fragment", text: "passed by XDP to tc: a fragment" },
+  { id: 43, key: "XDP_LOCAL", name: "xdp_local", text: "passed by XDP to tc: the way does not leave the node" },
+  { id: 44, key: "XDP_OVERLAY", name: "xdp_overlay_route", text: "passed by XDP to tc: the route leads through an overlay" },
+  { id: 45, key: "XDP_ROUTE", name: "xdp_other_interface", text: "passed by XDP to tc: the way leads out by an interface without XDP" },
+  { id: 46, key: "XDP_NEIGHBOUR", name: "xdp_neighbour", text: "passed by XDP to tc: the neighbour is not resolved" },
+  { id: 47, key: "XDP_MTU", name: "xdp_mtu", text: "passed by XDP to tc: the packet is longer than the route's MTU" },
+  { id: 48, key: "XDP_TTL", name: "xdp_ttl", text: "passed by XDP to tc: its time to live ends here" },
+  { id: 49, key: "XDP_ANSWER", name: "xdp_answer", text: "passed by XDP to tc: the sender is to get an answer" },
+  { id: 50, key: "XDP_OWN_ADDRESS", name: "xdp_own_address", text: "passed by XDP to tc: the client keeps its address, so replies take another way" },
+  { id: 51, key: "SHORTCUT", name: "shortcut", text: "a translated packet went past the stack (--forwarding)" },
+  { id: 52, key: "SHORTCUT_FLOW", name: "shortcut_flow", text: "a new flow was given the shortcut past the stack" },
+  { id: 53, key: "STACK_CLIENT", name: "stack_client", text: "a new flow goes through the stack: its client is no pod of this node" },
+  { id: 54, key: "STACK_MASQUERADE", name: "stack_masquerade", text: "a new flow goes through the stack: its client's address is changed" },
+  { id: 55, key: "STACK_INTERFACE", name: "stack_interface", text: "through the stack: an interface on the way is not open to the shortcut (`portolan interfaces`)" },
+  { id: 56, key: "STACK_ROUTE", name: "stack_route", text: "through the stack: the routing table does not forward this packet" },
+  { id: 57, key: "STACK_NEIGHBOUR", name: "stack_neighbour", text: "through the stack: the next hop's link address is not known yet" },
+  { id: 58, key: "STACK_SENDER", name: "stack_sender", text: "through the stack: the route back does not lead to where the packet came from" },
+  { id: 59, key: "STACK_OPTIONS", name: "stack_options", text: "through the stack: the packet has options that a router looks at" },
+  { id: 60, key: "STACK_HOPS", name: "stack_hops", text: "through the stack: the packet has no hop left" },
+  { id: 61, key: "STACK_SIZE", name: "stack_size", text: "through the stack: the packet is larger than the path's MTU" },
 ];

@@ -365,6 +365,7 @@ export const frontendCodec: Codec<Frontend> = codec<Frontend>({
 /** struct interface, 28 bytes. */
 export interface Interface {
   readonly role: number;
+  readonly mtu: number;
   readonly masquerade4: Uint8Array;
   readonly masquerade6: Uint8Array;
   readonly flags: number;
@@ -373,15 +374,17 @@ export interface Interface {
 export const interfaceCodec: Codec<Interface> = codec<Interface>({
   name: "interface",
   size: 28,
-  offsets: { role: 0, masquerade4: 4, masquerade6: 8, flags: 24 },
+  offsets: { role: 0, mtu: 2, masquerade4: 4, masquerade6: 8, flags: 24 },
   encodeInto(view, offset, fields) {
-    view.setUint32(offset, fields.role, true);
+    view.setUint16(offset, fields.role, true);
+    view.setUint16(offset + 2, fields.mtu, true);
     putBytes(view, offset + 4, 4, fields.masquerade4, "interface.masquerade4");
     putBytes(view, offset + 8, 16, fields.masquerade6, "interface.masquerade6");
     view.setUint32(offset + 24, fields.flags, true);
   },
   decodeFrom: (view, offset) => ({
-    role: view.getUint32(offset, true),
+    role: view.getUint16(offset, true),
+    mtu: view.getUint16(offset + 2, true),
     masquerade4: getBytes(view, offset + 4, 4),
     masquerade6: getBytes(view, offset + 8, 16),
     flags: view.getUint32(offset + 24, true),
@@ -974,6 +977,23 @@ export const trafficCodec: Codec<Traffic> = codec<Traffic>({
   }),
 });
 
+/** struct xdp_device, 8 bytes. */
+export interface XdpDevice {
+  readonly address: Uint8Array;
+}
+
+export const xdpDeviceCodec: Codec<XdpDevice> = codec<XdpDevice>({
+  name: "xdp_device",
+  size: 8,
+  offsets: { address: 0, pad: 6 },
+  encodeInto(view, offset, fields) {
+    putBytes(view, offset, 6, fields.address, "xdp_device.address");
+  },
+  decodeFrom: (view, offset) => ({
+    address: getBytes(view, offset, 6),
+  }),
+});
+
 /** The codecs that exist once per family; the field types are the same in both. */
 export interface FamilyCodecs {
   readonly addrPort: Codec<AddrPort4>;
@@ -1014,7 +1034,7 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "fragment_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["id", 8, 4], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
   { name: "fragment_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["id", 32, 4], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
   { name: "frontend", size: 32, fields: [["internal", 0, 8], ["external", 8, 8], ["service", 16, 4], ["affinity_seconds", 20, 4], ["flags", 24, 4], ["pad", 28, 4]] },
-  { name: "interface", size: 28, fields: [["role", 0, 4], ["masquerade4", 4, 4], ["masquerade6", 8, 16], ["flags", 24, 4]] },
+  { name: "interface", size: 28, fields: [["role", 0, 2], ["mtu", 2, 2], ["masquerade4", 4, 4], ["masquerade6", 8, 16], ["flags", 24, 4]] },
   { name: "listener", size: 24, fields: [["until", 0, 8], ["kinds", 8, 4], ["sample", 12, 4], ["pid", 16, 4], ["pad", 20, 4]] },
   { name: "nat_key4", size: 16, fields: [["src", 0, 4], ["dst", 4, 4], ["sport", 8, 2], ["dport", 10, 2], ["protocol", 12, 1], ["direction", 13, 1], ["pad", 14, 2]] },
   { name: "nat_key6", size: 40, fields: [["src", 0, 16], ["dst", 16, 16], ["sport", 32, 2], ["dport", 34, 2], ["protocol", 36, 1], ["direction", 37, 1], ["pad", 38, 2]] },
@@ -1034,4 +1054,5 @@ export const STRUCT_LAYOUTS: readonly StructLayout[] = [
   { name: "trace_record", size: 96, fields: [["op", 0, 1], ["map", 1, 1], ["found", 2, 1], ["pad", 3, 5], ["key", 8, 40], ["value", 48, 48]] },
   { name: "trace_request", size: 40, fields: [["wanted", 0, 16], ["bound", 16, 16], ["port", 32, 2], ["bound_port", 34, 2], ["protocol", 36, 1], ["host", 37, 1], ["pod", 38, 1], ["pad", 39, 1]] },
   { name: "traffic", size: 24, fields: [["flows", 0, 8], ["packets", 8, 8], ["bytes", 16, 8]] },
+  { name: "xdp_device", size: 8, fields: [["address", 0, 6], ["pad", 6, 2]] },
 ];

@@ -7,6 +7,7 @@ import type { Attachment } from "../native/hooks.js";
 import type { KernelLookups, KernelReads } from "../native/kernel.js";
 import type { NativeLibrary } from "../native/lib.js";
 import type { NativeMapInfo, NativeMaps } from "../native/maps.js";
+import type { XdpState } from "../native/xdp.js";
 import { UserError } from "../util/errors.js";
 import type { Meta } from "./archive/format.js";
 import type { CommonOptions } from "./command.js";
@@ -26,6 +27,9 @@ export interface InterfaceName {
   readonly name: string;
 }
 
+/** What is at an XDP hook, as far as commands show it. */
+export type XdpHook = Pick<XdpState, "ifindex" | "mode" | "ours" | "name">;
+
 /** What a command that reads works with. */
 export interface OpenMaps {
   readonly maps: MapReader;
@@ -37,6 +41,8 @@ export interface OpenMaps {
   interfaces(): readonly InterfaceName[];
   /** Which programs are at these interfaces' hooks. */
   attachments(ifindexes: readonly number[]): Promise<readonly Attachment[]>;
+  /** What is at these interfaces' XDP hooks. */
+  xdp(ifindexes: readonly number[]): Promise<readonly XdpHook[]>;
   /** What the agent of these maps left out of them, as far as it concerns these Services. */
   problems(isWanted: ServiceTest): Promise<FoundProblems>;
   /** Whose maps they are, and of when, as an archive and a dump of all maps begin. Counts the entries of hashes. */
@@ -74,6 +80,7 @@ export async function withMaps<T>(options: CommonOptions, use: (open: OpenMaps) 
       nowNs: () => process.hrtime.bigint(),
       interfaces: () => library.interfaces(),
       attachments: (ifindexes) => library.attachments(ifindexes),
+      xdp: (ifindexes) => library.xdpStates(ifindexes),
       problems: async (isWanted) => {
         const { findProblems } = await import("./problems.js");
         return findProblems(bpfRoot(options.bpfRoot), isWanted);

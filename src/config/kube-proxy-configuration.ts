@@ -95,7 +95,9 @@ export interface PortolanConfiguration {
   readonly devices: readonly string[];
   readonly podInterfaces: readonly string[];
   readonly attach: "auto" | "tcx" | "clsact";
+  readonly xdp: "native" | "generic" | "off" | "auto";
   readonly socketLB: "full" | "host-only" | "off";
+  readonly forwarding: "auto" | "stack" | "redirect";
   /** "": where it is mounted. */
   readonly cgroupRoot: string;
   readonly resetRemovedBackends: boolean;

@@ -48,6 +48,15 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
     choices: ["auto", "tcx", "clsact"],
   },
   {
+    field: "xdp",
+    flag: "xdp",
+    placeholder: "<mode>",
+    kind: "text",
+    fallback: "off",
+    does: "finish what enters by an uplink for a remote backend in XDP, past the host's netfilter: in the driver (native), behind it (generic), or natively where the driver has it (auto)",
+    choices: ["native", "generic", "off", "auto"],
+  },
+  {
     field: "socketLB",
     flag: "socket-lb",
     placeholder: "<mode>",
@@ -55,6 +64,15 @@ export const PORTOLAN_SETTINGS: readonly (Setting & { readonly field: string; re
     fallback: "host-only",
     does: "whose sockets are served at connect(2), of this host's own programs (host-only) or of pods too (full, TCP); with off this host's programs reach no Service",
     choices: ["full", "host-only", "off"],
+  },
+  {
+    field: "forwarding",
+    flag: "forwarding",
+    placeholder: "<way>",
+    kind: "text",
+    fallback: "stack",
+    does: "how translated packets of local pods go on: through the kernel's stack, past it (redirect: FORWARD is not asked), or past it where nothing there would be missed (auto); chosen for each flow when it starts",
+    choices: ["auto", "stack", "redirect"],
   },
   {
     field: "cgroupRoot",

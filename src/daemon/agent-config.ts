@@ -3,8 +3,9 @@ import type { MapName } from "../abi/maps.gen.js";
 import type { ProxyOptions } from "../config/proxy-options.js";
 import type { ProxySettings } from "../config/proxy-settings.js";
 import type { InterfaceOptions } from "../dataplane/interfaces.js";
+import type { XdpSetting } from "../dataplane/xdp.js";
 import type { HookMode } from "../native/hooks.js";
-import type { KernelChoices, SocketLb } from "./kernel-options.js";
+import type { ForwardingSetting, KernelChoices, SocketLb } from "./kernel-options.js";
 import type { PortRange } from "./snat-ports.js";
 
 /** All that an agent is told when it starts. */
@@ -24,6 +25,7 @@ export interface AgentConfig extends KernelChoices {
   readonly bpfRoot: string;
   readonly interfaces: InterfaceOptions;
   readonly attach: HookMode;
+  readonly xdp: XdpSetting;
   readonly snatRanges: readonly PortRange[];
   /** max_entries where it differs from the default. */
   readonly maxEntries: Readonly<Partial<Record<MapName, number>>>;
@@ -31,6 +33,7 @@ export interface AgentConfig extends KernelChoices {
   /** kube-proxy's options. */
   readonly proxy: ProxyOptions;
   readonly socketLb: SocketLb;
+  readonly forwarding: ForwardingSetting;
   /** The cgroup v2 directory whose sockets are served; null: there is none. */
   readonly cgroupRoot: string | null;
   /** Rules in the host's firewall let through what is translated (8.11) and health checks (6.27). */

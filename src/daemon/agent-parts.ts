@@ -3,6 +3,7 @@
 import { proxyConfig } from "../config/proxy-options.js";
 import { InterfaceKeeper } from "../dataplane/attach.js";
 import { Reconciler } from "../dataplane/reconciler.js";
+import { XdpKeeper } from "../dataplane/xdp.js";
 import type { NodeInfo, Problem, ReservedAddress, Snapshot } from "../model/types.js";
 import type { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
@@ -15,6 +16,9 @@ import type { AgentConfig } from "./agent-config.js";
 import { dataplaneState } from "./dataplane-health.js";
 import type { EventRecorder } from "./events.js";
 import { ForwardRules } from "./forward-rules.js";
+import { hostTools } from "./forward-rules-tools.js";
+import { Forwarding, type ForwardingDecision } from "./forwarding.js";
+import { writeForwarding } from "./forwarding-file.js";
 import type { HealthState } from "./health/health-state.js";
 import type { HealthCheckFailure } from "./health-check-server.js";
 import { HealthChecks } from "./health-checks.js";
@@ -26,11 +30,13 @@ import { readListeners } from "./local-listeners.js";
 import { MapPins } from "./map-pins.js";
 import type { AgentMetrics } from "./metrics/agent-metrics.js";
 import { socketKernel, udpDestroyer } from "./native-sockets.js";
+import { readObstacles } from "./netfilter-obstacles.js";
 import { writeProblems } from "./problem-file.js";
 import { ServiceSync } from "./service-sync.js";
 import { SocketHooks } from "./socket-hooks.js";
 import { StaleSockets } from "./stale-sockets.js";
 import { Takeover } from "./takeover.js";
+import { NativeXdpHooks } from "./xdp-hooks.js";
 
 export interface PartsContext {
   readonly library: NativeLibrary;
@@ -59,6 +65,7 @@ export interface AgentParts {
   readonly stale: StaleSockets;
   readonly takeover: Takeover;
   readonly rules: ForwardRules | null;
+  readonly forwarding: Forwarding;
   readonly checks: HealthChecks;
 }
 
@@ -67,6 +74,11 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
   const proxy = proxyConfig(config.proxy, detectorNode(config.proxy, node));
   const rules = config.forwardRules ? new ForwardRules({ markBit: config.markBit, log }) : null;
   const host = new HostView(async () => [...context.reserved(), ...(await readListeners(checks.listening))]);
+  const xdp = new XdpKeeper(config.xdp, {
+    hooks: new NativeXdpHooks(library, object, pins),
+    maps: object,
+    log,
+  });
   const keeper = new InterfaceKeeper(config.attach, withLocalPods(config.interfaces, config.proxy), {
     hooks: new NativeHooks(library, object, pins),
     maps: object,
@@ -75,6 +87,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
       if (host.setLocalAddresses(localAddresses)) services.hostChanged();
     },
     onFound: (found) => audit.interfacesFound(found),
+    xdp,
   });
   const stale = new StaleSockets({ maps: object, destroy: udpDestroyer(library), log });
   const takeover = new Takeover({
@@ -109,14 +122,29 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     log,
     onProblem: (failure) => committed.checkFailed(failure),
   });
+  const tellForwarding = forwardingWriter(config.bpfRoot, keeper, () => forwarding.decision, log);
   const onLook = (error: unknown): void => {
     audit.looked(error);
     health.setDataplane(dataplaneState(keeper, error));
+    tellForwarding();
   };
+  const follower = new InterfaceFollower({ watcher: library, keeper, log, onLook });
+  const forwarding = new Forwarding({
+    setting: config.forwarding,
+    log,
+    obstacles: () => readObstacles(),
+    generation: () =>
+      [library.nftGeneration(), hostTools.legacyTables(4), hostTools.legacyTables(6)].join(" "),
+    onDecision: async (decision) => {
+      context.metrics.forwarding.set(decision);
+      keeper.setShortcut(decision.way === "stack" ? null : { cautious: config.forwarding === "auto" });
+      await follower.look();
+    },
+  });
   return {
     keeper,
     mapPins: new MapPins({ library, object, pins, log, onFound: (count) => audit.pinsFound(count) }),
-    follower: new InterfaceFollower({ watcher: library, keeper, log, onLook }),
+    follower,
     services,
     sockets: new SocketHooks({
       mode: config.socketLb,
@@ -128,7 +156,32 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     stale,
     takeover,
     rules,
+    forwarding,
     checks,
+  };
+}
+
+/** Writes the decision, and which interfaces are closed all the same, where `portolan interfaces` finds it: when it has changed. */
+function forwardingWriter(
+  bpfRoot: string,
+  keeper: InterfaceKeeper,
+  decision: () => ForwardingDecision | null,
+  log: Logger,
+): () => void {
+  let written = "";
+  const lane = new Lane(async () => {
+    const now = decision();
+    if (now === null) return;
+    const closed = Array.from(keeper.closed, ([ifindex, why]) => ({ ifindex, why }));
+    const text = JSON.stringify({ now, closed });
+    if (text === written) return;
+    await writeForwarding(bpfRoot, { decision: now, closed });
+    written = text;
+  });
+  return () => {
+    lane.request().catch((error: unknown) => {
+      log.warn({ reason: errorMessage(error) }, "forwarding cannot be shown to other programs");
+    });
   };
 }
 

@@ -7,8 +7,10 @@ import type { InterfaceAddress, NetworkInterface } from "../native/interfaces.js
 import type { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
 import { type IpAddress, ipFromBytes, specialUse } from "../net/ip.js";
-import { defaultRouteInterfaces } from "../util/proc.js";
+import { defaultRouteInterfaces, sysctl } from "../util/proc.js";
 
+/** Of rp_filter; the larger of "all" and the interface's own counts. */
+const STRICT = 1;
 const RT_SCOPE_LINK = 253;
 const IFA_F_DADFAILED = 0x08;
 const IFA_F_DEPRECATED = 0x20;
@@ -18,8 +20,10 @@ const IFA_F_TENTATIVE = 0x40;
 const isUsable = ({ scope, flags }: InterfaceAddress): boolean =>
   scope < RT_SCOPE_LINK && (flags & (IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE)) === 0;
 
-function toLink({ ifindex, name, kind, master, arpType, peerNamespace }: NetworkInterface): Link {
-  return { ifindex, name, kind, master, hardwareType: arpType, peerElsewhere: peerNamespace !== null };
+function toLink(link: NetworkInterface): Link {
+  const { ifindex, name, kind, master, arpType, peerNamespace, mtu, qdisc } = link;
+  const peerElsewhere = peerNamespace !== null;
+  return { ifindex, name, kind, master, hardwareType: arpType, peerElsewhere, mtu, qdisc };
 }
 
 function addressesOf({ ifindex, addresses }: NetworkInterface): readonly LinkAddress[] {
@@ -94,6 +98,18 @@ export class NativeHooks implements Hooks {
         there.has(`${ifindex} ${direction} ${ids.get(programName(role, direction))}`),
       );
     return new Set(interfaces.filter(carries).map(({ ifindex }) => ifindex));
+  }
+
+  async others(ifindexes: readonly number[]): Promise<ReadonlyMap<number, string>> {
+    const found = (await this.#library.attachments(ifindexes)).filter(({ ours }) => !ours);
+    return new Map(
+      found.map(({ ifindex, direction, mode, name }) => [ifindex, `${name} (${direction}, ${mode})`]),
+    );
+  }
+
+  isStrict(name: string): boolean {
+    const values = ["all", name].map((each) => Number(sysctl(`net/ipv4/conf/${each}/rp_filter`) ?? 0));
+    return Math.max(...values) === STRICT;
   }
 
   async detach(ifindexes: readonly number[]): Promise<void> {

@@ -5,6 +5,7 @@
  */
 import type { ForwardPolicy } from "./forward-rules.js";
 import type { DroppingChain } from "./forward-rules-nft.js";
+import { decideForwarding, type ForwardingDecision } from "./forwarding.js";
 import { type PortRange, rangeText, takenPorts, usablePorts } from "./snat-ports.js";
 
 export type CheckStatus = "ok" | "warn" | "fail";
@@ -53,7 +54,20 @@ export interface HostFacts {
   readonly droppingChains: readonly DroppingChain[] | null;
   /** An agent's pins are there: its rules should be, too. */
   readonly agentPinned: boolean;
+  /** What a running agent has decided; null: none runs, or it does not say. */
+  readonly forwarding: ForwardingDecision | null;
+  /** What --forwarding auto would find in the way. */
+  readonly obstacles: readonly string[];
   readonly routeLocalnet: string | null;
+  /** Interfaces with an XDP program; null: nobody could look. */
+  readonly xdp: readonly XdpFact[] | null;
+}
+
+export interface XdpFact {
+  readonly interface: string;
+  readonly mode: string;
+  readonly program: string;
+  readonly ours: boolean;
 }
 
 const CAP_NET_ADMIN = 12n;
@@ -210,6 +224,17 @@ function checkForward({ forwardPolicies, droppingChains, agentPinned }: HostFact
   return ok("forward_policy", `${needed.map(where).join(", ")}: FORWARD has rules; ours stand before them`);
 }
 
+/** Which way translated packets go on, and why. Either is right: it is said, not judged. */
+function checkForwardingWay({ forwarding, obstacles }: HostFacts): Check {
+  const words = { stack: "through the stack", shortcut: "past the stack" } as const;
+  if (forwarding !== null) {
+    const { setting, way, why } = forwarding;
+    return ok("forwarding", `${setting}: new flows of pods go ${words[way]}: ${why}`);
+  }
+  const { way, why } = decideForwarding("auto", obstacles);
+  return ok("forwarding", `no agent says; auto would send new flows of pods ${words[way]}: ${why}`);
+}
+
 /** 6.5, 6.6: the socket hooks serve loopback NodePorts, so no packet has to leave 127.0.0.0/8. */
 function checkRouteLocalnet({ routeLocalnet }: HostFacts): Check {
   if (routeLocalnet === "1")
@@ -277,6 +302,22 @@ function checkSnatPorts({ snatRanges, localPorts }: HostFacts): Check {
   return warn("snat_ports", `${detail}; ${shown} is left`, fix);
 }
 
+/** Nothing is said where no interface has an XDP program. */
+function checkXdpHooks({ xdp }: HostFacts): readonly Check[] {
+  if (xdp === null || xdp.length === 0) return [];
+  const text = (list: readonly XdpFact[]): string =>
+    list.map(({ interface: name, mode, program }) => `${program} at ${name} (${mode})`).join(", ");
+  const others = xdp.filter(({ ours }) => !ours);
+  if (others.length === 0) return [ok("xdp", text(xdp))];
+  return [
+    warn(
+      "xdp",
+      `${text(others)}: an interface has room for one XDP program, and what comes in there is served by tc alone`,
+      "take it off if --xdp is to serve the interface, as its owner would; else nothing is to be done",
+    ),
+  ];
+}
+
 /** All checks, in the order in which they are shown. */
 export function checkHost(facts: HostFacts): readonly Check[] {
   return [
@@ -288,12 +329,14 @@ export function checkHost(facts: HostFacts): readonly Check[] {
     checkJit(facts),
     checkBatch(facts),
     checkHooks(facts),
+    ...checkXdpHooks(facts),
     checkCgroup2(facts),
     ...checkSockets(facts),
     checkBridgeNetfilter(facts),
     ...checkForwarding(facts),
     checkRpFilter(facts),
     checkForward(facts),
+    checkForwardingWay(facts),
     checkRouteLocalnet(facts),
     checkSnatPorts(facts),
   ];

@@ -9,7 +9,9 @@ import { specialUse } from "../net/ip.js";
 import { mountPoint, readText, sysctl } from "../util/proc.js";
 import { readForwardPolicy } from "./forward-rules.js";
 import { readDroppingChains } from "./forward-rules-nft.js";
+import { readForwarding } from "./forwarding-file.js";
 import type { HostFacts } from "./host-checks.js";
+import { readObstacles } from "./netfilter-obstacles.js";
 import { type PortRange, parseLocalPortRange } from "./snat-ports.js";
 
 export interface FactSources {
@@ -22,6 +24,10 @@ export interface FactSources {
   /** Of the packet mark: --forward-mark-bit. */
   readonly markBit?: number;
   readonly agentPinned: boolean;
+  /** What is at the XDP hooks of interfaces; left out: nobody has looked. */
+  readonly xdp?: HostFacts["xdp"];
+  /** Whose agent is asked what it has decided; left out: none is. */
+  readonly bpfRoot?: string;
 }
 
 /** A tool that hangs must not hold up the start for ever; one that a busy machine lets wait for seconds does its work. */
@@ -89,12 +95,14 @@ export function localPortRange(): PortRange | null {
 }
 
 export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
-  const { links, addresses, missingFeatures, nativeError, snatRanges, markBit, agentPinned } = sources;
-  const [invalidDrops, ingressQdiscs, forwardPolicies, droppingChains] = await Promise.all([
+  const { links, addresses, missingFeatures, nativeError, snatRanges, markBit, agentPinned, bpfRoot } =
+    sources;
+  const [invalidDrops, ingressQdiscs, forwardPolicies, droppingChains, obstacles] = await Promise.all([
     findInvalidDrops(),
     findIngressQdiscs(),
     readForwardPolicy(markBit),
     readDroppingChains(),
+    readObstacles(),
   ]);
   return {
     kernelRelease: release(),
@@ -118,6 +126,9 @@ export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
     forwardPolicies,
     droppingChains,
     agentPinned,
+    xdp: sources.xdp ?? null,
+    forwarding: (bpfRoot === undefined ? null : await readForwarding(bpfRoot))?.decision ?? null,
+    obstacles,
     routeLocalnet: sysctl("net/ipv4/conf/all/route_localnet"),
   };
 }

@@ -50,6 +50,8 @@ export interface KernelOptions {
   readonly resetRemovedBackends: boolean;
   /** The kernel has bpf_set_retval (5.18). */
   readonly setRetval: boolean;
+  /** New flows may take the shortcut, or flows that began so are still there (--forwarding). */
+  readonly shortcut: boolean;
   /** SO_NETNS_COOKIE of this network namespace; 0: not known, the initial one. */
   readonly hostNetns: bigint;
   readonly detectors: Readonly<Record<Family, LocalDetector>>;
@@ -62,6 +64,7 @@ export const DEFAULT_KERNEL_OPTIONS: KernelOptions = {
   loopbackNodePorts: false,
   resetRemovedBackends: false,
   setRetval: false,
+  shortcut: false,
   hostNetns: 0n,
   detectors: { 4: "none", 6: "none" },
 };
@@ -82,7 +85,8 @@ function optionBits(options: KernelOptions): number {
     (options.socketsOfPods ? Option.SOCKETS_PODS : 0) |
     (options.loopbackNodePorts ? Option.LOOPBACK_NODEPORT : 0) |
     (options.resetRemovedBackends ? Option.RESET_REMOVED : 0) |
-    (options.setRetval ? Option.SET_RETVAL : 0)
+    (options.setRetval ? Option.SET_RETVAL : 0) |
+    (options.shortcut ? Option.SHORTCUT : 0)
   );
 }
 

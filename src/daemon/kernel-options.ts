@@ -19,6 +19,9 @@ export interface KernelChoices {
   readonly masqueradeBit: number;
 }
 
+/** Which way translated packets go on: the kernel's stack, or past it (decision 0022). `auto`: past it where nothing is missed. */
+export type ForwardingSetting = "auto" | "stack" | "redirect";
+
 /** What the kernel says about itself. */
 export interface KernelAbilities {
   /** SO_NETNS_COOKIE of this network namespace; 0: it does not tell. */
@@ -31,12 +34,14 @@ export interface KernelAbilities {
 
 /**
  * @param node null: it is not known. Only detector NodeCIDR needs it.
+ * @param shortcut whether the programs are to have the shortcut at all
  * @throws AppError E_NO_POD_CIDR when detector NodeCIDR finds no ranges in the Node object
  */
 export function kernelOptions(
   { proxy, socketLb, resetRemovedBackends, markBit, masqueradeBit }: KernelChoices,
   node: NodeInfo | null,
   { netnsCookie, setRetval }: Pick<KernelAbilities, "netnsCookie" | "setRetval">,
+  shortcut: boolean = false,
 ): KernelOptions {
   return {
     mark: 2 ** markBit,
@@ -45,6 +50,7 @@ export function kernelOptions(
     loopbackNodePorts: proxy.loopbackNodePorts,
     resetRemovedBackends,
     setRetval,
+    shortcut,
     hostNetns: netnsCookie,
     detectors: localDetectors(proxy.detectLocal, detectorNode(proxy, node)),
   };

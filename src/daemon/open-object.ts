@@ -11,6 +11,7 @@ import { localPortRange } from "./host-facts.js";
 import { DEFAULT_TIMEOUTS, kernelConfig } from "./kernel-config.js";
 import { kernelOptions } from "./kernel-options.js";
 import { kernelAbilities } from "./native-sockets.js";
+import { shortcutFlowsLeft } from "./shortcut-flows.js";
 import { type PortRange, rangeText, takenPorts, usablePorts } from "./snat-ports.js";
 
 /** The ranges that are free here; what is not is said. */
@@ -35,16 +36,18 @@ export async function openObject(
   log: Logger,
 ): Promise<LoadedObject> {
   const abilities = kernelAbilities(library);
-  const options = kernelOptions(config, node, abilities);
   requireBpffs(config.bpfRoot, log);
   refuseOtherLayouts(
     config.bpfRoot,
     "An upgrade between these layouts is not possible yet: portolan cleanup first.",
   );
+  const shortcut = config.forwarding !== "stack" || (await shortcutFlowsLeft(library, config.bpfRoot, pins));
+  const options = kernelOptions(config, node, abilities, shortcut);
   return await library.open({
     pins,
     config: kernelConfig(snatRanges(config, log), DEFAULT_TIMEOUTS, options),
     maxEntries: config.maxEntries,
     sockets: config.socketLb !== "off" && config.cgroupRoot !== null && abilities.socketHooks,
+    xdp: config.xdp !== "off",
   });
 }

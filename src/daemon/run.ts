@@ -290,6 +290,7 @@ class Agent {
       await audit.idle();
       await from.source.close();
       await stopped;
+      await parts.forwarding.stop();
       await Promise.all([
         parts.follower.stop(),
         parts.stale.stop(),
@@ -312,9 +313,10 @@ class Agent {
   }
 
   #askParts(audit: AgentAudit, parts: AgentParts, address: ApiAddress): void {
-    const { mapPins, follower, sockets, rules, stale, checks, services } = parts;
+    const { mapPins, follower, sockets, rules, stale, checks, services, forwarding } = parts;
     const others = [
       () => rules?.ensure(),
+      () => forwarding.look(),
       () => stale.sweep(),
       () => checks.retry(),
       async () => this.#refresh(address, parts),
@@ -362,13 +364,17 @@ class Agent {
     });
   }
 
-  async #startParts({ rules, follower, sockets, takeover }: AgentParts, { api }: AgentSource): Promise<void> {
+  async #startParts(
+    { rules, follower, sockets, takeover, forwarding }: AgentParts,
+    { api }: AgentSource,
+  ): Promise<void> {
     const { nodeName: node, manifests } = this.#config;
     const source = api === null ? { manifests } : { server: api.servers[0] };
     this.#log.info({ node, ...source, pins: this.#pins }, "starting");
     this.#library.sweep(this.#pins); // links of interfaces that went while no agent ran
     void sweepRunDirectories();
     await takeover.begin(neverAttached(this.#pins));
+    await forwarding.start(); // before the interfaces are looked at: what is open there stays so
     // Whoever waits for "ready" may count on the firewall, too.
     await Promise.all([rules?.ensure(), follower.start(), sockets.ensure()]);
     warnOfBridges(this.#library, this.#log).catch((error: unknown) =>

@@ -21,6 +21,8 @@ import {
   type NodeAddresses,
   planInterfaces,
 } from "./interfaces.js";
+import { closedToShortcut } from "./shortcut.js";
+import type { Uplink, XdpKeeper } from "./xdp.js";
 
 /** What the kernel says about this network namespace. */
 export interface LinkSnapshot {
@@ -51,6 +53,10 @@ export interface Hooks {
   attach(requests: readonly AttachRequest[]): Promise<readonly AttachOutcome[]>;
   /** Those of these interfaces that carry both programs of their role now: the very ones that `attach` puts there. */
   present(interfaces: readonly Pick<AttachRequest, "ifindex" | "role">[]): Promise<ReadonlySet<number>>;
+  /** What others have at the hooks of these interfaces, in words; those that have nothing are left out. */
+  others(ifindexes: readonly number[]): Promise<ReadonlyMap<number, string>>;
+  /** Whether the kernel drops what comes in by an interface and does not lead back there (strict rp_filter). */
+  isStrict(name: string): boolean;
   /** Takes our programs off. Nothing there, or no such interface, is no error. */
   detach(ifindexes: readonly number[]): Promise<void>;
 }
@@ -63,6 +69,8 @@ export interface KeeperDependencies {
   readonly onLinks?: (links: LinkSnapshot) => void;
   /** Told of what an audit has found that somebody else did, once it is repaired. */
   readonly onFound?: (found: KeeperFindings) => void;
+  /** Told of the uplinks at the end of each sync; left out: there is no XDP. */
+  readonly xdp?: Pick<XdpKeeper, "sync">;
 }
 
 /** What somebody else has done. */
@@ -71,6 +79,12 @@ export interface KeeperFindings {
   readonly entries: number;
   /** Interfaces on which a program was missing, or another one in its place. */
   readonly programs: number;
+}
+
+/** How the shortcut may be taken. */
+export interface ShortcutRule {
+  /** Only where nothing is missed (auto). */
+  readonly cautious: boolean;
 }
 
 interface Attached {
@@ -90,30 +104,49 @@ export const ROLES: Readonly<Record<InterfaceRole, Role>> = {
   bridge: Role.BRIDGE,
 };
 
-function encodeEntry(role: Role, { masquerade4, masquerade6 }: NodeAddresses, flags: number): Uint8Array {
+function encodeEntry(
+  role: Role,
+  { masquerade4, masquerade6, mtu = 0 }: NodeAddresses & { readonly mtu?: number },
+  flags: number,
+): Uint8Array {
   return interfaceCodec.encode({
     role,
+    mtu,
     masquerade4: masquerade4?.bytes ?? new Uint8Array(4),
     masquerade6: masquerade6?.bytes ?? new Uint8Array(16),
     flags,
   });
 }
 
-const encodeInterface = (plan: InterfacePlan): Uint8Array =>
-  encodeEntry(ROLES[plan.role], plan, plan.localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0);
+function encodeInterface(plan: InterfacePlan, shortcut: boolean): Uint8Array {
+  const flags =
+    (plan.localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0) |
+    (plan.peer ? InterfaceFlag.INTERFACE_PEER : 0) |
+    (shortcut ? InterfaceFlag.INTERFACE_SHORTCUT : 0);
+  return encodeEntry(ROLES[plan.role], plan, flags);
+}
 
 /** The key of `interfaces` that stands for the node itself: no interface has this index. */
 export const NODE_KEY = 0;
 
-/** What `interfaces` must hold, by key. */
-export function interfaceEntries({
-  plans,
-  node,
-}: Pick<Interfaces, "plans" | "node">): Map<number, Uint8Array> {
-  const entries = new Map(plans.map((plan) => [plan.ifindex, encodeInterface(plan)]));
+/**
+ * What `interfaces` must hold, by key.
+ *
+ * @param open whether new flows may take the shortcut by an interface
+ */
+export function interfaceEntries(
+  { plans, node }: Pick<Interfaces, "plans" | "node">,
+  open: (ifindex: number) => boolean = () => false,
+): Map<number, Uint8Array> {
+  const entries = new Map(plans.map((plan) => [plan.ifindex, encodeInterface(plan, open(plan.ifindex))]));
   if (node.masquerade4 !== null || node.masquerade6 !== null)
     entries.set(NODE_KEY, encodeEntry(Role.NODE, node, 0));
   return entries;
+}
+
+/** Whether an entry lets new flows take the shortcut. */
+export function isOpenToShortcut(entry: Uint8Array | undefined): boolean {
+  return entry !== undefined && (interfaceCodec.decode(entry).flags & InterfaceFlag.INTERFACE_SHORTCUT) !== 0;
 }
 
 /** One key of `interfaces`: u32 in host byte order, which is little endian on every host we support. */
@@ -183,7 +216,11 @@ export class InterfaceKeeper {
   readonly #log: Logger;
   readonly #onLinks: (links: LinkSnapshot) => void;
   readonly #onFound: (found: KeeperFindings) => void;
+  readonly #xdp: Pick<XdpKeeper, "sync"> | undefined;
   readonly #attached = new Map<number, Attached>();
+  /** Null: every new flow goes through the stack. */
+  #shortcut: ShortcutRule | null = null;
+  #closed: ReadonlyMap<number, string> = new Map();
   /** By which the cluster knows this node; null until somebody has said. */
   #nodeAddresses: readonly IpAddress[] | null = null;
   #expected: readonly ServedInterface[] = [];
@@ -195,7 +232,7 @@ export class InterfaceKeeper {
   readonly #complaints = new Map<number, string>();
 
   constructor(mode: HookMode, options: InterfaceOptions, dependencies: KeeperDependencies) {
-    const { hooks, maps, log, onLinks, onFound } = dependencies;
+    const { hooks, maps, log, onLinks, onFound, xdp } = dependencies;
     this.#mode = mode;
     this.#options = options;
     this.#hooks = hooks;
@@ -203,6 +240,7 @@ export class InterfaceKeeper {
     this.#log = log;
     this.#onLinks = onLinks ?? (() => {});
     this.#onFound = onFound ?? (() => {});
+    this.#xdp = xdp;
   }
 
   /**
@@ -216,6 +254,16 @@ export class InterfaceKeeper {
     this.#nodeAddresses = addresses;
     const same = before?.length === addresses.length;
     return !same || addresses.some(({ text }, i) => text !== before[i]?.text);
+  }
+
+  /** Whether new flows may take the shortcut: the next sync says so in `interfaces`. */
+  setShortcut(rule: ShortcutRule | null): void {
+    this.#shortcut = rule;
+  }
+
+  /** Interfaces that are closed to the shortcut all the same, by ifindex, and why. */
+  get closed(): ReadonlyMap<number, string> {
+    return this.#closed;
   }
 
   /** The names of those that should carry the programs and could not be given them. */
@@ -270,7 +318,8 @@ export class InterfaceKeeper {
     for (const { ifindex, name, reason } of refused)
       this.#complain(ifindex, name, "interface_refused", reason);
     const wanted = new Map(plans.map((plan) => [plan.ifindex, plan]));
-    const values = interfaceEntries({ plans, node });
+    const open = await this.#open(plans, links);
+    const values = interfaceEntries({ plans, node }, open);
     await this.#writeEntries(values, this.#entries, audit);
     const served = plans.filter((plan) => plan.attach);
     this.#expected = served.map(({ ifindex, name, role }) => ({ ifindex, name, role }));
@@ -296,7 +345,34 @@ export class InterfaceKeeper {
     for (const ifindex of [...this.#complaints.keys()]) {
       if (!present.has(ifindex)) this.#complaints.delete(ifindex);
     }
-    if (foreign > 0 || programs > 0) this.#onFound({ entries: foreign, programs });
+    const putBack = (await this.#xdp?.sync(this.#uplinks(links), audit)) ?? 0;
+    if (foreign > 0 || programs + putBack > 0)
+      this.#onFound({ entries: foreign, programs: programs + putBack });
+  }
+
+  /** Uplinks that carry the programs: without those there is nobody to leave a packet to. */
+  #uplinks(links: readonly Link[]): readonly Uplink[] {
+    return links
+      .filter(({ ifindex }) => this.#attached.get(ifindex)?.role === "uplink")
+      .map(({ ifindex, name, kind }) => ({ ifindex, name, kind }));
+  }
+
+  /** By which interfaces new flows may take the shortcut. */
+  async #open(
+    plans: readonly InterfacePlan[],
+    links: readonly Link[],
+  ): Promise<(ifindex: number) => boolean> {
+    const rule = this.#shortcut;
+    this.#closed = new Map();
+    if (rule === null) return () => false;
+    const leadOut = plans.filter(({ role }) => role === "uplink" || role === "overlay");
+    const strict = rule.cautious ? leadOut.filter(({ name }) => this.#hooks.isStrict(name)) : [];
+    const closed = closedToShortcut(plans, links, {
+      others: await this.#hooks.others(plans.map(({ ifindex }) => ifindex)),
+      strict: new Set(strict.map(({ ifindex }) => ifindex)),
+    });
+    this.#closed = closed;
+    return (ifindex) => !closed.has(ifindex);
   }
 
   /** `audit`: the node's own entry is written in any case. A map that takes no writes shall show before one is needed. */

@@ -17,6 +17,10 @@ export interface Link {
   readonly master: number;
   /** Its peer or lower device lives in another network namespace (IFLA_LINK_NETNSID). */
   readonly peerElsewhere: boolean;
+  /** Bytes; left out: not known. */
+  readonly mtu?: number;
+  /** At its root; left out: not known. */
+  readonly qdisc?: string;
 }
 
 export interface LinkAddress {
@@ -39,6 +43,10 @@ export interface InterfacePlan {
   readonly masquerade6: IpAddress | null;
   /** What comes in here is a local pod's: detectors BridgeInterface and InterfaceNamePrefix (8.3). */
   readonly localPods: boolean;
+  /** Bytes from the network header on; 0: not known. */
+  readonly mtu: number;
+  /** A veth into another network namespace: what is sent to its other end need not pass it (bpf_redirect_peer). */
+  readonly peer: boolean;
 }
 
 /** An interface that looks like ours to serve, and cannot be. */
@@ -74,6 +82,8 @@ export interface Interfaces {
 }
 
 const ARPHRD_ETHER = 1;
+/** What a packet can say of its length. */
+const MOST_MTU = 65_535;
 const ARPHRD_LOOPBACK = 772;
 const OVERLAY_KINDS: ReadonlySet<string> = new Set([
   "vxlan",
@@ -260,7 +270,11 @@ export function planInterfaces(
     const masquerade6 = detection.address(link, 6) ?? node6;
     const localPods = detection.bringsLocalPods(link);
     const attach = role !== "bridge";
-    plans.push(Object.freeze({ ifindex, name, role, attach, masquerade4, masquerade6, localPods }));
+    const mtu = Math.min(link.mtu ?? 0, MOST_MTU);
+    const peer = role === "pod" && link.kind === "veth" && link.peerElsewhere && link.master === 0;
+    plans.push(
+      Object.freeze({ ifindex, name, role, attach, masquerade4, masquerade6, localPods, mtu, peer }),
+    );
   }
   return { plans, refused, node: { masquerade4: node4, masquerade6: node6 } };
 }

@@ -16,6 +16,8 @@ const C_CODES = [
   "E_NATIVE_INGRESS_QDISC",
   "E_NATIVE_FOREIGN_FILTER",
   "E_NATIVE_FOREIGN_LINK",
+  "E_NATIVE_XDP_BUSY",
+  "E_NATIVE_XDP_NONE",
   "E_NATIVE_CGROUP",
   "E_NATIVE_CGROUP_BUSY",
 ] as const;
@@ -39,6 +41,9 @@ const HINTS: Readonly<Partial<Record<NativeErrorCode, string>>> = {
     "See `tc filter show dev NAME ingress`; preference 10 with handle 0x50544c is ours",
   E_NATIVE_FOREIGN_LINK:
     "Run the agent in the network namespace of the one before it, or give it its own --bpf-root",
+  E_NATIVE_XDP_BUSY:
+    "An interface has room for one XDP program: take it off (ip link set dev NAME xdp off, or its owner's way), or leave this one out with --xdp=off",
+  E_NATIVE_XDP_NONE: "Use --xdp=auto, which leaves such interfaces to tc",
   E_NATIVE_CGROUP:
     "Name a directory of a mounted cgroup v2 file system: usually /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid host",
   E_NATIVE_CGROUP_BUSY:

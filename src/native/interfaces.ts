@@ -32,6 +32,8 @@ export interface NetworkInterface {
   readonly master: number;
   /** "bridge" for a port of a bridge; "". */
   readonly masterKind: string;
+  /** At its root; "noqueue": packets leave as they come. */
+  readonly qdisc: string;
   /** IFF_*: 1 up, 8 loopback, 0x40 running. */
   readonly flags: number;
   readonly mtu: number;

@@ -38,6 +38,7 @@ import {
   type UdpTarget,
 } from "./sockets.js";
 import { openTwin, type Twin } from "./twin.js";
+import { type XdpState, xdpStates } from "./xdp.js";
 
 export type FeatureName =
   | "tcx"
@@ -72,6 +73,8 @@ export interface OpenOptions {
   readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>;
   /** Default true. False: the programs of the socket hooks are not loaded, and `attachSockets` is E_NATIVE_OBJECT. */
   readonly sockets?: boolean;
+  /** Default false: the XDP program is not loaded, and `attachXdp` is E_NATIVE_OBJECT. */
+  readonly xdp?: boolean;
 }
 
 const MAX_FEATURES = 32;
@@ -161,7 +164,8 @@ export class NativeLibrary {
       config.length,
       packed,
       sizes.length,
-      options.sockets === false ? OpenFlag.OPEN_NO_SOCKETS : 0,
+      (options.sockets === false ? OpenFlag.OPEN_NO_SOCKETS : 0) |
+        (options.xdp === true ? 0 : OpenFlag.OPEN_NO_XDP),
     );
     return new LoadedObject(this.#ffi, handle, options.pins || object);
   }
@@ -207,6 +211,18 @@ export class NativeLibrary {
         if (!full || capacity > 1e6) throw error;
       }
     }
+  }
+
+  /** What is at the XDP hooks of these interfaces, ours or not, in their order. */
+  async xdpStates(ifindexes: readonly number[]): Promise<readonly XdpState[]> {
+    return await xdpStates(this.#ffi, ifindexes);
+  }
+
+  /** Takes our XDP program off these interfaces. Number of hooks. */
+  async detachXdp(pins: string, ifindexes: readonly number[]): Promise<number> {
+    const count = ifindexes.length;
+    if (count === 0) return 0;
+    return await this.#ffi.callFor(count, "ptl_xdp_detach", pins, packIndexes(ifindexes), count);
   }
 
   /** The maps and constants of a program, by its id. Throws NativeError; ENOENT: there is no such program any more. */
@@ -283,6 +299,13 @@ export class NativeLibrary {
   /** All interfaces of the process's network namespace. */
   interfaces(): readonly NetworkInterface[] {
     return dumpInterfaces(this.#ffi);
+  }
+
+  /** Number of the last change to nftables' rules in the process's network namespace; iptables-nft's are among them. 0: there were none. */
+  nftGeneration(): number {
+    const out = Buffer.alloc(4);
+    this.#ffi.call("ptl_nft_generation", out);
+    return out.readUInt32LE(0);
   }
 
   /** Calls `onEvent` for each change until closed. Watch first, dump afterwards. */

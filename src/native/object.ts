@@ -12,6 +12,7 @@ import {
 } from "./portolan.gen.js";
 import { type LoadedProgram, programsOf } from "./programs.js";
 import type { AttachedSockets } from "./sockets.js";
+import { XDP_MODES, type XdpHookMode } from "./xdp.js";
 
 /** Offsets within struct __sk_buff (linux/bpf.h) of what a test run may set. */
 export const SKB = {
@@ -25,6 +26,7 @@ export const SKB = {
 } as const;
 /** More than any kernel's struct __sk_buff (184 on Linux 5.10, 192 on 6.18): the rest must be zero, and a shorter one is ENOSPC. */
 export const SKB_BYTES = 256;
+const XDP_MD = { dataEnd: 4, ingressIfindex: 12, bytes: 24 } as const;
 const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
 
 export interface TestRunOptions {
@@ -44,6 +46,8 @@ export interface TestRunOptions {
    * the program leaves a sum that does not fit. Linux 6.10.
    */
   readonly checksumComplete?: boolean;
+  /** The program is one of the XDP hook: of an `ifindex` the kernel wants that it has XDP, and of the others nothing is used. */
+  readonly xdp?: boolean;
   /** Room beyond the input's length; default 512. */
   readonly outRoom?: number;
 }
@@ -84,6 +88,18 @@ export class LoadedObject extends NativeMaps {
   }
 
   /**
+   * Puts the XDP program on an interface of the process's network namespace, in this mode and no other; one of an earlier life is
+   * exchanged without a gap. It stays when the process ends. Throws NativeError, and what was there goes on: E_NATIVE_XDP_BUSY
+   * (another program is there), E_NATIVE_XDP_NONE (the driver has none), E_NATIVE_OBJECT (opened without `xdp`), E_NATIVE_NO_DEVICE,
+   * E_NATIVE_KERNEL.
+   */
+  async attachXdp(ifindex: number, mode: XdpHookMode): Promise<"new" | "replaced"> {
+    this.assertOpen();
+    const change = await this.ffi.callAsync("ptl_xdp_attach", this.handle, ifindex, XDP_MODES[mode]);
+    return change === AttachChange.CHANGE_REPLACED ? "replaced" : "new";
+  }
+
+  /**
    * Attaches the socket programs to a cgroup v2 directory; they see the sockets of all processes in it and below. Programs of
    * an earlier life are replaced in place, those at another cgroup end after the new ones have begun. Programs stay attached
    * when the process ends. Throws NativeError, and what was at work goes on: E_NATIVE_CGROUP (no cgroup v2 directory),
@@ -100,8 +116,10 @@ export class LoadedObject extends NativeMaps {
   /** Runs a program on a packet. Throws NativeError: no such program, or a packet that the kernel refuses. */
   testRun(program: string, options: TestRunOptions): TestRunResult {
     this.assertOpen();
-    const ctx = Buffer.alloc(SKB_BYTES);
-    for (const field of ["mark", "priority", "ingressIfindex", "ifindex", "gsoSegs", "gsoSize"] as const)
+    const ctx = options.xdp ? xdpContext(options) : Buffer.alloc(SKB_BYTES);
+    for (const field of options.xdp
+      ? []
+      : (["mark", "priority", "ingressIfindex", "ifindex", "gsoSegs", "gsoSize"] as const))
       ctx.writeUInt32LE(options[field] ?? 0, SKB[field]);
     const out = Buffer.alloc(options.data.length + (options.outRoom ?? 512));
     const result = Buffer.alloc(ptlTestResultCodec.size);
@@ -123,11 +141,19 @@ export class LoadedObject extends NativeMaps {
     return {
       retval: retval | 0,
       data: new Uint8Array(out.subarray(0, dataOutSize)),
-      mark: ctx.readUInt32LE(SKB.mark),
-      cb: Array.from({ length: 5 }, (_, i) => ctx.readUInt32LE(SKB.cb + i * 4)),
+      mark: options.xdp ? 0 : ctx.readUInt32LE(SKB.mark),
+      cb: Array.from({ length: 5 }, (_, i) => (options.xdp ? 0 : ctx.readUInt32LE(SKB.cb + i * 4))),
       durationNs,
     };
   }
+}
+
+/** struct xdp_md (linux/bpf.h): a frame of this interface. */
+function xdpContext({ data, ifindex, ingressIfindex }: TestRunOptions): Buffer {
+  const ctx = Buffer.alloc(XDP_MD.bytes);
+  ctx.writeUInt32LE(data.length, XDP_MD.dataEnd);
+  ctx.writeUInt32LE(ingressIfindex ?? ifindex ?? 0, XDP_MD.ingressIfindex);
+  return ctx;
 }
 
 function decodeResult(ifindex: number, bytes: Uint8Array, index: number): AttachResult {

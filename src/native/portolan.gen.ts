@@ -48,6 +48,7 @@ export type EventKind = (typeof EventKind)[keyof typeof EventKind];
 /** enum ptl_open_flag */
 export const OpenFlag = {
   OPEN_NO_SOCKETS: 1,
+  OPEN_NO_XDP: 2,
 } as const;
 export type OpenFlag = (typeof OpenFlag)[keyof typeof OpenFlag];
 
@@ -58,6 +59,15 @@ export const RunKind = {
   RUN_CREATE: 3,
 } as const;
 export type RunKind = (typeof RunKind)[keyof typeof RunKind];
+
+/** enum ptl_xdp_mode */
+export const XdpMode = {
+  XDP_NONE: 0,
+  XDP_GENERIC: 1,
+  XDP_NATIVE: 2,
+  XDP_OTHER: 3,
+} as const;
+export type XdpMode = (typeof XdpMode)[keyof typeof XdpMode];
 
 /** struct ptl_address, 32 bytes. */
 export interface PtlAddress {
@@ -320,7 +330,7 @@ export const ptlFeatureCodec: Codec<PtlFeature> = codec<PtlFeature>({
   }),
 });
 
-/** struct ptl_link, 80 bytes. */
+/** struct ptl_link, 96 bytes. */
 export interface PtlLink {
   readonly ifindex: number;
   readonly master: number;
@@ -332,12 +342,13 @@ export interface PtlLink {
   readonly name: string;
   readonly kind: string;
   readonly masterKind: string;
+  readonly qdisc: string;
 }
 
 export const ptlLinkCodec: Codec<PtlLink> = codec<PtlLink>({
   name: "ptl_link",
-  size: 80,
-  offsets: { ifindex: 0, master: 4, flags: 8, mtu: 12, arpType: 16, peer: 20, peerNetns: 24, pad: 28, name: 32, kind: 48, masterKind: 64 },
+  size: 96,
+  offsets: { ifindex: 0, master: 4, flags: 8, mtu: 12, arpType: 16, peer: 20, peerNetns: 24, pad: 28, name: 32, kind: 48, masterKind: 64, qdisc: 80 },
   encodeInto(view, offset, fields) {
     view.setUint32(offset, fields.ifindex, true);
     view.setUint32(offset + 4, fields.master, true);
@@ -349,6 +360,7 @@ export const ptlLinkCodec: Codec<PtlLink> = codec<PtlLink>({
     putText(view, offset + 32, 16, fields.name, "ptl_link.name");
     putText(view, offset + 48, 16, fields.kind, "ptl_link.kind");
     putText(view, offset + 64, 16, fields.masterKind, "ptl_link.master_kind");
+    putText(view, offset + 80, 16, fields.qdisc, "ptl_link.qdisc");
   },
   decodeFrom: (view, offset) => ({
     ifindex: view.getUint32(offset, true),
@@ -361,6 +373,7 @@ export const ptlLinkCodec: Codec<PtlLink> = codec<PtlLink>({
     name: getText(view, offset + 32, 16),
     kind: getText(view, offset + 48, 16),
     masterKind: getText(view, offset + 64, 16),
+    qdisc: getText(view, offset + 80, 16),
   }),
 });
 
@@ -738,5 +751,40 @@ export const ptlUdpTargetCodec: Codec<PtlUdpTarget> = codec<PtlUdpTarget>({
     cookie: view.getBigUint64(offset, true),
     address: getBytes(view, offset + 8, 16),
     port: getBytes(view, offset + 24, 2),
+  }),
+});
+
+/** struct ptl_xdp_state, 44 bytes. */
+export interface PtlXdpState {
+  readonly ifindex: number;
+  readonly mode: number;
+  readonly programId: number;
+  readonly address: Uint8Array;
+  readonly ours: number;
+  readonly name: string;
+  readonly tag: Uint8Array;
+}
+
+export const ptlXdpStateCodec: Codec<PtlXdpState> = codec<PtlXdpState>({
+  name: "ptl_xdp_state",
+  size: 44,
+  offsets: { ifindex: 0, mode: 4, programId: 8, address: 12, ours: 18, pad: 19, name: 20, tag: 36 },
+  encodeInto(view, offset, fields) {
+    view.setUint32(offset, fields.ifindex, true);
+    view.setUint32(offset + 4, fields.mode, true);
+    view.setUint32(offset + 8, fields.programId, true);
+    putBytes(view, offset + 12, 6, fields.address, "ptl_xdp_state.address");
+    view.setUint8(offset + 18, fields.ours);
+    putText(view, offset + 20, 16, fields.name, "ptl_xdp_state.name");
+    putBytes(view, offset + 36, 8, fields.tag, "ptl_xdp_state.tag");
+  },
+  decodeFrom: (view, offset) => ({
+    ifindex: view.getUint32(offset, true),
+    mode: view.getUint32(offset + 4, true),
+    programId: view.getUint32(offset + 8, true),
+    address: getBytes(view, offset + 12, 6),
+    ours: view.getUint8(offset + 18),
+    name: getText(view, offset + 20, 16),
+    tag: getBytes(view, offset + 36, 8),
   }),
 });

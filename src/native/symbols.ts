@@ -38,6 +38,9 @@ export type SymbolName =
   | "ptl_route_get"
   | "ptl_attach"
   | "ptl_detach"
+  | "ptl_xdp_attach"
+  | "ptl_xdp_detach"
+  | "ptl_xdp_states"
   | "ptl_attachments"
   | "ptl_sweep"
   | "ptl_cleanup"
@@ -49,6 +52,7 @@ export type SymbolName =
   | "ptl_tracked_delete"
   | "ptl_tracked_create"
   | "ptl_nat_seal"
+  | "ptl_nft_generation"
   | "ptl_links_dump"
   | "ptl_events_open"
   | "ptl_events_close";
@@ -84,6 +88,9 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_route_get: ["in", "out", ...ERROR],
   ptl_attach: ["int", "in", "u32", "out", ...ERROR],
   ptl_detach: ["text", "in", "u32", ...ERROR],
+  ptl_xdp_attach: ["int", "u32", "u32", ...ERROR],
+  ptl_xdp_detach: ["text", "in", "u32", ...ERROR],
+  ptl_xdp_states: ["in", "u32", "out", ...ERROR],
   ptl_attachments: ["in", "u32", "out", "u32", ...ERROR],
   ptl_sweep: ["text", ...ERROR],
   ptl_cleanup: ["text", ...ERROR],
@@ -95,6 +102,7 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_tracked_delete: ["in", "u32", "out", ...ERROR],
   ptl_tracked_create: ["in", "u32", "out", ...ERROR],
   ptl_nat_seal: ["u32", "in", "out", "u32"],
+  ptl_nft_generation: ["out", ...ERROR],
   ptl_links_dump: ["out", "u32", ...ERROR],
   ptl_events_open: ["u32", "out", ...ERROR],
   ptl_events_close: ["int"],

@@ -18,6 +18,8 @@ export interface Hooked {
   readonly role: Exclude<Origin, "host">;
   readonly in: boolean;
   readonly out: boolean;
+  /** It carries XDP, which sees what comes in first. */
+  readonly xdp: boolean;
 }
 
 export interface Ground {
@@ -56,6 +58,7 @@ export async function readGround(library: NativeLibrary, kernel: KernelMaps, pin
       "Run it in the node's network namespace, while the agent is at work there (portolan interfaces).",
     );
   const roles = await readRoles(kernel);
+  const xdp = await readXdp(kernel);
   const hooked = new Map<number, Hooked>();
   for (const link of interfaces) {
     const mine = attachments.filter(({ ifindex }) => ifindex === link.ifindex);
@@ -67,6 +70,7 @@ export async function readGround(library: NativeLibrary, kernel: KernelMaps, pin
       role: pod ? "pod" : role === undefined || role === "pod" ? "uplink" : role,
       in: mine.some(({ direction }) => direction === "in"),
       out: mine.some(({ direction }) => direction === "out"),
+      xdp: xdp.has(link.ifindex),
     });
   }
   const local = new Set(
@@ -86,6 +90,13 @@ async function readRoles(kernel: KernelMaps): Promise<Map<number, number>> {
   for await (const { key, value, keyAt, valueAt } of entries(kernel, "interfaces"))
     roles.set(key.getUint32(keyAt, true), interfaceCodec.decodeFrom(value, valueAt).role);
   return roles;
+}
+
+/** The interfaces that XDP serves. */
+async function readXdp(kernel: KernelMaps): Promise<ReadonlySet<number>> {
+  const served = new Set<number>();
+  for await (const { key, keyAt } of entries(kernel, "xdp_devices")) served.add(key.getUint32(keyAt, true));
+  return served;
 }
 
 /** The interface by which a packet comes in. */

@@ -400,7 +400,7 @@ class Way {
       direction: this.#direction,
       interface: hooked.link.name,
       role: hooked.role,
-      why,
+      why: kind === "ingress" && hooked.xdp ? `${why}; ${XDP_FIRST}` : why,
       program: `ptl_${pod ? "pod" : "net"}_${side}`,
       before,
       after: readFrame(run.data),
@@ -426,6 +426,10 @@ class Way {
     return { verdict, reason, packet: readFrame(this.#frame), choice, service };
   }
 }
+
+/** Beside how an interface was found. The decision is made by the same functions over the same maps. */
+const XDP_FIRST =
+  "it carries XDP, which decides alike before this program and may have finished the packet there";
 
 /** Noted beside the verdict, which has a reason of its own. */
 const ASIDE: readonly string[] = [

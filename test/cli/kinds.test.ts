@@ -208,7 +208,7 @@ isolated(import.meta.url, () => {
 
   test("portolan interfaces shows the node's own addresses, and where local pods are", async () => {
     const { interfaces } = await json("interfaces");
-    const common = { name: "", mode: null, others: [] };
+    const common = { name: "", mode: null, forwardingWhy: null, others: [] };
     assert.deepEqual(interfaces, [
       {
         ...common,
@@ -217,8 +217,17 @@ isolated(import.meta.url, () => {
         masquerade4: "192.168.7.1",
         masquerade6: "fd07::1",
         localPods: false,
+        forwarding: null,
       },
-      { ...common, ifindex: 7777, role: "pod", masquerade4: null, masquerade6: "fd07::1", localPods: true },
+      {
+        ...common,
+        ifindex: 7777,
+        role: "pod",
+        masquerade4: null,
+        masquerade6: "fd07::1",
+        localPods: true,
+        forwarding: "stack",
+      },
     ]);
     const [, node] = await table("interfaces");
     assert.deepEqual(node?.slice(0, 4), ["(this node)", "0", "node", "-"]);

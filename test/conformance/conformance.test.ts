@@ -91,6 +91,22 @@ describe("The conformance runner", () => {
     assert.deepEqual(summary.untold, ["R24"]);
   });
 
+  test("passes cases that enter by an uplink with XDP on it, and says for each who served it", async () => {
+    const summary = await runConformance({ paths: [OWN], ids: ["R02", "R22", "R23"], xdp: true });
+    assert.equal(problems(summary), "");
+    const served = summary.cases.map((result) => {
+      if (result.status !== "ok" || result.xdp === undefined) return [result.id];
+      const { sent, dropped, passed } = result.xdp;
+      const tc = ["xdp_local", "xdp_own_address", "xdp_stack_flow"].some((name) => (passed[name] ?? 0) > 0);
+      return [result.id, sent > 0, dropped > 0, tc];
+    });
+    assert.deepEqual(served, [
+      ["R22", true, false, true], // a backend on this node and one on another
+      ["R23", false, false, true], // a backend on this node
+      ["R02", false, true, true], // traffic policy Local; who is in no source range is dropped by XDP
+    ]);
+  });
+
   test("fails each case with a wrong expectation, and each with an unknown key, and says why", async () => {
     const summary = await runConformance({ paths: [WRONG] });
     assert.equal(summary.passed, 0);

@@ -4,17 +4,25 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import type { XdpShare } from "./run/case.js";
 import { type CaseResult, runConformance, type Summary } from "./run/runner.js";
 
 /** The shared cases: they lie beside the repository, not in it. */
 const SHARED = fileURLToPath(new URL("../../../shared/conformance", import.meta.url));
 
-const USAGE = "usage: npm run conformance -- [DIR|FILE ...] [--case ID ...] [-o table|json]";
+const USAGE = "usage: npm run conformance -- [DIR|FILE ...] [--case ID ...] [--xdp] [-o table|json]";
+
+/** Who served what came in by the uplink. */
+function xdpText(xdp: XdpShare | undefined): string {
+  if (xdp === undefined) return "";
+  const passed = Object.entries(xdp.passed).map(([name, packets]) => `${name} ${packets}`);
+  return ` [XDP sent ${xdp.sent}, dropped ${xdp.dropped}; to tc: ${passed.join(", ") || "nothing"}]`;
+}
 
 function textOf(result: CaseResult): string {
   switch (result.status) {
     case "ok":
-      return `ok ${result.id} ${result.title} (${result.ms} ms)`;
+      return `ok ${result.id} ${result.title} (${result.ms} ms)${xdpText(result.xdp)}`;
     case "failed":
       return [
         `not ok ${result.id} ${result.title}`,
@@ -39,6 +47,7 @@ async function main(argv: readonly string[]): Promise<number> {
     options: {
       case: { type: "string", multiple: true },
       output: { type: "string", short: "o", default: "table" },
+      xdp: { type: "boolean", default: false },
       help: { type: "boolean", short: "h" },
     },
   });
@@ -56,7 +65,12 @@ async function main(argv: readonly string[]): Promise<number> {
     throw new RangeError("this needs root: it makes network namespaces and loads programs");
   const json = values.output === "json";
   const onResult = (result: CaseResult): void => void process.stdout.write(`${textOf(result)}\n`);
-  const summary = await runConformance({ paths, ids: values.case ?? [], ...(json ? {} : { onResult }) });
+  const summary = await runConformance({
+    paths,
+    ids: values.case ?? [],
+    xdp: values.xdp,
+    ...(json ? {} : { onResult }),
+  });
   process.stdout.write(json ? `${JSON.stringify(summary, null, 2)}\n` : totals(summary));
   return summary.failed === 0 ? 0 : 1;
 }

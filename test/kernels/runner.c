@@ -129,6 +129,7 @@ static struct ptl_config CONFIG = {
 	.timeout_tcp_closed = 9,
 	.timeout_udp_unreplied = 28,
 	.timeout_udp_replied = 168,
+	.options = PTL_OPTION_SHORTCUT,
 };
 
 /* Writes them into the object's .rodata, as ptl_open does. */
@@ -623,10 +624,11 @@ static void put_service(__u32 index, int protocol, struct end vip, const struct 
 	put_address(&vip, 0, PTL_CLASS_VIP | PTL_CLASS_CLUSTER_IP);
 }
 
-static void put_interface(const char *link, __u32 role, const char *masquerade4, const char *masquerade6)
+/* `flags`: enum ptl_interface_flag. */
+static void put_interface(const char *link, __u32 role, const char *masquerade4, const char *masquerade6, __u32 flags)
 {
 	__u32 index = if_nametoindex(link);
-	struct interface interface = { .role = role };
+	struct interface interface = { .role = role, .mtu = 1500, .flags = flags };
 
 	inet_pton(AF_INET, masquerade4, &interface.masquerade4);
 	inet_pton(AF_INET6, masquerade6, &interface.masquerade6);
@@ -808,15 +810,21 @@ static struct servers serve(const struct pod *pod)
 	return made;
 }
 
+/* Two pods on a bridge, the third on a link of its own; and whether new flows may take the shortcut (PTL_INTERFACE_SHORTCUT). */
+static void put_interfaces(__u32 shortcut)
+{
+	put_interface("client", PTL_ROLE_POD, GATEWAY[0], GATEWAY[1], shortcut);
+	put_interface("near", PTL_ROLE_POD, GATEWAY[0], GATEWAY[1], shortcut);
+	put_interface("far", PTL_ROLE_POD, "10.244.2.1", "fd00:244:2::1", PTL_INTERFACE_PEER | shortcut);
+	put_interface("cni0", PTL_ROLE_BRIDGE, GATEWAY[0], GATEWAY[1], shortcut);
+}
+
 static void fill_maps(void)
 {
 	static const int protocols[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP };
 	__u32 index = 1;
 
-	put_interface("client", PTL_ROLE_POD, GATEWAY[0], GATEWAY[1]);
-	put_interface("near", PTL_ROLE_POD, GATEWAY[0], GATEWAY[1]);
-	put_interface("far", PTL_ROLE_POD, "10.244.2.1", "fd00:244:2::1");
-	put_interface("cni0", PTL_ROLE_BRIDGE, GATEWAY[0], GATEWAY[1]);
+	put_interfaces(0);
 	for (int f = 0; f < 2; f++) {
 		struct end near = end_of(NEAR.address[f], BACKEND_PORT), far = end_of(FAR.address[f], BACKEND_PORT);
 
@@ -933,6 +941,42 @@ static void check_sctp(const struct servers *near, const struct servers *far)
 	}
 }
 
+static int dump(const char *name, uint32_t limit, unsigned char *keys, unsigned char *values, uint32_t capacity);
+static unsigned char dump_keys[SMALL_MAP * 64], dump_values[SMALL_MAP * 64];
+
+/* The same past the stack: into a veth's other end, by a bridge, and back. Neighbours are known by now. */
+static void check_shortcut(const struct servers *near, const struct servers *far)
+{
+	const struct traffic *counted = (const void *)dump_values;
+	int entries;
+
+	memset(runs, 0, sizeof(runs));
+	put_interfaces(PTL_INTERFACE_SHORTCUT);
+	apply_runs("interfaces are opened to the shortcut", PTL_RUN_UPDATE, 1);
+	for (int f = 0; f < 2; f++) {
+		struct end client = end_of(CLIENT.address[f], 0);
+		struct end vip_near = end_of(VIP_NEAR[f], SERVICE_PORT), vip_far = end_of(VIP_FAR[f], SERVICE_PORT);
+
+		check_tcp("past the stack, by the bridge", "client", near->tcp[f], vip_near, client);
+		check_udp("past the stack, by the bridge", "client", near->udp[f], vip_near, client);
+		check_tcp("past the stack, into the other end", "client", far->tcp[f], vip_far, client);
+		check_udp("past the stack, into the other end", "client", far->udp[f], vip_far, client);
+	}
+	entries = dump("counters", PTL_REASON_COUNT, dump_keys, dump_values, SMALL_MAP);
+	if (entries > PTL_REASON_SHORTCUT_FLOW && counted[PTL_REASON_SHORTCUT_FLOW].packets == 8)
+		passed("these 8 flows took the shortcut (%llu packets)", (unsigned long long)counted[PTL_REASON_SHORTCUT].packets);
+	else
+		failed("8 flows took the shortcut: %llu, through the stack by interface %llu, route %llu, neighbour %llu, sender %llu",
+		       (unsigned long long)counted[PTL_REASON_SHORTCUT_FLOW].packets,
+		       (unsigned long long)counted[PTL_REASON_STACK_INTERFACE].packets,
+		       (unsigned long long)counted[PTL_REASON_STACK_ROUTE].packets,
+		       (unsigned long long)counted[PTL_REASON_STACK_NEIGHBOUR].packets,
+		       (unsigned long long)counted[PTL_REASON_STACK_SENDER].packets);
+	memset(runs, 0, sizeof(runs));
+	put_interfaces(0);
+	apply_runs("and closed again", PTL_RUN_UPDATE, 1);
+}
+
 static void check_traffic(void)
 {
 	struct servers near = serve(&NEAR), far = serve(&FAR);
@@ -951,6 +995,7 @@ static void check_traffic(void)
 		check_refused("to a Service without endpoints", end_of(VIP_EMPTY[f], SERVICE_PORT));
 	}
 	check_sctp(&near, &far);
+	check_shortcut(&near, &far);
 }
 
 /* A dump of the whole map. Returns the number of entries, or -errno. */
@@ -969,8 +1014,6 @@ static int dump(const char *name, uint32_t limit, unsigned char *keys, unsigned 
 	}
 	return (int)total;
 }
-
-static unsigned char dump_keys[SMALL_MAP * 64], dump_values[SMALL_MAP * 64];
 
 /* The Services were served by our maps: each family holds flows, and they were counted under their Services. */
 static void check_flows(int flows_of_near)
@@ -1268,7 +1311,7 @@ int main(int argc, char **argv)
 	apply_runs("the Services are published in one transaction", PTL_RUN_UPDATE, 1);
 	if (check_attach("the programs are attached", PTL_MODE_AUTO, PTL_CHANGE_NEW)) {
 		check_traffic();
-		check_flows(2);
+		check_flows(3);
 		check_sockets();
 		show_reasons();
 		check_restart();

@@ -27,4 +27,7 @@ export const GOOD_HOST: HostFacts = {
   droppingChains: [],
   agentPinned: true,
   routeLocalnet: "0",
+  xdp: [],
+  forwarding: null,
+  obstacles: [],
 };

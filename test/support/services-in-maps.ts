@@ -114,7 +114,7 @@ export function networkInterface(
   four: string,
   six: string,
 ): MapWrite {
-  const value = { role, flags, masquerade4: bytesOf(four), masquerade6: bytesOf(six) };
+  const value = { role, mtu: 1500, flags, masquerade4: bytesOf(four), masquerade6: bytesOf(six) };
   return put("interfaces", u32(ifindex), interfaceCodec.encode(value));
 }
 

@@ -21,7 +21,7 @@ import type { Attachment } from "../../native/hooks.js";
 import { isArrayMap } from "../../native/kernel.js";
 import type { NativeMapInfo } from "../../native/maps.js";
 import { AppError } from "../../util/errors.js";
-import type { InterfaceName } from "../open-maps.js";
+import type { InterfaceName, XdpHook } from "../open-maps.js";
 
 export const ROOT: string = "portolan-dump/";
 export const FORMAT = "portolan-dump";
@@ -88,6 +88,8 @@ export interface Meta {
 export interface ArchivedHooks {
   readonly interfaces: readonly InterfaceName[];
   readonly attachments: readonly Attachment[];
+  /** Interfaces with an XDP program; left out in archives of before there was one. */
+  readonly xdp?: readonly XdpHook[];
 }
 
 export interface ArchiveEnd {
@@ -285,6 +287,13 @@ function isAttachment(value: unknown): value is Attachment {
   );
 }
 
+function isXdpHook(value: unknown): value is XdpHook {
+  if (!isObject(value)) return false;
+  const { ifindex, mode, ours, name } = value;
+  const modes: readonly unknown[] = ["native", "generic", "other", null];
+  return isCount(ifindex) && modes.includes(mode) && typeof ours === "boolean" && isText(name);
+}
+
 /** @throws AppError E_ARCHIVE */
 export function readHooks(value: unknown, file: string): ArchivedHooks {
   const isInterface = (each: unknown): boolean =>
@@ -294,7 +303,8 @@ export function readHooks(value: unknown, file: string): ArchivedHooks {
     Array.isArray(value.interfaces) &&
     value.interfaces.every(isInterface) &&
     Array.isArray(value.attachments) &&
-    value.attachments.every(isAttachment);
+    value.attachments.every(isAttachment) &&
+    (value.xdp === undefined || (Array.isArray(value.xdp) && value.xdp.every(isXdpHook)));
   if (!isWhole) throw damaged(file, "interfaces.json");
   return value as unknown as ArchivedHooks;
 }

@@ -65,6 +65,7 @@ export async function openMapsDump(file: string): Promise<OpenMaps> {
     nowNs: () => now,
     interfaces: () => [],
     attachments: async () => [],
+    xdp: async () => [],
     problems: async () => ({ problems: [], problemsFrom: null }),
     meta: async () => ({ ...meta, format: "portolan-dump", noMaps: null }),
   };

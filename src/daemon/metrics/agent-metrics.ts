@@ -8,6 +8,7 @@ import type { HealthState } from "../health/health-state.js";
 import { AuditMetrics } from "./audit-metrics.js";
 import { BuildMetrics } from "./build-metrics.js";
 import { DataplaneMetrics } from "./dataplane-metrics.js";
+import { ForwardingMetrics } from "./forwarding-metrics.js";
 import { ImageMetrics } from "./image-metrics.js";
 import { ProbeMetrics } from "./probe-metrics.js";
 import { ProgrammingLatency } from "./programming-latency.js";
@@ -48,6 +49,7 @@ export class AgentMetrics {
   readonly probes: ProbeMetrics;
   readonly takeover: TakeoverMetrics;
   readonly audit: AuditMetrics;
+  readonly forwarding: ForwardingMetrics;
   /** What ServiceSync reports to. */
   readonly syncWatch: SyncWatch;
 
@@ -66,6 +68,7 @@ export class AgentMetrics {
     this.source = new SourceMetrics(registry);
     this.probes = new ProbeMetrics({ registry, slis: this.slis, health });
     this.audit = new AuditMetrics(registry);
+    this.forwarding = new ForwardingMetrics(registry);
     this.takeover = new TakeoverMetrics(registry, families);
     this.syncWatch = new SyncWatch({ health, sync: this.sync, latency: this.latency, image: this.image });
   }

@@ -16,12 +16,15 @@ function addressText(bytes: Uint8Array): string {
 }
 
 function fieldsOf(value: Uint8Array): Record<string, string> {
-  const { role, masquerade4, masquerade6, flags } = interfaceCodec.decode(value);
+  const { role, mtu, masquerade4, masquerade6, flags } = interfaceCodec.decode(value);
   return {
     role: ROLE_NAMES.get(role) ?? String(role),
     "masquerade IPv4": addressText(masquerade4),
     "masquerade IPv6": addressText(masquerade6),
     "local pods": flags & InterfaceFlag.INTERFACE_LOCAL_PODS ? "yes" : "no",
+    mtu: String(mtu),
+    peer: flags & InterfaceFlag.INTERFACE_PEER ? "yes" : "no",
+    forwarding: flags & InterfaceFlag.INTERFACE_SHORTCUT ? "shortcut" : "stack",
   };
 }
 

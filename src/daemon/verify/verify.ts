@@ -5,12 +5,18 @@
  */
 import { join } from "node:path";
 import { MAP_NAMES, type MapName } from "../../abi/maps.gen.js";
-import { interfaceEntries, readInterfaceEntries, type ServedInterface } from "../../dataplane/attach.js";
+import {
+  interfaceEntries,
+  isOpenToShortcut,
+  readInterfaceEntries,
+  type ServedInterface,
+} from "../../dataplane/attach.js";
 import { type Comparison, compareKernel, type Difference, type MapUse } from "../../dataplane/compare.js";
 import { type InterfaceOptions, planInterfaces } from "../../dataplane/interfaces.js";
 import { readMirror } from "../../dataplane/mirror.js";
 import { assertSameMap } from "../../dataplane/pins.js";
 import type { Refusal } from "../../dataplane/refusal.js";
+import { readXdpDevices } from "../../dataplane/xdp.js";
 import { servicePortRecord } from "../../image/image-records.js";
 import type { Image, ServicePortImage } from "../../image/types.js";
 import type { Attachment } from "../../native/hooks.js";
@@ -32,6 +38,7 @@ import { checkHostSettings } from "./host.js";
 import { checkInterfaceEntries, expectedByMap } from "./interface-entries.js";
 import { checkPins, checkSettings, checkStalePins, mapsOf } from "./pins.js";
 import { checkPrograms, checkSockets, type ExpectedSockets, type ProgramIdentity } from "./programs.js";
+import { checkXdp } from "./xdp.js";
 
 /** What the kernel is compared with. */
 export type Against =
@@ -148,12 +155,18 @@ class Verification {
     const agent = against.kind === "agent" ? await against.client.compiled() : null;
     if (against.kind === "agent" && agent !== null) await this.#checkSource(agent, against);
     const attachments = await library.attachments([...this.#names.keys()]);
+    const xdp = await library.xdpStates([...this.#names.keys()]);
     const sockets = library.socketLinks(pins);
     const programs = this.#programMaps([
       ...attachments
         .filter(({ ours }) => ours)
         .map(({ ifindex, direction, programId }) => {
           return { where: `${this.#names.get(ifindex) ?? ifindex} ${direction}`, programId };
+        }),
+      ...xdp
+        .filter(({ ours }) => ours)
+        .map(({ ifindex, programId }) => {
+          return { where: `${this.#names.get(ifindex) ?? ifindex} XDP`, programId };
         }),
       ...sockets.map(({ hook, programId }) => ({ where: `cgroup ${hook}`, programId })),
     ]);
@@ -172,13 +185,17 @@ class Verification {
       expected = await this.#expected(maps, agent);
       await this.#checkInterfaces(maps, expected);
       const identity = await this.#identity(expected);
+      const devices = maps.names.includes("xdp_devices")
+        ? await readXdpDevices(maps)
+        : new Map<number, string>();
       this.#list.note(
         "programs",
         [
           ...checkPrograms({ expected: expected.interfaces, attachments, names: this.#names, identity }),
+          ...checkXdp({ devices, states: xdp, names: this.#names, identity }),
           ...checkSettings(programs),
         ],
-        `${expected.interfaces.length} interfaces carry theirs, in both directions${identity.tags ? ", of this build" : ""}`,
+        `${expected.interfaces.length} interfaces carry theirs, in both directions${identity.tags ? ", of this build" : ""}${devices.size > 0 ? `; ${devices.size} XDP` : ""}`,
       );
       const hooks =
         sockets.length === 0 ? "none, and nobody says that there should be" : `${sockets.length} hooks`;
@@ -290,7 +307,7 @@ class Verification {
       const planned = planInterfaces(links, addresses, defaultRoutes, interfaces, nodeAddresses);
       return {
         interfaces: planned.plans.filter(({ attach }) => attach),
-        entries: interfaceEntries(planned),
+        entries: interfaceEntries(planned, await this.#openToShortcut(maps)),
         sockets: expectedSockets(against.sockets),
         agentPrograms: null,
       };
@@ -298,6 +315,13 @@ class Verification {
     const entries = maps.names.includes("interfaces") ? await readInterfaceEntries(maps) : new Map();
     const interfaces = expectedByMap(entries, this.#names);
     return { interfaces, entries: null, sockets: null, agentPrograms: null };
+  }
+
+  /** Which way new flows take is the agent's own decision: what it has written is right. */
+  async #openToShortcut(maps: NativeMaps): Promise<(ifindex: number) => boolean> {
+    if (!maps.names.includes("interfaces")) return () => false;
+    const found = await readInterfaceEntries(maps);
+    return (ifindex) => isOpenToShortcut(found.get(ifindex));
   }
 
   async #checkInterfaces(maps: NativeMaps, { entries: wanted }: Expected): Promise<void> {

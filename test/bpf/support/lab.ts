@@ -37,16 +37,24 @@ import { assertSameFrame, describeFrame } from "../../support/packet-diff.js";
 import { type Addresses, addressesOf, type Family, type Host } from "./addresses.js";
 import { isolate } from "./isolate.js";
 import { decodeNat, encodeNat, type NatEntry, natText, parseNat } from "./nat-entry.js";
-import { openTestKernel, type ProgramName } from "./test-kernel.js";
+import { openTestKernel, type ProgramName, type TestKernelOptions } from "./test-kernel.js";
 
 export type ReasonName = Exclude<keyof typeof Reason, "COUNT">;
-export type Verdict = "pass" | "drop" | "redirect";
+/** `tx`: back by the interface it came in by (XDP). */
+export type Verdict = "pass" | "drop" | "redirect" | "tx";
 export type ProtocolName = "tcp" | "udp" | "sctp";
 
 const VERDICTS: ReadonlyMap<number, Verdict> = new Map([
   [-1, "pass"],
   [2, "drop"],
   [7, "redirect"],
+]);
+/** Of the XDP hook: enum xdp_action. */
+const XDP_VERDICTS: ReadonlyMap<number, Verdict> = new Map([
+  [1, "drop"],
+  [2, "pass"],
+  [3, "tx"],
+  [4, "redirect"],
 ]);
 
 export const PROTOCOL_NUMBER: Readonly<Record<ProtocolName, number>> = {
@@ -173,9 +181,13 @@ export class Bench {
 }
 
 /** Loads the programs for the tests of this file and unloads them when those have run. */
-export async function openBench(config: Partial<PtlConfig> = {}, object?: string): Promise<Bench> {
+export async function openBench(
+  config: Partial<PtlConfig> = {},
+  object?: string,
+  options: TestKernelOptions = {},
+): Promise<Bench> {
   isolate();
-  const kernel = await openTestKernel(config, object);
+  const kernel = await openTestKernel(config, object, options);
   after(() => kernel.close());
   return new Bench(kernel);
 }
@@ -245,21 +257,33 @@ export class Lab {
   }
 
   /**
-   * Describes an interface: with the addresses of a host to masquerade with (`true`: of the node), or with none; and
-   * whether what comes in there is a local pod's. Default: the interface of the packets.
+   * Describes an interface: with the addresses of a host to masquerade with (`true`: of the node), or with none; whether what
+   * comes in there is a local pod's; and what the shortcut needs to know. Default: the interface of the packets, a pod's.
    */
   async interface(description: {
     masquerade: boolean | Host;
     localPods?: boolean;
     ifindex?: number;
+    role?: Role;
+    mtu?: number;
+    /** Further bits of enum ptl_interface_flag. */
+    flags?: number;
   }): Promise<void> {
-    const { masquerade, localPods = false, ifindex = IFINDEX } = description;
+    const {
+      masquerade,
+      localPods = false,
+      ifindex = IFINDEX,
+      role = Role.POD,
+      mtu = 0,
+      flags = 0,
+    } = description;
     const host = masquerade === true ? "node" : masquerade === false ? "unspecified" : masquerade;
     const value = interfaceCodec.encode({
-      role: Role.POD,
+      role,
+      mtu,
       masquerade4: addressBytes(addressesOf(4)[host]),
       masquerade6: addressBytes(addressesOf(6)[host]),
-      flags: localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0,
+      flags: flags | (localPods ? InterfaceFlag.INTERFACE_LOCAL_PODS : 0),
     });
     await this.set("interfaces", u32(ifindex), value);
   }
@@ -390,12 +414,13 @@ export class Lab {
     const result = this.kernel.testRun(program, {
       data: frameOf(packet),
       ifindex,
+      xdp: program === "ptl_xdp",
       mark,
       checksumComplete,
       gsoSize,
       gsoSegs: gsoSize === 0 ? 0 : 2,
     });
-    const verdict = VERDICTS.get(result.retval);
+    const verdict = (program === "ptl_xdp" ? XDP_VERDICTS : VERDICTS).get(result.retval);
     assert.ok(verdict !== undefined, `${program} returned ${result.retval}, which is no verdict of ours`);
     const after = await this.#reasons();
     const reasons: Partial<Record<ReasonName, number>> = {};

@@ -45,6 +45,8 @@ const FLAGS: readonly (readonly [string, number])[] = [
   ["pending", NatFlag.NAT_PENDING],
   ["direct", NatFlag.NAT_DIRECT],
   ["masquerade", NatFlag.NAT_MASQUERADE],
+  ["xdp", NatFlag.NAT_XDP],
+  ["shortcut", NatFlag.NAT_SHORTCUT],
 ];
 
 export function decodeNat(family: Family, key: Uint8Array, value: Uint8Array): NatEntry {

@@ -6,7 +6,7 @@ import { NativeLibrary } from "../../../src/native/lib.js";
 import type { LoadedObject } from "../../../src/native/object.js";
 import { addressBytes } from "../../support/packet-address.js";
 
-export type ProgramName = "ptl_pod_in" | "ptl_pod_out" | "ptl_net_in" | "ptl_net_out";
+export type ProgramName = "ptl_pod_in" | "ptl_pod_out" | "ptl_net_in" | "ptl_net_out" | "ptl_xdp";
 
 /** Settings of the tests unless they say otherwise; times in ticks. */
 export const TEST_CONFIG: PtlConfig = {
@@ -48,16 +48,28 @@ const MAX_ENTRIES = {
   events: 4096,
 };
 
+export interface TestKernelOptions {
+  /** Load the XDP program too. */
+  readonly xdp?: boolean;
+  /** Where maps and links are pinned; default: nowhere. */
+  readonly pins?: string;
+}
+
 let library: NativeLibrary | undefined;
 
 /** The native library, opened once. PORTOLAN_BPF_OBJECT names another object file, such as a mutant. */
-export async function openTestKernel(config: Partial<PtlConfig>, file?: string): Promise<LoadedObject> {
+export async function openTestKernel(
+  config: Partial<PtlConfig>,
+  file?: string,
+  { xdp = false, pins = "" }: TestKernelOptions = {},
+): Promise<LoadedObject> {
   library ??= new NativeLibrary();
   const object = file ?? process.env.PORTOLAN_BPF_OBJECT;
   return await library.open({
-    pins: "",
+    pins,
     config: { ...TEST_CONFIG, ...config },
     maxEntries: MAX_ENTRIES,
+    xdp,
     ...(object === undefined ? {} : { object }),
   });
 }

@@ -18,6 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
+import { fileURLToPath } from "node:url";
 import { removeProblems } from "../../../src/daemon/problem-file.js";
 import { endProcesses } from "../../../src/demo/world/host.js";
 import { Host, type RunResult, run } from "../../../src/demo/world/index.js";
@@ -31,6 +32,8 @@ import { Agent, agentArguments } from "./agent.js";
 import type { GroundPlan, Place, Sender } from "./plan.js";
 import { Probe } from "./probe.js";
 
+/** Lets everything pass; built by `make bpf-tests`. */
+const XDP_PASSES = fileURLToPath(new URL("../../../build/test/xdp-foreign.bpf.o", import.meta.url));
 const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 const NODE_MAC = "02:00:00:00:0a:01";
 const POD_GATEWAY: Readonly<Record<4 | 6, string>> = { 4: "169.254.1.1", 6: "fe80::1" };
@@ -54,6 +57,7 @@ export class Ground {
   /** Signals are dealt with here: pins and cgroup must go, too. */
   readonly handleSignals = false;
   readonly #case: ConformanceCase;
+  readonly #xdp: boolean;
   readonly #prefix = `ptl-${process.pid}-${randomBytes(3).toString("hex")}-`;
   readonly #hosts = new Map<string, Host>();
   readonly #probes = new Map<string, Probe>();
@@ -66,8 +70,10 @@ export class Ground {
   #manifest = "";
   readonly #removeNow = (): void => this.#removeAtExit();
 
-  constructor(it: ConformanceCase, plan: GroundPlan) {
+  /** @param xdp the agent serves the uplink by XDP */
+  constructor(it: ConformanceCase, plan: GroundPlan, xdp = false) {
     this.#case = it;
+    this.#xdp = xdp;
     this.plan = plan;
     for (const [index, place] of [...plan.places.values()].entries())
       this.#hosts.set(place.key, new Host(place.key, `${this.#prefix}${place.kind}${index}`));
@@ -123,16 +129,40 @@ export class Ground {
       [...this.plan.places.values()].filter((place) => place.kind !== "node").map((p) => this.#settle(p)),
     );
     await this.host("node").ip(this.#nodeLines());
+    if (this.#xdp) await this.#makeReadyForXdp();
     await Promise.all([...this.#hosts.keys()].map((key) => this.#startProbe(key)));
     for (const { place, proto, port, addr } of this.plan.listeners)
       await this.probe(place).serve(proto, port, addr);
+  }
+
+  /** The uplink's other end takes what XDP sends, leaves no checksum to a device, and is known with all behind it. */
+  async #makeReadyForXdp(): Promise<void> {
+    const outside = this.host("outside");
+    await outside.exec(["ip", "link", "set", "dev", "node", "xdpdrv", "obj", XDP_PASSES, "sec", "xdp"]);
+    await outside.exec(["ethtool", "-K", "node", "tx", "off"]);
+    const neighbours = (["outside", "remote"] as const).flatMap((place) =>
+      Object.values(this.plan.wire[place]),
+    );
+    for (const address of neighbours)
+      await this.host("node").exec(["ping", "-c", "1", "-W", "10", String(address)]);
+  }
+
+  /** How many packets of the node met each of the reasons (bpf/include/reasons.h), by name. */
+  async reasons(): Promise<ReadonlyMap<string, number>> {
+    const { stdout } = await this.cli(["maps", "dump", "counters", "-o", "json"]);
+    const cells = stdout
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line) as { reason?: string; value: { packets: number } });
+    return new Map(cells.flatMap(({ reason, value }) => (reason ? [[reason, value.packets] as const] : [])));
   }
 
   /** Starts the agent with a state's objects, and waits until they are in the kernel. */
   async start(state: ObjectState): Promise<void> {
     this.#write(state);
     const paths = { manifests: `${this.#directory}/manifests`, bpfRoot: this.#bpfRoot, cgroup: this.#cgroup };
-    const argv = [...cliCommand(), ...agentArguments(this.#case.environment, paths)];
+    const xdp = this.#xdp ? ["--xdp", "native"] : [];
+    const argv = [...cliCommand(), ...agentArguments(this.#case.environment, paths), ...xdp];
     this.#agent = new Agent(this.host("node"), argv);
     await this.#agent.ready();
   }

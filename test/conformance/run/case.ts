@@ -7,19 +7,45 @@ import { planGround, statesOf } from "../ground/plan.js";
 import { checkFlow } from "./flow.js";
 import { checkHttp } from "./http.js";
 
-/** What is wrong with a case, one entry for each flow or request; none: it passes. */
-export async function runCase(it: ConformanceCase): Promise<readonly string[]> {
+/** What XDP did in a case: packets that it has sent, dropped, and left to tc for a reason that is about a Service's packet. */
+export interface XdpShare {
+  readonly sent: number;
+  readonly dropped: number;
+  readonly passed: Readonly<Record<string, number>>;
+}
+
+/**
+ * What is wrong with a case, one entry for each flow or request; none: it passes.
+ *
+ * @param onXdp with it the case runs with XDP on the uplink, and what that did is told at the end
+ */
+export async function runCase(
+  it: ConformanceCase,
+  onXdp?: (share: XdpShare) => void,
+): Promise<readonly string[]> {
   try {
     const states = statesOf(it);
-    const ground = new Ground(it, planGround(it));
+    const ground = new Ground(it, planGround(it), onXdp !== undefined);
     try {
-      return await runOn(ground, it, states);
+      const wrong = await runOn(ground, it, states);
+      onXdp?.(xdpShare(await ground.reasons()));
+      return wrong;
     } finally {
       await ground.close();
     }
   } catch (error) {
     return [error instanceof FormError ? error.message : `cannot be run: ${(error as Error).message}`];
   }
+}
+
+function xdpShare(reasons: ReadonlyMap<string, number>): XdpShare {
+  const own = [...reasons].filter(([name, packets]) => name.startsWith("xdp_") && packets > 0);
+  const passed = own.filter(([name]) => !["xdp_sent", "xdp_dropped", "xdp_other"].includes(name));
+  return {
+    sent: reasons.get("xdp_sent") ?? 0,
+    dropped: reasons.get("xdp_dropped") ?? 0,
+    passed: Object.fromEntries(passed),
+  };
 }
 
 async function runOn(

@@ -5,10 +5,17 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ReadCase, readCases } from "../form/read.js";
 import { isStory } from "../form/types.js";
-import { runCase } from "./case.js";
+import { runCase, type XdpShare } from "./case.js";
 
 export type CaseResult =
-  | { readonly status: "ok"; readonly id: string; readonly title: string; readonly ms: number }
+  | {
+      readonly status: "ok";
+      readonly id: string;
+      readonly title: string;
+      readonly ms: number;
+      /** With `xdp`. */
+      readonly xdp?: XdpShare;
+    }
   | {
       readonly status: "failed";
       readonly id: string;
@@ -41,6 +48,8 @@ export interface RunnerOptions {
   readonly onResult?: (result: CaseResult) => void;
   /** @default 2 */
   readonly parallel?: number;
+  /** With XDP on the uplink. */
+  readonly xdp?: boolean;
 }
 
 const REPOSITORY = fileURLToPath(new URL("../../../", import.meta.url));
@@ -58,7 +67,7 @@ export async function runConformance(options: RunnerOptions): Promise<Summary> {
   let told = 0;
   const work = async (): Promise<void> => {
     for (let index = next++; index < cases.length; index = next++) {
-      results[index] = await resultOf(cases[index] as ReadCase, tests);
+      results[index] = await resultOf(cases[index] as ReadCase, tests, options.xdp ?? false);
       for (let result = results[told]; result !== undefined; result = results[++told])
         options.onResult?.(result);
     }
@@ -75,15 +84,16 @@ function chosen(cases: readonly ReadCase[], ids: readonly string[]): readonly Re
   return ids.length === 0 ? cases : cases.filter((one) => ids.includes(one.id));
 }
 
-async function resultOf(read: ReadCase, tests: readonly TestFile[]): Promise<CaseResult> {
+async function resultOf(read: ReadCase, tests: readonly TestFile[], withXdp: boolean): Promise<CaseResult> {
   const { id, title } = read;
   if (!read.ok) return { status: "failed", id, title, ms: 0, problems: [read.error] };
   if (isStory(read.case)) return { status: "story", id, title, tests: testsOf(id, tests) };
   const start = performance.now();
-  const problems = await runCase(read.case);
+  let xdp: XdpShare | undefined;
+  const problems = await (withXdp ? runCase(read.case, (share) => (xdp = share)) : runCase(read.case));
   const ms = Math.round(performance.now() - start);
   return problems.length === 0
-    ? { status: "ok", id, title, ms }
+    ? { status: "ok", id, title, ms, ...(xdp === undefined ? {} : { xdp }) }
     : { status: "failed", id, title, ms, problems };
 }
 

@@ -149,6 +149,7 @@ test("Settings without flags and file are kube-proxy's defaults, the host's name
     devices: [],
     podInterfaces: [],
     attach: "auto",
+    xdp: "off",
     socketLB: "host-only",
     cgroupRoot: "",
     resetRemovedBackends: false,

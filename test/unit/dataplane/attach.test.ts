@@ -52,6 +52,17 @@ class FakeHooks implements Hooks {
     return new Set(interfaces.map(({ ifindex }) => ifindex).filter((ifindex) => this.on.has(ifindex)));
   }
 
+  readonly foreign = new Map<number, string>();
+  readonly strict = new Set<string>();
+
+  async others(ifindexes: readonly number[]): Promise<ReadonlyMap<number, string>> {
+    return new Map([...this.foreign].filter(([ifindex]) => ifindexes.includes(ifindex)));
+  }
+
+  isStrict(name: string): boolean {
+    return this.strict.has(name);
+  }
+
   async detach(ifindexes: readonly number[]): Promise<void> {
     for (const ifindex of ifindexes) this.on.delete(ifindex);
   }
@@ -292,6 +303,33 @@ test("InterfaceKeeper.sync() flags the interfaces that bring local pods' packets
   assert.deepEqual(flags, [
     [3, InterfaceFlag.INTERFACE_LOCAL_PODS],
     [5, InterfaceFlag.INTERFACE_LOCAL_PODS],
-    [6, 0],
+    [6, InterfaceFlag.INTERFACE_PEER],
   ]);
+});
+
+test("InterfaceKeeper.setShortcut() opens and closes interfaces in the map, and attaches nothing anew", async () => {
+  const { kernel, hooks, keeper } = setUp();
+  const routed = (ifindex: number): Link => ({ ...veth(ifindex), master: 0, mtu: 1450, qdisc: "noqueue" });
+  hooks.links = [routed(5), routed(6)];
+  hooks.foreign.set(6, "other (in, tcx)");
+  const flags = async (): Promise<Record<number, number>> => {
+    const { count, keys, values } = await kernel.dump("interfaces");
+    const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
+    const entry = (i: number) => interfaceCodec.decode(values, i * interfaceCodec.size);
+    assert.ok(Array.from({ length: count }, (_, i) => entry(i)).every(({ mtu }) => mtu === 1450));
+    return Object.fromEntries(
+      Array.from({ length: count }, (_, i) => [view.getUint32(4 * i, true), entry(i).flags]),
+    );
+  };
+  const { INTERFACE_PEER: peer, INTERFACE_SHORTCUT: shortcut } = InterfaceFlag;
+  await keeper.sync();
+  assert.deepEqual(await flags(), { 5: peer, 6: peer });
+  keeper.setShortcut({ cautious: false });
+  await keeper.sync();
+  assert.deepEqual(await flags(), { 5: peer | shortcut, 6: peer });
+  assert.deepEqual([...keeper.closed], [[6, "other (in, tcx) would not see its packets"]]);
+  keeper.setShortcut(null);
+  await keeper.sync();
+  assert.deepEqual(await flags(), { 5: peer, 6: peer });
+  assert.equal(hooks.requests.length, 2);
 });

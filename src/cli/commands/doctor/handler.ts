@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { XdpFact } from "../../../daemon/host-checks.js";
 import type { LinkSnapshot } from "../../../dataplane/attach.js";
 import { bpfRoot, layoutsAt } from "../../../dataplane/pins.js";
 import type { NativeLibrary } from "../../../native/lib.js";
@@ -18,6 +19,7 @@ export interface DoctorOptions {
 interface LibraryAnswer extends LinkSnapshot {
   readonly missingFeatures: readonly string[] | null;
   readonly nativeError: string | null;
+  readonly xdp: readonly XdpFact[] | null;
 }
 
 /** Features that were tried and are not there; null for a user who may not try. */
@@ -32,6 +34,21 @@ function missingFeatures(library: NativeLibrary): readonly string[] | null {
   }
 }
 
+/** What is at XDP hooks; null for a user who may not look. */
+async function xdpFacts(library: NativeLibrary, { links }: LinkSnapshot): Promise<readonly XdpFact[] | null> {
+  try {
+    const names = new Map(links.map(({ ifindex, name }) => [ifindex, name]));
+    const states = await library.xdpStates([...names.keys()]);
+    return states.flatMap(({ ifindex, mode, name, programId, ours }) => {
+      if (mode === null) return [];
+      const program = name || `program ${programId}`;
+      return [{ interface: names.get(ifindex) ?? `${ifindex}`, mode, program, ours }];
+    });
+  } catch {
+    return null; // the line about privileges says why
+  }
+}
+
 /** What the native library says; without it, its error. */
 async function askLibrary(): Promise<LibraryAnswer> {
   try {
@@ -41,11 +58,13 @@ async function askLibrary(): Promise<LibraryAnswer> {
     ]);
     const library = new NativeLibrary();
     library.verifyObject();
-    return { ...readLinks(library), missingFeatures: missingFeatures(library), nativeError: null };
+    const seen = readLinks(library);
+    const xdp = await xdpFacts(library, seen);
+    return { ...seen, missingFeatures: missingFeatures(library), nativeError: null, xdp };
   } catch (error) {
     const nativeError = errorMessage(error);
     const nothing = { links: [], addresses: [], defaultRoutes: new Set<number>(), localAddresses: [] };
-    return { ...nothing, missingFeatures: null, nativeError };
+    return { ...nothing, missingFeatures: null, nativeError, xdp: null };
   }
 }
 
@@ -72,7 +91,15 @@ export async function examine(
     options.snatPorts === undefined ? ports.DEFAULT_SNAT_RANGES : ports.parsePortRanges(options.snatPorts);
   const agentPinned = hasPins(options.bpfRoot);
   const markBit = options.forwardMarkBit;
-  const checks = checkHost(await gatherFacts({ ...asked, snatRanges, markBit, agentPinned }));
+  const checks = checkHost(
+    await gatherFacts({
+      ...asked,
+      snatRanges,
+      markBit,
+      agentPinned,
+      bpfRoot: bpfRoot(options.bpfRoot),
+    }),
+  );
   return { ok: checks.every(({ status }) => status !== "fail"), checks };
 }
 

@@ -53,11 +53,14 @@ async function gather(
   const doctor = await examine({ ...options, forwardMarkBit: DEFAULT_MARK_BIT });
   const interfaces = isOpen ? open.interfaces().map(({ ifindex, name }) => ({ ifindex, name })) : [];
   const attachments = isOpen ? await open.attachments(interfaces.map(({ ifindex }) => ifindex)) : [];
+  const xdp = (isOpen ? await open.xdp(interfaces.map(({ ifindex }) => ifindex)) : [])
+    .filter(({ mode }) => mode !== null)
+    .map(({ ifindex, mode, ours, name }) => ({ ifindex, mode, ours, name }));
   // As late as can be: what the maps are told to hold may be a little younger, and is then shown with an age of 0.
   const meta = isOpen ? await open.meta() : await metaOf(root, [], open);
   return {
     meta: { ...meta, written: written.toISOString() },
-    hooks: { interfaces, attachments },
+    hooks: { interfaces, attachments, xdp },
     problems: await findProblems(root, () => true),
     doctor,
     log: await readLogTail(root),

@@ -54,9 +54,13 @@ export function numberOfWord(struct: string, field: string, word: string): numbe
   const name = Object.keys(words).find((key) => wordOf(key) === word);
   return name === undefined ? undefined : words[name];
 }
+const MAC_BYTES = 6;
+const macText = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 
 function plain(struct: string, field: string, value: unknown): Plain {
-  if (value instanceof Uint8Array) return ipFromBytes(value).text;
+  if (value instanceof Uint8Array)
+    return value.length === MAC_BYTES ? macText(value) : ipFromBytes(value).text;
   // A u64 in two words, which hash keys have so that they need no padding: a socket's cookie. Below 2^53 for centuries.
   if (Array.isArray(value)) return Number(value[1]) * 2 ** 32 + Number(value[0]);
   if (typeof value === "bigint") {

@@ -104,7 +104,7 @@ test("checkSockets() wants all eight hooks of the cgroup, or none, as the mode s
 
 function entry(role: Role, last = 1): Uint8Array {
   const masquerade4 = Uint8Array.of(10, 0, 0, last);
-  return interfaceCodec.encode({ role, masquerade4, masquerade6: new Uint8Array(16), flags: 0 });
+  return interfaceCodec.encode({ role, mtu: 0, masquerade4, masquerade6: new Uint8Array(16), flags: 0 });
 }
 
 test("checkInterfaceEntries() tells what is missing, extra, different, and of an interface that is gone", () => {
