@@ -22,7 +22,10 @@ const BACKENDS = 16;
 /** Those of the agent's default. */
 const SNAT_PORTS = { snatPortBase: [10_240, 61_000], snatPortCount: [19_760, 4_536] } as const;
 /** Clients, all behind the one whose link address is known. */
-const CLIENTS = { 4: ["198.51.104.0/22", "198.51.104.0"], 6: ["2001:db8:5::/64", "2001:db8:5::1:0"] } as const;
+const CLIENTS = {
+  4: ["198.51.104.0/22", "198.51.104.0"],
+  6: ["2001:db8:5::/64", "2001:db8:5::1:0"],
+} as const;
 
 export interface XdpNode {
   readonly kernel: LoadedObject;
