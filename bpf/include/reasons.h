@@ -47,20 +47,20 @@
 	PTL_REASON(DROP_LOOPBACK, "loopback_from_outside", "dropped: a packet to a loopback address that did not begin on this host") \
 	PTL_REASON(EVENT_LOST, "event_lost", "an event was lost: whoever reads `events` is too slow") \
 	PTL_REASON(XDP_SENT, "xdp_sent", "finished in XDP: rewritten and sent on")                           \
-	PTL_REASON(XDP_DROPPED, "xdp_dropped", "dropped in XDP, for a reason that is counted too")           \
-	PTL_REASON(XDP_OTHER, "xdp_other", "passed by XDP to tc: none of a Service's packets")                \
-	PTL_REASON(XDP_STACK_FLOW, "xdp_stack_flow", "passed by XDP to tc: its flow goes through the stack")   \
-	PTL_REASON(XDP_PROTOCOL, "xdp_protocol", "passed by XDP to tc: neither TCP nor UDP (ICMP, SCTP ...)")   \
-	PTL_REASON(XDP_OPTIONS, "xdp_options", "passed by XDP to tc: IPv4 options or an IPv6 extension header") \
-	PTL_REASON(XDP_FRAGMENT, "xdp_fragment", "passed by XDP to tc: a fragment")                           \
-	PTL_REASON(XDP_LOCAL, "xdp_local", "passed by XDP to tc: the way does not leave the node")       \
-	PTL_REASON(XDP_OVERLAY, "xdp_overlay_route", "passed by XDP to tc: the route leads through an overlay") \
-	PTL_REASON(XDP_ROUTE, "xdp_other_interface", "passed by XDP to tc: the way leads out by an interface without XDP") \
-	PTL_REASON(XDP_NEIGHBOUR, "xdp_neighbour", "passed by XDP to tc: the neighbour is not resolved")       \
-	PTL_REASON(XDP_MTU, "xdp_mtu", "passed by XDP to tc: the packet is longer than the route's MTU")       \
-	PTL_REASON(XDP_TTL, "xdp_ttl", "passed by XDP to tc: its time to live ends here")                      \
-	PTL_REASON(XDP_ANSWER, "xdp_answer", "passed by XDP to tc: the sender is to get an answer")            \
-	PTL_REASON(XDP_OWN_ADDRESS, "xdp_own_address", "passed by XDP to tc: the client keeps its address, so replies take another way") \
+	PTL_REASON(XDP_DROPPED, "xdp_dropped", "in XDP: a drop, whose reason is counted too")           \
+	PTL_REASON(XDP_OTHER, "xdp_other", "left to tc by XDP: none of a Service's packets")                \
+	PTL_REASON(XDP_STACK_FLOW, "xdp_stack_flow", "left to tc by XDP: its flow goes through the stack")   \
+	PTL_REASON(XDP_PROTOCOL, "xdp_protocol", "left to tc by XDP: neither TCP nor UDP (ICMP, SCTP ...)")   \
+	PTL_REASON(XDP_OPTIONS, "xdp_options", "left to tc by XDP: IPv4 options or an IPv6 extension header") \
+	PTL_REASON(XDP_FRAGMENT, "xdp_fragment", "left to tc by XDP: a fragment")                           \
+	PTL_REASON(XDP_LOCAL, "xdp_local", "left to tc by XDP: the way does not leave the node")       \
+	PTL_REASON(XDP_OVERLAY, "xdp_overlay_route", "left to tc by XDP: the route leads through an overlay") \
+	PTL_REASON(XDP_ROUTE, "xdp_other_interface", "left to tc by XDP: the way leads out by an interface without XDP") \
+	PTL_REASON(XDP_NEIGHBOUR, "xdp_neighbour", "left to tc by XDP: the neighbour is not resolved")       \
+	PTL_REASON(XDP_MTU, "xdp_mtu", "left to tc by XDP: the packet is longer than the route's MTU")       \
+	PTL_REASON(XDP_TTL, "xdp_ttl", "left to tc by XDP: its time to live ends here")                      \
+	PTL_REASON(XDP_ANSWER, "xdp_answer", "left to tc by XDP: the sender is to get an answer")            \
+	PTL_REASON(XDP_OWN_ADDRESS, "xdp_own_address", "left to tc by XDP: the client keeps its address, so replies take another way") \
 	PTL_REASON(SHORTCUT, "shortcut", "a translated packet went past the stack (--forwarding)")          \
 	PTL_REASON(SHORTCUT_FLOW, "shortcut_flow", "a new flow was given the shortcut past the stack")      \
 	PTL_REASON(STACK_CLIENT, "stack_client", "a new flow goes through the stack: its client is no pod of this node") \

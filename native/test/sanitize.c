@@ -318,8 +318,30 @@ static void try_hooks(int handle, const char *pins)
 	free(found);
 }
 
+static void try_xdp(int handle, const char *pins)
+{
+	uint32_t ifindexes[2] = { 1, 999 };
+	struct ptl_xdp_state *states = malloc(sizeof(*states) * 2);
+
+	expect("xdp without a handle", ptl_xdp_attach(4711, 1, PTL_XDP_GENERIC, ERR), -9);
+	expect("xdp on nothing", ptl_xdp_attach(handle, 999, PTL_XDP_GENERIC, ERR), -19);
+	expect("xdp", ptl_xdp_attach(handle, 1, PTL_XDP_GENERIC, ERR), PTL_CHANGE_NEW);
+	expect("xdp again", ptl_xdp_attach(handle, 1, PTL_XDP_GENERIC, ERR), PTL_CHANGE_REPLACED);
+	expect("xdp states", ptl_xdp_states(ifindexes, 2, states, ERR), 0);
+	expect("mode", (int)states[0].mode, PTL_XDP_GENERIC);
+	expect("ours", states[0].ours, 1);
+	expect("mode of nothing", (int)states[1].mode, PTL_XDP_NONE);
+	expect("xdp detach", ptl_xdp_detach(pins, ifindexes, 2, ERR), 1);
+	free(states);
+}
+
 static void try_interfaces(void)
 {
+	uint32_t *generation = malloc(sizeof(*generation));
+
+	expect("generation of the rules", ptl_nft_generation(generation, ERR), 0);
+	free(generation);
+
 	uint8_t *header = malloc(sizeof(struct ptl_links_header));
 	int size = ptl_links_dump(header, sizeof(struct ptl_links_header), ERR);
 	uint8_t *all = malloc((size_t)(size > 0 ? size : 1));
@@ -415,6 +437,7 @@ int main(int count, char **arguments)
 	try_programs(handle, pins, spare);
 	try_twin(arguments[2], pins, &config);
 	try_hooks(handle, pins);
+	try_xdp(handle, pins);
 	try_sockets(handle, pins, arguments[4]);
 	try_interfaces();
 	expect("damaged netlink messages", try_netlink() > 1500, 1);

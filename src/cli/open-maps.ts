@@ -2,6 +2,7 @@
 /** What commands read: this machine's kernel, or the archive that `portolan dump` made of another's. */
 import { join } from "node:path";
 import type { MapName } from "../abi/maps.gen.js";
+import type { ForwardingReport } from "../daemon/forwarding-file.js";
 import { assertSameMap, bpfRoot, requirePins } from "../dataplane/pins.js";
 import type { Attachment } from "../native/hooks.js";
 import type { KernelLookups, KernelReads } from "../native/kernel.js";
@@ -43,6 +44,8 @@ export interface OpenMaps {
   attachments(ifindexes: readonly number[]): Promise<readonly Attachment[]>;
   /** What is at these interfaces' XDP hooks. */
   xdp(ifindexes: readonly number[]): Promise<readonly XdpHook[]>;
+  /** Which way the agent of these maps sends new flows of pods, and why; null: it has said nothing. */
+  forwarding(): Promise<ForwardingReport | null>;
   /** What the agent of these maps left out of them, as far as it concerns these Services. */
   problems(isWanted: ServiceTest): Promise<FoundProblems>;
   /** Whose maps they are, and of when, as an archive and a dump of all maps begin. Counts the entries of hashes. */
@@ -81,6 +84,10 @@ export async function withMaps<T>(options: CommonOptions, use: (open: OpenMaps) 
       interfaces: () => library.interfaces(),
       attachments: (ifindexes) => library.attachments(ifindexes),
       xdp: (ifindexes) => library.xdpStates(ifindexes),
+      forwarding: async () => {
+        const { readForwarding } = await import("../daemon/forwarding-file.js");
+        return readForwarding(bpfRoot(options.bpfRoot));
+      },
       problems: async (isWanted) => {
         const { findProblems } = await import("./problems.js");
         return findProblems(bpfRoot(options.bpfRoot), isWanted);

@@ -208,7 +208,7 @@ isolated(import.meta.url, () => {
 
   test("portolan interfaces shows the node's own addresses, and where local pods are", async () => {
     const { interfaces } = await json("interfaces");
-    const common = { name: "", mode: null, forwardingWhy: null, others: [] };
+    const common = { name: "", mode: null, xdp: null, forwardingWhy: null, others: [] };
     assert.deepEqual(interfaces, [
       {
         ...common,

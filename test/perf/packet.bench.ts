@@ -5,21 +5,22 @@
  * runs in every round beside the others. The counters must say that every repeat took the path that is named, or there is no
  * figure. Writes bench/results/packet.json.
  */
-import { Counters, Detector, REASONS, Reason } from "../../src/abi/enums.gen.js";
-import { trafficCodec } from "../../src/abi/layout.gen.js";
+import { Counters, Detector } from "../../src/abi/enums.gen.js";
 import { MAPS, type MapName } from "../../src/abi/maps.gen.js";
 import { Reconciler } from "../../src/dataplane/reconciler.js";
 import type { ServicePortImage } from "../../src/image/types.js";
 import { NativeLibrary } from "../../src/native/lib.js";
 import type { LoadedObject } from "../../src/native/object.js";
 import { FAMILIES, type Family } from "../../src/net/ip.js";
-import { isolate } from "../bpf/support/isolate.js";
+import { isolate, ownBpffs } from "../bpf/support/isolate.js";
 import type { ReasonName } from "../bpf/support/lab.js";
 import { TEST_CONFIG } from "../bpf/support/test-kernel.js";
 import { bigPort, imageOf } from "../support/big-image.js";
 import { type Packet, tcp } from "../support/packet.js";
 import { interleave, median } from "./support/interleave.js";
 import { writeResult } from "./support/machine.js";
+import { emptyTable, PacketRunner, type Run } from "./support/packet-runner.js";
+import { openXdpNode, type XdpNode } from "./support/packet-xdp.js";
 import { type FlowPlan, Restorer } from "./support/restorer.js";
 
 const QUICK = process.argv.includes("--quick");
@@ -34,6 +35,9 @@ const NEW_FLOWS = 32_768;
 const EVER_NEW = 2 ** 24;
 const FIRST_PORT = 1_024;
 const PASS = -1;
+const XDP_TX = 3;
+/** The same for clients outside, who have fewer addresses. */
+const EVER_NEW_OUTSIDE = 2 ** 20;
 
 const CLIENT = { 4: "10.244.0.0", 6: "fd00:244:1::" } as const;
 const ELSEWHERE = { 4: "198.51.100.7", 6: "2001:db8:5::7" } as const;
@@ -54,12 +58,10 @@ interface Case {
   readonly path: Path;
   readonly family: Family;
   readonly flows: number;
-  readonly node: Node;
-  readonly program: ProgramName;
-  readonly plan: FlowPlan;
-  /** What each repeat counts. */
-  readonly reason: ReasonName;
-  readonly repeats: number;
+  readonly services: number;
+  readonly run: Omit<Run, "what">;
+  /** The empty program of the same hook. */
+  readonly floor: "bench_empty" | "bench_empty_xdp";
   /** Before each measurement; not measured. */
   readonly prepare?: () => Promise<void>;
 }
@@ -71,7 +73,9 @@ type Path =
   | "not ours, egress"
   | "not ours, both"
   | "new"
-  | "new, table full";
+  | "new, table full"
+  | "XDP, established"
+  | "XDP, new";
 
 interface Result {
   readonly path: Path;
@@ -145,93 +149,44 @@ function answer({ tested }: Node, family: Family, flags: string): Packet {
   };
 }
 
-class Bench {
-  readonly #restorer: Restorer;
-
-  constructor(restorer: Restorer) {
-    this.#restorer = restorer;
-  }
-
-  /** Nanoseconds of one repeat. @throws when not every repeat took the path. */
-  async measure({ id, node, program, plan, reason, repeats, prepare }: Case): Promise<number> {
-    await prepare?.();
-    return await this.#run(id, node, program, plan, repeats, reason);
-  }
-
-  /** The same with nothing of ours behind the restoring. */
-  floor(program: "bench_empty" | "bench_lookup", plan: FlowPlan, repeats: number): number {
-    this.#restorer.plan(plan);
-    this.#restorer.target(program);
-    return this.#restorer.run(repeats).ns;
-  }
-
-  /** Opens so many flows and brings them to where data flows, so that each has its entries. */
-  async establish(node: Node, family: Family, flows: number): Promise<void> {
-    const step = async (program: ProgramName, plan: FlowPlan, reason: ReasonName): Promise<void> => {
-      await this.#run(`opening flows, IPv${family}`, node, program, plan, flows, reason);
-    };
-    await step("ptl_pod_in", { packet: toService(node, family, "S"), flows }, "FLOW_NEW");
-    await step("ptl_pod_out", { packet: answer(node, family, "SA"), flows, reply: true }, "TRANSLATED");
-    await step("ptl_pod_in", { packet: toService(node, family, "A"), flows }, "TRANSLATED");
-  }
-
-  /** New flows until the table has lost some. */
-  async fill(node: Node, family: Family): Promise<void> {
-    const flows = Math.ceil(MAPS[`nat${family}`].maxEntries * 0.6);
-    const plan: FlowPlan = { packet: toService(node, family, "S"), flows: EVER_NEW };
-    await this.#run(`filling the table, IPv${family}`, node, "ptl_pod_in", plan, flows, "FLOW_NEW");
-  }
-
-  async #run(
-    what: string,
-    node: Node,
-    program: ProgramName,
-    plan: FlowPlan,
-    repeats: number,
-    reason: ReasonName,
-  ): Promise<number> {
-    const id = node.kernel.programs().find(({ name }) => name === program)?.id;
-    if (id === undefined) throw new Error(`${program} is not loaded`);
-    this.#restorer.plan(plan);
-    this.#restorer.target(id);
-    const before = await this.#counted(node);
-    const { ns, verdict } = this.#restorer.run(repeats);
-    const after = await this.#counted(node);
-    const counted = REASONS.map(({ id: i, key }) => [key, (after[i] ?? 0) - (before[i] ?? 0)] as const);
-    const seen = counted.filter(([, packets]) => packets !== 0);
-    if (verdict !== PASS || seen.length !== 1 || seen[0]?.[0] !== reason || seen[0][1] !== repeats)
-      throw new Error(
-        `${what}: not ${repeats} times ${reason} but ${JSON.stringify(seen)}; verdict ${verdict}`,
-      );
-    return ns;
-  }
-
-  /** Packets by reason. */
-  async #counted({ kernel }: Node): Promise<readonly number[]> {
-    const { values } = await kernel.dump("counters", Reason.COUNT);
-    return Array.from({ length: Reason.COUNT }, (_, i) =>
-      Number(trafficCodec.decode(values, i * trafficCodec.size).packets),
-    );
-  }
+/** Opens so many flows and brings them to where data flows, so that each has its entries. */
+async function establish(runner: PacketRunner, node: Node, family: Family, flows: number): Promise<void> {
+  const { kernel } = node;
+  const what = `opening flows, IPv${family}`;
+  const step = async (program: ProgramName, plan: FlowPlan, reason: ReasonName): Promise<void> => {
+    await runner.run({ what, kernel, program, plan, repeats: flows, counts: [reason], verdict: PASS });
+  };
+  await step("ptl_pod_in", { packet: toService(node, family, "S"), flows }, "FLOW_NEW");
+  await step("ptl_pod_out", { packet: answer(node, family, "SA"), flows, reply: true }, "TRANSLATED");
+  await step("ptl_pod_in", { packet: toService(node, family, "A"), flows }, "TRANSLATED");
 }
 
-async function emptyTable({ kernel }: Node, family: Family): Promise<void> {
-  const map = `nat${family}` as const;
-  const { count, keys } = await kernel.dump(map);
-  if (count === 0) return;
-  await kernel.apply([{ map, kind: "delete", count, keys, values: new Uint8Array() }]);
-}
-
-function caseOf(path: Path, node: Node, family: Family, flows: number, rest: Partial<Case>): Case {
-  const id = `${path}, IPv${family}, ${flows} flows, ${node.services} Services`;
-  const packet = toService(node, family, "A");
-  const base = {
+/** New flows until the table has lost some. */
+async function fill(runner: PacketRunner, node: Node, family: Family): Promise<void> {
+  await runner.run({
+    what: `filling the table, IPv${family}`,
+    kernel: node.kernel,
     program: "ptl_pod_in",
-    plan: { packet, flows },
-    reason: "TRANSLATED",
-    repeats: REPEATS,
-  } as const;
-  return { id, path, node, family, flows, ...base, ...rest };
+    plan: { packet: toService(node, family, "S"), flows: EVER_NEW },
+    repeats: Math.ceil(MAPS[`nat${family}`].maxEntries * 0.6),
+    counts: ["FLOW_NEW"],
+    verdict: PASS,
+  });
+}
+
+function caseOf(
+  path: Path,
+  node: Node,
+  family: Family,
+  flows: number,
+  { prepare, ...rest }: Partial<Run> & Pick<Case, "prepare">,
+): Case {
+  const { services, kernel } = node;
+  const id = `${path}, IPv${family}, ${flows} flows, ${services} Services`;
+  const plan: FlowPlan = { packet: toService(node, family, "A"), flows };
+  const usual = { kernel, program: "ptl_pod_in", plan, counts: ["TRANSLATED"], repeats: REPEATS } as const;
+  const run = { ...usual, verdict: PASS, ...rest };
+  return { id, path, family, flows, services, run, floor: "bench_empty", ...(prepare && { prepare }) };
 }
 
 /** Flows that are there already, and what is no Service's. */
@@ -246,32 +201,37 @@ function steadyCases(node: Node, family: Family): Case[] {
   const plan: FlowPlan = { packet: toElsewhere(family), flows: 1 };
   return [
     ...established,
-    caseOf("not ours, ingress", node, family, 1, { plan, reason: "PASS_TCP_NO_ENTRY" }),
-    caseOf("not ours, egress", node, family, 1, { plan, program: "ptl_pod_out", reason: "PASS_EGRESS_MISS" }),
+    caseOf("not ours, ingress", node, family, 1, { plan, counts: ["PASS_TCP_NO_ENTRY"] }),
+    caseOf("not ours, egress", node, family, 1, {
+      plan,
+      program: "ptl_pod_out",
+      counts: ["PASS_EGRESS_MISS"],
+    }),
   ];
 }
 
 function newCase(path: "new" | "new, table full", node: Node, family: Family): Case {
   const plan: FlowPlan = { packet: toService(node, family, "S"), flows: EVER_NEW };
-  const prepare = path === "new" ? { prepare: () => emptyTable(node, family) } : {};
-  return caseOf(path, node, family, EVER_NEW, { plan, reason: "FLOW_NEW", repeats: NEW_FLOWS, ...prepare });
+  const prepare = path === "new" ? { prepare: () => emptyTable(node.kernel, family) } : {};
+  return caseOf(path, node, family, EVER_NEW, { plan, counts: ["FLOW_NEW"], repeats: NEW_FLOWS, ...prepare });
 }
 
 /** Measures side by side; every figure is above the empty program of its own round, with the same plan before it. */
-async function rounds(bench: Bench, cases: readonly Case[]): Promise<Result[]> {
+async function rounds(runner: PacketRunner, cases: readonly Case[]): Promise<Result[]> {
   const samples = await interleave(
     cases.map((each) => ({
       name: each.id,
       measure: async () => {
-        const ns = await bench.measure(each);
-        return ns - bench.floor("bench_empty", each.plan, REPEATS);
+        await each.prepare?.();
+        const ns = await runner.run({ what: each.id, ...each.run });
+        return ns - runner.floor(each.floor, each.run.plan, REPEATS);
       },
     })),
     ROUNDS,
   );
-  return cases.map(({ id, path, family, flows, node }) => {
+  return cases.map(({ id, path, family, flows, services }) => {
     const all = samples.get(id) ?? [];
-    return { path, family, flows, services: node.services, ns: median(all), samples: all };
+    return { path, family, flows, services, ns: median(all), samples: all };
   });
 }
 
@@ -290,13 +250,13 @@ function bothWays(steady: readonly Result[]): Result[] {
 }
 
 /** One look-up in a hash, above the empty program: what no program that knows flows can undercut. */
-function lookups(bench: Bench, node: Node): { flows: number; ns: number }[] {
+function lookups(runner: PacketRunner, node: Node): { flows: number; ns: number }[] {
   return FLOWS.map((flows) => {
     const plan: FlowPlan = { packet: toService(node, 4, "A"), flows };
-    bench.floor("bench_lookup", plan, flows);
+    runner.floor("bench_lookup", plan, flows);
     const all = Array.from(
       { length: ROUNDS },
-      () => bench.floor("bench_lookup", plan, REPEATS) - bench.floor("bench_empty", plan, REPEATS),
+      () => runner.floor("bench_lookup", plan, REPEATS) - runner.floor("bench_empty", plan, REPEATS),
     );
     return { flows, ns: median(all) };
   });
@@ -310,6 +270,9 @@ const TARGETS: readonly { path: Path; flows: number; ns: number }[] = [
   { path: "not ours, both", flows: 1, ns: 60 },
   { path: "new", flows: EVER_NEW, ns: 1_000 },
   { path: "new, table full", flows: EVER_NEW, ns: 1_500 },
+  { path: "XDP, established", flows: 1, ns: 260 },
+  { path: "XDP, established", flows: 65_536, ns: 560 },
+  { path: "XDP, new", flows: EVER_NEW, ns: 1_200 },
 ];
 
 function print(results: readonly Result[], floor: readonly { flows: number; ns: number }[]): void {
@@ -326,37 +289,87 @@ function print(results: readonly Result[], floor: readonly { flows: number; ns: 
   for (const { flows, ns } of floor) line("one look-up", "", flows, "", ns);
 }
 
-async function main(): Promise<void> {
+async function tcResults(library: NativeLibrary): Promise<[Result[], { flows: number; ns: number }[]]> {
   const restorer = new Restorer();
+  const nodes: Node[] = [];
   try {
-    const bench = new Bench(restorer);
-    const library = new NativeLibrary();
-    const nodes: Node[] = [];
+    const runner = new PacketRunner(restorer);
     for (const services of SERVICES) nodes.push(await openNode(library, services));
     const all = nodes.flatMap((node) => FAMILIES.map((family) => ({ node, family })));
-    const steadyOnes = all.flatMap(({ node, family }) => steadyCases(node, family));
     const newOnes = (path: "new" | "new, table full"): Case[] =>
       all.map(({ node, family }) => newCase(path, node, family));
-    for (const { node, family } of all) await bench.establish(node, family, Math.max(...FLOWS));
-    const steady = await rounds(bench, steadyOnes);
-    const fresh = await rounds(bench, newOnes("new"));
-    for (const { node, family } of all) await bench.fill(node, family);
-    const full = await rounds(bench, newOnes("new, table full"));
-    const floor = lookups(bench, nodes[0] as Node);
-    const results = [...steady, ...bothWays(steady), ...fresh, ...full];
-    print(results, floor);
-    const result = {
-      rounds: ROUNDS,
-      everNew: EVER_NEW,
-      targets: TARGETS,
-      lookups: floor,
-      results,
-    };
-    console.log(`\n${writeResult("packet", result, QUICK)}`);
-    for (const { kernel } of nodes) await kernel.close();
+    for (const { node, family } of all) await establish(runner, node, family, Math.max(...FLOWS));
+    const steady = await rounds(
+      runner,
+      all.flatMap(({ node, family }) => steadyCases(node, family)),
+    );
+    const fresh = await rounds(runner, newOnes("new"));
+    for (const { node, family } of all) await fill(runner, node, family);
+    const full = await rounds(runner, newOnes("new, table full"));
+    return [[...steady, ...bothWays(steady), ...fresh, ...full], lookups(runner, nodes[0] as Node)];
   } finally {
     restorer.close();
+    for (const { kernel } of nodes) await kernel.close();
   }
+}
+
+function xdpCases(node: XdpNode, family: Family): { established: Case[]; fresh: Case } {
+  const { kernel } = node;
+  const usual = { kernel, program: "ptl_xdp", repeats: REPEATS, verdict: XDP_TX } as const;
+  const rest = { family, services: 1, floor: "bench_empty_xdp" } as const;
+  const established = FLOWS.map((flows): Case => {
+    const plan = { packet: node.packet(family, "A"), flows };
+    const id = `XDP, established, IPv${family}, ${flows} flows`;
+    return { id, path: "XDP, established", flows, ...rest, run: { ...usual, plan, counts: ["XDP_SENT"] } };
+  });
+  const plan = { packet: node.packet(family, "S"), flows: EVER_NEW_OUTSIDE };
+  const fresh: Case = {
+    id: `XDP, new, IPv${family}`,
+    path: "XDP, new",
+    flows: EVER_NEW,
+    ...rest,
+    run: { ...usual, plan, repeats: NEW_FLOWS, counts: ["FLOW_NEW", "MASQUERADED", "XDP_SENT"] },
+    prepare: () => emptyTable(kernel, family),
+  };
+  return { established, fresh };
+}
+
+async function xdpResults(library: NativeLibrary): Promise<Result[]> {
+  const node = await openXdpNode(library, `${ownBpffs(library)}/xdp`);
+  const restorer = new Restorer(node.arrival);
+  try {
+    const runner = new PacketRunner(restorer);
+    const cases = FAMILIES.map((family) => xdpCases(node, family));
+    const flows = Math.max(...FLOWS);
+    for (const { fresh } of cases)
+      await runner.run({
+        what: "opening flows",
+        ...fresh.run,
+        plan: { ...fresh.run.plan, flows },
+        repeats: flows,
+      });
+    const established = await rounds(
+      runner,
+      cases.flatMap((each) => each.established),
+    );
+    const fresh = await rounds(
+      runner,
+      cases.map((each) => each.fresh),
+    );
+    return [...established, ...fresh];
+  } finally {
+    restorer.close();
+    await node.close();
+  }
+}
+
+async function main(): Promise<void> {
+  const library = new NativeLibrary();
+  const [tc, floor] = await tcResults(library);
+  const results = [...tc, ...(await xdpResults(library))];
+  print(results, floor);
+  const result = { rounds: ROUNDS, everNew: EVER_NEW, targets: TARGETS, lookups: floor, results };
+  console.log(`\n${writeResult("packet", result, QUICK)}`);
 }
 
 isolate();

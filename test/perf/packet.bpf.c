@@ -50,6 +50,13 @@ struct {
 } target SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} target_xdp SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, LOOKUP_ENTRIES);
 	__type(key, __u32);
@@ -61,6 +68,19 @@ static __always_inline __u16 swapped(__u32 value)
 	return __builtin_bswap16((__u16)value);
 }
 
+struct flow {
+	__u16 port;
+	__u16 address;
+};
+
+/* The flow of this turn, as its two fields stand in the frame. */
+static __always_inline struct flow next_flow(const struct plan *p, __u32 *turns)
+{
+	__u32 flow = (++*turns * STRIDE) & p->flow_mask;
+
+	return (struct flow){ swapped(p->port + (flow & ((1u << PORT_BITS) - 1))), swapped(p->address + (flow >> PORT_BITS)) };
+}
+
 SEC("tc")
 int bench_restore(struct __sk_buff *skb)
 {
@@ -70,17 +90,44 @@ int bench_restore(struct __sk_buff *skb)
 
 	if (!p || !turns)
 		return NO_TARGET;
-	__u32 flow = (++*turns * STRIDE) & p->flow_mask;
-	__u16 port = swapped(p->port + (flow & ((1u << PORT_BITS) - 1)));
-	__u16 address = swapped(p->address + (flow >> PORT_BITS));
+	struct flow flow = next_flow(p, turns);
 
 	if (bpf_skb_store_bytes(skb, 0, p->frame, FRAME_BYTES, 0) ||
-	    bpf_skb_store_bytes(skb, p->port_offset, &port, sizeof(port), 0) ||
-	    bpf_skb_store_bytes(skb, p->address_offset, &address, sizeof(address), 0))
+	    bpf_skb_store_bytes(skb, p->port_offset, &flow.port, sizeof(flow.port), 0) ||
+	    bpf_skb_store_bytes(skb, p->address_offset, &flow.address, sizeof(flow.address), 0))
 		return NO_TARGET;
 	skb->mark = 0;
 	bpf_tail_call(skb, &target, 0);
 	return NO_TARGET;
+}
+
+SEC("xdp")
+int bench_restore_x(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct plan *p = bpf_map_lookup_elem(&plan, &zero);
+	__u32 *turns = bpf_map_lookup_elem(&turn, &zero);
+	__u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (!p || !turns || data + FRAME_BYTES > end)
+		return NO_TARGET;
+	__builtin_memcpy(data, p->frame, FRAME_BYTES);
+	struct flow flow = next_flow(p, turns);
+	__u8 *port = data + (p->port_offset & (FRAME_BYTES - 1));
+	__u8 *address = data + (p->address_offset & (FRAME_BYTES - 1));
+
+	if (port + sizeof(__u16) > end || address + sizeof(__u16) > end)
+		return NO_TARGET;
+	*(__u16 *)port = flow.port;
+	*(__u16 *)address = flow.address;
+	bpf_tail_call(ctx, &target_xdp, 0);
+	return NO_TARGET;
+}
+
+SEC("xdp")
+int bench_empty_xdp(struct xdp_md *ctx)
+{
+	return XDP_PASS;
 }
 
 /* The floor of every program. */

@@ -17,6 +17,7 @@
 import { ABI_HASH, LAYOUT_VERSION } from "../../abi/abi-hash.gen.js";
 import { MAPS, type MapName } from "../../abi/maps.gen.js";
 import { verifyMaps } from "../../abi/verify.js";
+import type { ForwardingReport } from "../../daemon/forwarding-file.js";
 import type { Attachment } from "../../native/hooks.js";
 import { isArrayMap } from "../../native/kernel.js";
 import type { NativeMapInfo } from "../../native/maps.js";
@@ -90,6 +91,8 @@ export interface ArchivedHooks {
   readonly attachments: readonly Attachment[];
   /** Interfaces with an XDP program; left out in archives of before there was one. */
   readonly xdp?: readonly XdpHook[];
+  /** Left out in archives of before there was a choice. */
+  readonly forwarding?: ForwardingReport | null;
 }
 
 export interface ArchiveEnd {

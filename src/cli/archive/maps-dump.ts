@@ -66,6 +66,7 @@ export async function openMapsDump(file: string): Promise<OpenMaps> {
     interfaces: () => [],
     attachments: async () => [],
     xdp: async () => [],
+    forwarding: async () => null,
     problems: async () => ({ problems: [], problemsFrom: null }),
     meta: async () => ({ ...meta, format: "portolan-dump", noMaps: null }),
   };

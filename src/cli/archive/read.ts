@@ -72,6 +72,7 @@ export async function openArchive(file: string): Promise<OpenMaps> {
     meta: async () => meta,
     attachments: async (ifindexes) => hooks.attachments.filter(({ ifindex }) => ifindexes.includes(ifindex)),
     xdp: async (ifindexes) => (hooks.xdp ?? []).filter(({ ifindex }) => ifindexes.includes(ifindex)),
+    forwarding: async () => hooks.forwarding ?? null,
     problems: async (isWanted) => {
       const { concerns } = await import("../problems.js");
       return { ...problems, problems: problems.problems.filter((problem) => concerns(problem, isWanted)) };

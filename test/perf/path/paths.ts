@@ -4,7 +4,7 @@
  * is proved. Another way through our programs is another dataplane argument and another proof.
  */
 import { KINDS, type Kind } from "./load.js";
-import { bySockets, byTc, type CounterProof } from "./proof.js";
+import { byShortcut, bySockets, byTc, type CounterProof } from "./proof.js";
 import type { Place } from "./services.js";
 
 /** What turns a Service's address into a server's. */
@@ -78,6 +78,17 @@ export const PATHS: readonly Path[] = [
     name: "portolan-tc",
     targets: atBoth({ "tcp-rr": 0.92, "tcp-crr": 0.93 }),
     faster: ["iptables", "nftables"],
+  },
+  {
+    ...FROM_POD,
+    name: "portolan-shortcut",
+    dataplane: { by: "portolan", args: ["--socket-lb", "off", "--forwarding", "redirect"] },
+    proof: byShortcut,
+    mostServices: 1,
+    targets: {
+      "same node": { "tcp-rr": 1.04, "tcp-crr": 0.99, "tcp-stream": 1.05 },
+      "other node": { "tcp-rr": 1, "tcp-stream": 1 },
+    },
   },
   {
     ...FROM_POD,

@@ -61,6 +61,14 @@ export const byTc: CounterProof = (kind, load, tally) => {
   return sockets > 0 ? `${sockets} sockets were sent to a backend` : null;
 };
 
+/** Each flow, and its packets both ways, went past the stack. */
+export const byShortcut: CounterProof = (kind, load, tally) => {
+  const [flows, packets] = [tally(Reason.SHORTCUT_FLOW), tally(Reason.SHORTCUT)];
+  if (flows < NEARLY_ALL * load.connections) return `${flows} of ${load.connections} flows took the shortcut`;
+  const wanted = packetsOf(kind, load);
+  return packets < NEARLY_ALL * wanted ? `${packets} of at least ${wanted} packets took the shortcut` : null;
+};
+
 /** Each socket was sent to a backend, and no packet was translated. */
 export const bySockets: CounterProof = (_kind, load, tally) => {
   const sockets = tally(Reason.SOCKET_TRANSLATED);

@@ -36,16 +36,29 @@ export interface Timing {
   readonly verdict: number;
 }
 
+/** What stands before a program, and where it looks for it: by the kind of hook. */
+const KINDS = {
+  tc: { before: "bench_restore", target: "target" },
+  xdp: { before: "bench_restore_x", target: "target_xdp" },
+} as const;
+/** struct xdp_md. */
+const XDP_MD_BYTES = 24;
+
 export class Restorer {
   readonly #pins: string;
   readonly #scratch: string;
+  readonly #kind: keyof typeof KINDS;
+  /** More arguments of `bpftool prog run`. */
+  readonly #context: readonly string[];
 
-  /** Loads packet.bpf.o. */
-  constructor() {
-    this.#pins = `/sys/fs/bpf/ptl-bench-${process.pid}`;
+  /** Loads packet.bpf.o. `arrival`: XDP programs, on frames that come in by this interface, which must carry one. */
+  constructor(arrival: number | null = null) {
+    this.#kind = arrival === null ? "tc" : "xdp";
+    this.#pins = `/sys/fs/bpf/ptl-bench-${process.pid}-${this.#kind}`;
     this.#scratch = mkdtempSync(join(tmpdir(), "portolan-bench-"));
     mkdirSync(this.#pins);
     this.#bpftool("prog", "loadall", OBJECT, this.#pins, "pinmaps", `${this.#pins}/maps`);
+    this.#context = arrival === null ? [] : ["ctx_in", this.#writeContext(arrival)];
   }
 
   /** What the next runs are about. */
@@ -65,9 +78,9 @@ export class Restorer {
   }
 
   /** The program that is run, by the kernel's id of it; or one of packet.bpf.c. */
-  target(program: number | "bench_empty" | "bench_lookup"): void {
+  target(program: number | "bench_empty" | "bench_empty_xdp" | "bench_lookup"): void {
     this.#updateMap(
-      "target",
+      KINDS[this.#kind].target,
       typeof program === "number" ? ["id", String(program)] : ["pinned", `${this.#pins}/${program}`],
     );
   }
@@ -80,9 +93,10 @@ export class Restorer {
       "prog",
       "run",
       "pinned",
-      `${this.#pins}/bench_restore`,
+      `${this.#pins}/${KINDS[this.#kind].before}`,
       "data_in",
       frame,
+      ...this.#context,
       "repeat",
       String(repeat),
     );
@@ -94,6 +108,15 @@ export class Restorer {
   close(): void {
     rmSync(this.#pins, { recursive: true, force: true });
     rmSync(this.#scratch, { recursive: true, force: true });
+  }
+
+  #writeContext(ifindex: number): string {
+    const context = Buffer.alloc(XDP_MD_BYTES);
+    context.writeUInt32LE(FRAME_BYTES, 4); // data_end
+    context.writeUInt32LE(ifindex, 12);
+    const file = join(this.#scratch, "context");
+    writeFileSync(file, context);
+    return file;
   }
 
   #updateMap(map: string, value: readonly string[]): void {

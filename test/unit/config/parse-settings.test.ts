@@ -158,6 +158,7 @@ test("Settings without flags and file are kube-proxy's defaults, the host's name
     snatPorts: "10240-29999,61000-65535",
     forwardMarkBit: 13,
     forwardRules: true,
+    forwarding: "stack",
     topServices: 50,
     auditInterval: 0,
     logLevel: "",

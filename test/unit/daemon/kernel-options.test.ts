@@ -36,6 +36,7 @@ test("kernelOptions() has kube-proxy's defaults: no detector, loopback NodePorts
     loopbackNodePorts: true,
     resetRemovedBackends: false,
     setRetval: true,
+    shortcut: false,
     hostNetns: 77n,
     detectors: { 4: "none", 6: "none" },
   });

@@ -56,11 +56,12 @@ async function gather(
   const xdp = (isOpen ? await open.xdp(interfaces.map(({ ifindex }) => ifindex)) : [])
     .filter(({ mode }) => mode !== null)
     .map(({ ifindex, mode, ours, name }) => ({ ifindex, mode, ours, name }));
+  const forwarding = isOpen ? await open.forwarding() : null;
   // As late as can be: what the maps are told to hold may be a little younger, and is then shown with an age of 0.
   const meta = isOpen ? await open.meta() : await metaOf(root, [], open);
   return {
     meta: { ...meta, written: written.toISOString() },
-    hooks: { interfaces, attachments, xdp },
+    hooks: { interfaces, attachments, xdp, forwarding },
     problems: await findProblems(root, () => true),
     doctor,
     log: await readLogTail(root),

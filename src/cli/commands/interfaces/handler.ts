@@ -2,7 +2,6 @@
 import { InterfaceFlag, Role } from "../../../abi/enums.gen.js";
 import { interfaceCodec } from "../../../abi/layout.gen.js";
 import type { ForwardingReport } from "../../../daemon/forwarding-file.js";
-import { bpfRoot } from "../../../dataplane/pins.js";
 import type { Attachment } from "../../../native/hooks.js";
 import { ipFromBytes } from "../../../net/ip.js";
 import type { Handler } from "../../command.js";
@@ -118,9 +117,7 @@ async function readRows(
 /** `portolan interfaces`. */
 export const interfaces: Handler<object> = (options, printer) =>
   withMaps(options, async (open) => {
-    const { readForwarding } = await import("../../../daemon/forwarding-file.js");
-    // an archive is of another node, or another time
-    const report = options.from === undefined ? await readForwarding(bpfRoot(options.bpfRoot)) : null;
+    const report = await open.forwarding();
     const rows = await readRows(open, report);
     const count = await printer.print({
       name: "interfaces",

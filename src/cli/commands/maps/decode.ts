@@ -54,7 +54,9 @@ export function numberOfWord(struct: string, field: string, word: string): numbe
   const name = Object.keys(words).find((key) => wordOf(key) === word);
   return name === undefined ? undefined : words[name];
 }
-const MAC_BYTES = 6;
+
+export const MAC_BYTES = 6;
+
 const macText = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 

@@ -4,7 +4,7 @@
  * lose their last digits on the way, and bytes that are no text become `?`.
  */
 import { parseIp } from "../../../net/ip.js";
-import { codecOf, numberOfWord } from "./decode.js";
+import { codecOf, MAC_BYTES, numberOfWord } from "./decode.js";
 
 const IP6_BYTES = 16;
 /** ::ffff:0:0/96: 16 bytes that hold an IPv4 address are told as that one. */
@@ -43,10 +43,16 @@ function address(value: unknown, size: number, what: string): Uint8Array {
   return Uint8Array.from([...MAPPED, ...ip.bytes]);
 }
 
+function hardwareAddress(value: unknown, what: string): Uint8Array {
+  if (typeof value !== "string" || !/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(value)) throw wrong(what, value);
+  return Uint8Array.from(value.split(":"), (byte) => Number.parseInt(byte, 16));
+}
+
 /** The field's value; `like` is one of its type. */
 function fieldOf(struct: string, field: string, like: unknown, value: unknown): unknown {
   const what = `${struct}.${field}`;
-  if (like instanceof Uint8Array) return address(value, like.length, what);
+  if (like instanceof Uint8Array)
+    return like.length === MAC_BYTES ? hardwareAddress(value, what) : address(value, like.length, what);
   // A u64 in two words: see decode.ts.
   if (Array.isArray(like)) {
     const all = u64(value, what);

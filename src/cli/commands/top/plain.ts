@@ -4,7 +4,7 @@ import { type Column, type Printer, TableLayout } from "../../output.js";
 import { peerText, serviceJson, serviceName } from "../../service-text.js";
 import { byteRateText, rateText } from "./draw.js";
 import type { Interval, Rates } from "./rates.js";
-import { type Line, linesOf, type TopState } from "./state.js";
+import { byName, type Line, linesOf, type TopState } from "./state.js";
 
 interface TimedLine {
   readonly time: string;
@@ -61,7 +61,7 @@ const ratesJson = ({ flows, packets, bytes, drops }: Rates): object => ({
 const rounded = (value: number | null): number | null =>
   value === null ? null : Math.round(value * 1000) / 1000;
 
-/** One interval as a JSON object. */
+/** One interval as a JSON object, in order of names: the maps have none. */
 export function intervalJson(interval: Interval, time: Date, every: number): object {
   const { seconds, services, backends, refused, totals, active } = interval;
   return {
@@ -69,12 +69,12 @@ export function intervalJson(interval: Interval, time: Date, every: number): obj
     every,
     seconds: rounded(seconds),
     totals: { ...ratesJson(totals), activeFlows: active },
-    services: services.map((line) => ({
+    services: [...services].sort(byName).map((line) => ({
       service: serviceJson(line.id),
       ...ratesJson(line.rates),
       activeFlows: line.active,
     })),
-    backends: backends.map(({ id, backend, rates, active: flows }) => ({
+    backends: [...backends].sort(byName).map(({ id, backend, rates, active: flows }) => ({
       service: serviceJson(id),
       address: backend.peer.address,
       port: backend.peer.port,
