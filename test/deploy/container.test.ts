@@ -165,6 +165,6 @@ test("an agent without PERFMON does not start, and says so: the four capabilitie
   // What the verifier holds against a program first, when its loader may not see kernel pointers, depends on the kernel.
   await assert.rejects(
     agent.ready(),
-    /prohibited for !root|attempt to corrupt spilled pointer|Operation not permitted|CAP_PERFMON/,
+    /prohibited for !root|jumps is too complex|attempt to corrupt spilled pointer|Operation not permitted|CAP_PERFMON/,
   );
 });
