@@ -56,7 +56,10 @@ export function packetSection({
       const own = results.filter((each) => cell(each) === place && each.family === family);
       const first = own[0] as PacketFigure;
       const limit = targets.find(({ path, flows }) => path === first.path && flows === first.flows)?.ns;
-      const figures = services.map((n) => whole(own.find((each) => each.services === n)?.ns ?? Number.NaN));
+      const figures = services.map((n) => {
+        const ns = own.find((each) => each.services === n)?.ns;
+        return ns === undefined ? "" : whole(ns);
+      });
       const judged = limit === undefined ? "" : `≤ ${whole(limit)}: ${verdict(first.ns, limit)}`;
       return [first.path, `IPv${family}`, flowsText(first.flows, everNew), ...figures, judged];
     }),
