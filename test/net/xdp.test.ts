@@ -5,15 +5,14 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { fileURLToPath } from "node:url";
 import type { Node, World } from "../../src/demo/world/index.js";
 import { Cluster } from "../support/cluster.js";
+import { attachForeignXdp } from "../support/foreign-xdp.js";
 import type { Target } from "../support/host-agent.js";
 import { anyService, slicesOf } from "../support/manifests.js";
 
 const FAMILIES = [4, 6] as const;
 /** A program that lets everything pass. A veth takes what its other end's XDP sends only when it has one, too. */
-const FOREIGN = fileURLToPath(new URL("../../build/test/xdp-foreign.bpf.o", import.meta.url));
 const PROTOCOLS = ["tcp", "udp"] as const;
 /** A Service for each pod: ports of TCP and UDP, an externalIP and a load balancer's address in each family. */
 const PODS = { near: 1, far: 2 } as const;
@@ -71,7 +70,7 @@ function ways(world: World, name: PodName): Target[] {
 /** The other ends of the uplinks take what XDP sends, nobody leaves a checksum to a device, and all neighbours are known. */
 async function prepare(world: World): Promise<void> {
   for (const node of world.nodes) {
-    await world.switch.exec(["ip", "link", "set", "dev", node.name, "xdpdrv", "obj", FOREIGN, "sec", "xdp"]);
+    await attachForeignXdp(world.switch, node.name);
     await node.exec(["ethtool", "-K", "eth0", "tx", "off"]);
   }
   await world.client.exec(["ethtool", "-K", "eth0", "tx", "off"]);
@@ -228,9 +227,7 @@ describe("an uplink with somebody else's XDP program", () => {
       agentArgs: ["--xdp", "native"],
       prepare: async (world) => {
         await prepare(world);
-        await world
-          .node(1)
-          .exec(["ip", "link", "set", "dev", "eth0", "xdpdrv", "obj", FOREIGN, "sec", "xdp"]);
+        await attachForeignXdp(world.node(1), "eth0");
       },
     });
     node = cluster.world.node(1);

@@ -18,11 +18,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { fileURLToPath } from "node:url";
 import { removeProblems } from "../../../src/daemon/problem-file.js";
 import { endProcesses } from "../../../src/demo/world/host.js";
 import { Host, type RunResult, run } from "../../../src/demo/world/index.js";
 import { register, removeNow, unregister } from "../../../src/demo/world/registry.js";
+import { attachForeignXdp } from "../../support/foreign-xdp.js";
 import { cliCommand, mountBpffs } from "../../support/product.js";
 import { familyOf } from "../form/address.js";
 import { manifestsOf } from "../form/manifests.js";
@@ -33,7 +33,6 @@ import type { GroundPlan, Place, Sender } from "./plan.js";
 import { Probe } from "./probe.js";
 
 /** Lets everything pass; built by `make bpf-tests`. */
-const XDP_PASSES = fileURLToPath(new URL("../../../build/test/xdp-foreign.bpf.o", import.meta.url));
 const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 const NODE_MAC = "02:00:00:00:0a:01";
 const POD_GATEWAY: Readonly<Record<4 | 6, string>> = { 4: "169.254.1.1", 6: "fe80::1" };
@@ -138,7 +137,7 @@ export class Ground {
   /** The uplink's other end takes what XDP sends, leaves no checksum to a device, and is known with all behind it. */
   async #makeReadyForXdp(): Promise<void> {
     const outside = this.host("outside");
-    await outside.exec(["ip", "link", "set", "dev", "node", "xdpdrv", "obj", XDP_PASSES, "sec", "xdp"]);
+    await attachForeignXdp(outside, "node");
     await outside.exec(["ethtool", "-K", "node", "tx", "off"]);
     const neighbours = (["outside", "remote"] as const).flatMap((place) =>
       Object.values(this.plan.wire[place]),
