@@ -4,6 +4,7 @@
  * ours helps there, since each base chain decides for itself; their owner must accept the mark.
  */
 import { hostTools, type RuleTools } from "./forward-rules-tools.js";
+import { field, parseNftList } from "./nft-json.js";
 
 /** A base chain at the forward hook whose policy is drop. */
 export interface DroppingChain {
@@ -28,14 +29,8 @@ export async function readDroppingChains(
 
 /** Reads the output of `nft -j list chains`; null when it is none. */
 export function parseDroppingChains(text: string): readonly DroppingChain[] | null {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  const list = field(parsed, "nftables");
-  if (!Array.isArray(list)) return null;
+  const list = parseNftList(text);
+  if (list === null) return null;
   return list.flatMap((entry: unknown) => {
     const chain = field(entry, "chain");
     const [family, table, name] = [field(chain, "family"), field(chain, "table"), field(chain, "name")];
@@ -45,8 +40,4 @@ export function parseDroppingChains(text: string): readonly DroppingChain[] | nu
     const ofIptables = family !== "inet" && table === "filter" && name === "FORWARD";
     return ofIptables ? [] : [{ family, table, chain: name, text: `${family} ${table} ${name}` }];
   });
-}
-
-function field(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }

@@ -6,15 +6,10 @@
 import { readText } from "../util/proc.js";
 import { FORWARD_CHAIN } from "./forward-rules-text.js";
 import { hostTools, type RuleTools, whyFailed } from "./forward-rules-tools.js";
+import { field, parseNftList } from "./nft-json.js";
 
 /** Hooks that a forwarded packet passes. */
 const HOOKS: ReadonlySet<string> = new Set(["ingress", "prerouting", "forward", "postrouting", "egress"]);
-
-type Fields = Readonly<Record<string, unknown>>;
-
-const isObject = (value: unknown): value is Fields => typeof value === "object" && value !== null;
-
-const field = (value: unknown, name: string): unknown => (isObject(value) ? value[name] : undefined);
 
 const words = (value: unknown): string =>
   ["family", "table", "chain"].map((name) => String(field(value, name))).join(" ");
@@ -37,14 +32,8 @@ function isOurs(rule: unknown): boolean {
  * by policy. Null: it is no such output.
  */
 export function parseObstacles(text: string): readonly string[] | null {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  const list = field(parsed, "nftables");
-  if (!Array.isArray(list)) return null;
+  const list = parseNftList(text);
+  if (list === null) return null;
   const rules = new Map<string, number>();
   for (const entry of list) {
     const rule = field(entry, "rule");
