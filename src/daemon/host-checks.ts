@@ -56,8 +56,8 @@ export interface HostFacts {
   readonly agentPinned: boolean;
   /** What a running agent has decided; null: none runs, or it does not say. */
   readonly forwarding: ForwardingDecision | null;
-  /** What --forwarding auto would find in the way. */
-  readonly obstacles: readonly string[];
+  /** What --forwarding auto would find in the way; null: an agent has decided, or nobody has asked. */
+  readonly obstacles: readonly string[] | null;
   readonly routeLocalnet: string | null;
   /** Interfaces with an XDP program; null: nobody could look. */
   readonly xdp: readonly XdpFact[] | null;
@@ -225,14 +225,15 @@ function checkForward({ forwardPolicies, droppingChains, agentPinned }: HostFact
 }
 
 /** Which way translated packets go on, and why. Either is right: it is said, not judged. */
-function checkForwardingWay({ forwarding, obstacles }: HostFacts): Check {
+function checkForwardingWay({ forwarding, obstacles }: HostFacts): readonly Check[] {
   const words = { stack: "through the stack", shortcut: "past the stack" } as const;
   if (forwarding !== null) {
     const { setting, way, why } = forwarding;
-    return ok("forwarding", `${setting}: new flows of pods go ${words[way]}: ${why}`);
+    return [ok("forwarding", `${setting}: new flows of pods go ${words[way]}: ${why}`)];
   }
+  if (obstacles === null) return [];
   const { way, why } = decideForwarding("auto", obstacles);
-  return ok("forwarding", `no agent says; auto would send new flows of pods ${words[way]}: ${why}`);
+  return [ok("forwarding", `no agent says; auto would send new flows of pods ${words[way]}: ${why}`)];
 }
 
 /** 6.5, 6.6: the socket hooks serve loopback NodePorts, so no packet has to leave 127.0.0.0/8. */
@@ -336,7 +337,7 @@ export function checkHost(facts: HostFacts): readonly Check[] {
     ...checkForwarding(facts),
     checkRpFilter(facts),
     checkForward(facts),
-    checkForwardingWay(facts),
+    ...checkForwardingWay(facts),
     checkRouteLocalnet(facts),
     checkSnatPorts(facts),
   ];

@@ -26,7 +26,7 @@ export interface FactSources {
   readonly agentPinned: boolean;
   /** What is at the XDP hooks of interfaces; left out: nobody has looked. */
   readonly xdp?: HostFacts["xdp"];
-  /** Whose agent is asked what it has decided; left out: none is. */
+  /** Whose agent is asked which way flows go; left out: nobody is, and nobody looks. */
   readonly bpfRoot?: string;
 }
 
@@ -94,15 +94,22 @@ export function localPortRange(): PortRange | null {
   return parseLocalPortRange(sysctl("net/ipv4/ip_local_port_range") ?? "");
 }
 
+/** The rules of a host may be very many: they are read only when no agent says what it made of them. */
+async function wayOf(bpfRoot: string | undefined): Promise<Pick<HostFacts, "forwarding" | "obstacles">> {
+  if (bpfRoot === undefined) return { forwarding: null, obstacles: null };
+  const forwarding = (await readForwarding(bpfRoot))?.decision ?? null;
+  return { forwarding, obstacles: forwarding === null ? await readObstacles() : null };
+}
+
 export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
   const { links, addresses, missingFeatures, nativeError, snatRanges, markBit, agentPinned, bpfRoot } =
     sources;
-  const [invalidDrops, ingressQdiscs, forwardPolicies, droppingChains, obstacles] = await Promise.all([
+  const [invalidDrops, ingressQdiscs, forwardPolicies, droppingChains, way] = await Promise.all([
     findInvalidDrops(),
     findIngressQdiscs(),
     readForwardPolicy(markBit),
     readDroppingChains(),
-    readObstacles(),
+    wayOf(bpfRoot),
   ]);
   return {
     kernelRelease: release(),
@@ -127,8 +134,7 @@ export async function gatherFacts(sources: FactSources): Promise<HostFacts> {
     droppingChains,
     agentPinned,
     xdp: sources.xdp ?? null,
-    forwarding: (bpfRoot === undefined ? null : await readForwarding(bpfRoot))?.decision ?? null,
-    obstacles,
+    ...way,
     routeLocalnet: sysctl("net/ipv4/conf/all/route_localnet"),
   };
 }
