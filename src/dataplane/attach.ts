@@ -6,7 +6,7 @@
 import { viewOf } from "../abi/codec.js";
 import { InterfaceFlag, Role } from "../abi/enums.gen.js";
 import { interfaceCodec } from "../abi/layout.gen.js";
-import type { HookMode } from "../native/hooks.js";
+import { type HookMode, packIndexes } from "../native/hooks.js";
 import type { KernelMaps, KernelReads, MapWrite } from "../native/kernel.js";
 import { type IpAddress, ipFromBytes } from "../net/ip.js";
 import { AppError } from "../util/errors.js";
@@ -149,29 +149,19 @@ export function isOpenToShortcut(entry: Uint8Array | undefined): boolean {
   return entry !== undefined && (interfaceCodec.decode(entry).flags & InterfaceFlag.INTERFACE_SHORTCUT) !== 0;
 }
 
-/** One key of `interfaces`: u32 in host byte order, which is little endian on every host we support. */
-function encodeIfindexes(ifindexes: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(4 * ifindexes.length);
-  const view = new DataView(bytes.buffer);
-  ifindexes.forEach((ifindex, i) => {
-    view.setUint32(4 * i, ifindex, true);
-  });
-  return bytes;
-}
-
 /** Writes entries of `interfaces`. */
 export function interfaceUpdates(entries: readonly (readonly [number, Uint8Array])[]): MapWrite {
   const values = new Uint8Array(entries.length * interfaceCodec.size);
   entries.forEach(([, value], i) => {
     values.set(value, i * interfaceCodec.size);
   });
-  const keys = encodeIfindexes(entries.map(([ifindex]) => ifindex));
+  const keys = packIndexes(entries.map(([ifindex]) => ifindex));
   return { map: "interfaces", kind: "update", count: entries.length, keys, values };
 }
 
 /** Deletes entries of `interfaces`. */
 export function interfaceDeletes(ifindexes: readonly number[]): MapWrite {
-  const keys = encodeIfindexes(ifindexes);
+  const keys = packIndexes(ifindexes);
   return { map: "interfaces", kind: "delete", count: ifindexes.length, keys, values: NOTHING };
 }
 

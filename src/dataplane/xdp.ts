@@ -6,6 +6,7 @@
  */
 import { viewOf } from "../abi/codec.js";
 import { xdpDeviceCodec } from "../abi/layout.gen.js";
+import { packIndexes } from "../native/hooks.js";
 import type { KernelMaps, KernelReads } from "../native/kernel.js";
 import type { XdpHookMode, XdpState } from "../native/xdp.js";
 import { AppError } from "../util/errors.js";
@@ -181,10 +182,7 @@ export class XdpKeeper {
   }
 
   async #write(kind: "update" | "delete", ifindexes: readonly number[], values: Uint8Array): Promise<void> {
-    const keys = new Uint8Array(4 * ifindexes.length);
-    ifindexes.forEach((ifindex, i) => {
-      viewOf(keys).setUint32(4 * i, ifindex, true);
-    });
+    const keys = packIndexes(ifindexes);
     const write = { map: "xdp_devices", kind, count: ifindexes.length, keys, values } as const;
     const { failure } = await this.#maps.apply([write]);
     if (failure === null) return;
