@@ -3,17 +3,16 @@
  * Which way new flows go and why, for `portolan doctor` and `portolan interfaces`: the maps say which, and not why. One JSON file
  * for each --bpf-root, in a directory that a reboot empties, beside problem-file.ts's.
  */
-import { readFile, rename, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { ForwardingDecision } from "./forwarding.js";
 import {
   isProcessId,
   isRunning,
-  makeRunDirectory,
-  type ProcessId,
   RUN_DIRECTORY,
+  type RunOwner,
   runDirectoryOf,
-  thisProcess,
+  writeRunFile,
 } from "./run-directory.js";
 
 const FILE_VERSION = 1;
@@ -29,13 +28,11 @@ export interface ForwardingReport {
   readonly closed: readonly ClosedInterface[];
 }
 
-interface ForwardingFile extends ForwardingReport {
+interface ForwardingFile extends ForwardingReport, RunOwner {
   readonly version: number;
-  readonly bpfRoot: string;
-  readonly agent: ProcessId;
 }
 
-const fileOf = (directory: string): string => join(directory, "forwarding.json");
+const FILE = "forwarding.json";
 
 /**
  * Replaces the file, whole or not at all; readable for all. Not to be called again before it has settled.
@@ -47,18 +44,8 @@ export async function writeForwarding(
   { decision, closed }: ForwardingReport,
   runDirectory: string = RUN_DIRECTORY,
 ): Promise<void> {
-  const agent = thisProcess();
-  const content: ForwardingFile = {
-    version: FILE_VERSION,
-    bpfRoot: resolve(bpfRoot),
-    agent,
-    decision,
-    closed,
-  };
-  const file = fileOf(makeRunDirectory(bpfRoot, runDirectory));
-  const next = `${file}.${process.pid}`;
-  await writeFile(next, `${JSON.stringify(content)}\n`, { mode: 0o644 });
-  await rename(next, file);
+  const content: Omit<ForwardingFile, keyof RunOwner> = { version: FILE_VERSION, decision, closed };
+  await writeRunFile(bpfRoot, FILE, content, runDirectory);
 }
 
 /** What the running agent with this --bpf-root has decided. Null when none runs, or there is nothing that can be read. */
@@ -67,7 +54,7 @@ export async function readForwarding(
   runDirectory: string = RUN_DIRECTORY,
 ): Promise<ForwardingReport | null> {
   try {
-    const text = await readFile(fileOf(runDirectoryOf(bpfRoot, runDirectory)), "utf8");
+    const text = await readFile(join(runDirectoryOf(bpfRoot, runDirectory), FILE), "utf8");
     const { version, agent, decision, closed } = JSON.parse(text) as Partial<ForwardingFile>;
     if (version !== FILE_VERSION || !isProcessId(agent) || !isRunning(agent)) return null;
     return decision === undefined || !Array.isArray(closed) ? null : { decision, closed };

@@ -9,17 +9,16 @@
  *
  * The file outlives its agent, as the maps do that it belongs to. It says whose it is, so that a reader can tell.
  */
-import { readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
+import { readFile, rm, rmdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Origin, Problem } from "../model/types.js";
 import {
   isProcessId,
   isRunning,
-  makeRunDirectory,
-  type ProcessId,
   RUN_DIRECTORY,
+  type RunOwner,
   runDirectoryOf,
-  thisProcess,
+  writeRunFile,
 } from "./run-directory.js";
 
 const FILE_VERSION = 1;
@@ -32,15 +31,13 @@ export interface ProblemReport {
   readonly agentRunning: boolean;
 }
 
-interface ProblemFile {
+interface ProblemFile extends RunOwner {
   readonly version: number;
-  readonly bpfRoot: string;
-  readonly agent: ProcessId;
   readonly written: string;
   readonly problems: readonly Problem[];
 }
 
-const fileOf = (directory: string): string => join(directory, "problems.json");
+const FILE = "problems.json";
 
 /**
  * Replaces the file, whole or not at all; readable for all. Not to be called again before it has settled.
@@ -52,17 +49,12 @@ export async function writeProblems(
   problems: readonly Problem[],
   runDirectory: string = RUN_DIRECTORY,
 ): Promise<void> {
-  const content: ProblemFile = {
+  const content: Omit<ProblemFile, keyof RunOwner> = {
     version: FILE_VERSION,
-    bpfRoot: resolve(bpfRoot),
-    agent: thisProcess(),
     written: new Date().toISOString(),
     problems,
   };
-  const file = fileOf(makeRunDirectory(bpfRoot, runDirectory));
-  const next = `${file}.${process.pid}`;
-  await writeFile(next, `${JSON.stringify(content)}\n`, { mode: 0o644 });
-  await rename(next, file);
+  await writeRunFile(bpfRoot, FILE, content, runDirectory);
 }
 
 /** EROFS, EBUSY: in a container it is a mount point. */
@@ -91,7 +83,7 @@ export async function readProblems(
 /** Null: there is none, or none that can be read. Beside the maps it is a help, and no reason not to show them. */
 async function readReport(directory: string): Promise<ProblemFile | null> {
   try {
-    const content: unknown = JSON.parse(await readFile(fileOf(directory), "utf8"));
+    const content: unknown = JSON.parse(await readFile(join(directory, FILE), "utf8"));
     return isProblemFile(content) ? content : null;
   } catch {
     return null;

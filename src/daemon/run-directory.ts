@@ -8,7 +8,7 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { readdir, rm } from "node:fs/promises";
+import { readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { readText } from "../util/proc.js";
 
@@ -51,6 +51,25 @@ export function makeRunDirectory(bpfRoot: string, runDirectory: string = RUN_DIR
     writeFileSync(ownerFileOf(directory), `${JSON.stringify(owner)}\n`, { mode: 0o644 });
   }
   return directory;
+}
+
+/**
+ * Replaces a file of this agent's, whole or not at all; readable for all. Not to be called again before it has settled.
+ *
+ * @param content what is said beside whose it is
+ * @throws NodeJS.ErrnoException what the file system refuses. It is no reason for an agent to do anything but say so.
+ */
+export async function writeRunFile(
+  bpfRoot: string,
+  name: string,
+  content: object,
+  runDirectory: string = RUN_DIRECTORY,
+): Promise<void> {
+  const file = join(makeRunDirectory(bpfRoot, runDirectory), name);
+  const next = `${file}.${process.pid}`;
+  const owner: RunOwner = { bpfRoot: resolve(bpfRoot), agent: thisProcess() };
+  await writeFile(next, `${JSON.stringify({ ...owner, ...content })}\n`, { mode: 0o644 });
+  await rename(next, file);
 }
 
 /**
