@@ -49,8 +49,10 @@ static __always_inline __u32 ptl_length(const struct xdp_md *ctx)
 /* No verdict yet: the packet is to be rewritten. */
 #define PTL_REWRITE (-2)
 
-/* Of linux/if_packet.h, which drags in others. */
+/* Of linux/if_packet.h, which drags in others, and of linux/socket.h, which has them for user space only. */
 #define PTL_PACKET_HOST 0
+#define PTL_AF_INET 2
+#define PTL_AF_INET6 10
 
 /*
  * No verdict yet, either: no IN entry translates the packet (it is in the cell of start.bpf.h); it is to take the shortcut if

@@ -25,7 +25,7 @@ static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct
 
 	if (!start)
 		return PTL_DROP; /* cannot be: the only cell of an array */
-	if (!(ptl_shortcut())) /* otherwise it is there */
+	if (!ptl_shortcut()) /* otherwise it is there */
 		start->packet = *p;
 	r = FAM(ptl_resolve)(skb, pod);
 	if (r == PTL_NO_FRONTEND)
@@ -42,7 +42,7 @@ static __always_inline int FAM(first_packet)(struct __sk_buff *skb, const struct
 	}
 	if (r != PTL_CHOSEN)
 		return ptl_drop(skb, r);
-	if (!(ptl_shortcut())) /* otherwise that is where it is wanted */
+	if (!ptl_shortcut()) /* otherwise that is where it is wanted */
 		*value = start->value;
 	return PTL_REWRITE;
 }
@@ -235,7 +235,7 @@ __noinline int FAM(ptl_write)(struct __sk_buff *skb, int source)
 /* Takes a packet on from where the ingress hook has left it. The verdict. */
 static __always_inline int FAM(ptl_onward)(struct __sk_buff *skb, int result, int pod)
 {
-	if (!(ptl_shortcut()))
+	if (!ptl_shortcut())
 		return result;
 	if (result == PTL_ICMP)
 		result = FAM(ptl_icmp)(skb, pod);

@@ -16,8 +16,6 @@
 
 #define PTL_SHORTCUT_TAKEN (-1)
 #define PTL_SHORTCUT_MACS (2 * ETH_ALEN)
-#define PTL_AF_INET 2
-#define PTL_AF_INET6 10
 /* A length that fits every path: asks bpf_fib_lookup for the path's MTU (Linux 5.12; before, it stays what it was). */
 #define PTL_ASK_MTU 1
 #define PTL_HEADER4 sizeof(struct iphdr)

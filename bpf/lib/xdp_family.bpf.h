@@ -9,7 +9,6 @@
 
 #ifndef PTL_XDP_FAMILY_COMMON
 #define PTL_XDP_FAMILY_COMMON
-#define PTL_MAC_SIZE 6
 #define PTL_XDP_LONGEST 0xffff
 #endif
 
@@ -45,7 +44,7 @@ static __always_inline bool FAM(xdp_for_us)(const struct xdp_md *ctx)
 
 	if (!device || (const void *)(eth + 1) > (const void *)(long)ctx->data_end)
 		return false;
-	return !__builtin_memcmp(eth->h_dest, device->address, PTL_MAC_SIZE);
+	return !__builtin_memcmp(eth->h_dest, device->address, ETH_ALEN);
 }
 
 /* Why a route leads where XDP does not send. */
@@ -135,8 +134,8 @@ static __always_inline bool FAM(xdp_rewrite)(struct xdp_md *ctx, const struct FA
 	__builtin_memcpy(&ip->saddr, &out->addr, sizeof(ADDR));
 	__builtin_memcpy(&ip->daddr, &in->addr, sizeof(ADDR));
 	FAM(ptl_xdp_hop)(ip, addresses);
-	__builtin_memcpy(eth->h_dest, work->fib.dmac, PTL_MAC_SIZE);
-	__builtin_memcpy(eth->h_source, work->fib.smac, PTL_MAC_SIZE);
+	__builtin_memcpy(eth->h_dest, work->fib.dmac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, work->fib.smac, ETH_ALEN);
 	return true;
 }
 

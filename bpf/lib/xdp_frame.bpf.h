@@ -11,10 +11,6 @@
 
 #include "parse.bpf.h"
 
-/* linux/socket.h has none of them for BPF. */
-#define PTL_AF_INET 2
-#define PTL_AF_INET6 10
-
 /* The network header: struct FAM(ptl_ip). */
 #define ptl_ip4 iphdr
 #define ptl_ip6 ipv6hdr

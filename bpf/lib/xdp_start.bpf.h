@@ -103,7 +103,6 @@ __noinline int FAM(ptl_xdp_snat)(struct xdp_md *ctx)
 {
 	struct FAM(start) *start = FAM(start_cell)();
 	struct FAM(xdp_work) *work = FAM(xdp_work)();
-
 	int r = PTL_CHOSEN;
 
 	if (!start || !work)
