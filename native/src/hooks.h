@@ -35,6 +35,12 @@ struct program_info {
 int program_info(uint32_t id, struct program_info *out);
 bool is_ours(uint32_t program_id);
 
+/* link.c: each closes `link`. 0, or -errno. */
+int link_replace(int link, int program_fd);
+int link_pin(int link, const char *path);
+/* Takes the program of the pinned link off, with the pin. Returns how many programs were taken off. */
+int link_remove(const char *pins, uint32_t ifindex, const char *suffix);
+
 /* tcx_link.c */
 /*
  * The pinned link of a hook when it is at this interface of this namespace. -ENOENT: there is no pin, or its interface went

@@ -63,20 +63,16 @@ int tcx_put(const char *pins, uint32_t ifindex, bool out, int program_fd, uint32
 	int link = open_link(path, ifindex, out);
 
 	if (link >= 0) {
-		int result = bpf_link_update(link, program_fd, NULL) < 0 ? -errno : 0;
-
-		close(link);
 		*change = PTL_CHANGE_REPLACED;
-		return result;
+		return link_replace(link, program_fd);
 	}
 	if (link != -ENOENT)
 		return link;
 	link = tcx_link_create(program_fd, ifindex, out);
 	if (link < 0)
 		return link;
-	int result = bpf_obj_pin(link, path) < 0 ? -errno : 0;
+	int result = link_pin(link, path);
 
-	close(link); /* without the pin the link goes with it */
 	if (result == 0)
 		*change = PTL_CHANGE_NEW;
 	return result;
@@ -84,15 +80,5 @@ int tcx_put(const char *pins, uint32_t ifindex, bool out, int program_fd, uint32
 
 int tcx_remove(const char *pins, uint32_t ifindex, bool out)
 {
-	char path[512];
-
-	link_path(path, pins, ifindex, direction_name(out));
-	int link = bpf_obj_get(path);
-
-	if (link < 0)
-		return 0;
-	int detached = bpf_link_detach(link) == 0;
-
-	close(link);
-	return unlink(path) == 0 && detached;
+	return link_remove(pins, ifindex, direction_name(out));
 }

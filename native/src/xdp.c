@@ -109,27 +109,12 @@ static int create(const char *path, uint32_t ifindex, uint32_t mode, int program
 	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = mode == PTL_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
 	int link = bpf_link_create(program_fd, (int)ifindex, BPF_XDP, &options);
 
-	if (link < 0)
-		return -errno;
-	int result = bpf_obj_pin(link, path) < 0 ? -errno : 0;
-
-	close(link); /* without the pin the link goes with it */
-	return result;
+	return link < 0 ? -errno : link_pin(link, path);
 }
 
 int xdp_remove(const char *pins, uint32_t ifindex)
 {
-	char path[512];
-
-	link_path(path, pins, ifindex, XDP_SUFFIX);
-	int link = bpf_obj_get(path);
-
-	if (link < 0)
-		return 0;
-	int detached = bpf_link_detach(link) == 0;
-
-	close(link);
-	return unlink(path) == 0 && detached;
+	return link_remove(pins, ifindex, XDP_SUFFIX);
 }
 
 int xdp_sweep(const char *pins, uint32_t ifindex)
@@ -156,10 +141,9 @@ static int put(const char *pins, const struct ptl_xdp_state *state, uint32_t mod
 	int link = open_at_hook(path, state);
 
 	if (link >= 0 && state->mode == mode) {
-		int result = bpf_link_update(link, program_fd, NULL) < 0 ? -errno : PTL_CHANGE_REPLACED;
+		int result = link_replace(link, program_fd);
 
-		close(link);
-		return result;
+		return result < 0 ? result : PTL_CHANGE_REPLACED;
 	}
 	if (link >= 0) { /* in the other mode: tc serves what comes in between */
 		close(link);
