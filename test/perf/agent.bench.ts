@@ -9,17 +9,16 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, loadavg, release } from "node:os";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { removeProblems } from "../../src/daemon/problem-file.js";
 import { createWorld, type Node } from "../../src/demo/world/index.js";
 import type { ApiMessage, ChangeRequest } from "./support/api-process.js";
+import { loadText, ROOT, writeResult } from "./support/machine.js";
 import { mapSizes } from "./support/map-sizes.js";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** What is shipped (`make bundle`), where it was made; latencies are measured in dist/, whose modules can be reached. */
 const BUNDLE = join(ROOT, "build/bundle/dist/cli/main.js");
 const DIST = join(ROOT, "dist/cli/main.js");
@@ -270,17 +269,5 @@ for (const shape of shapes) {
   results.push(await measure(services, endpoints));
   print(results.at(-1) as Result);
 }
-const machine = {
-  bundle: SHIPPED === BUNDLE,
-  node: process.version,
-  kernel: release(),
-  cpu: cpus()[0]?.model ?? "",
-  cpus: cpus().length,
-  load: loadavg(),
-};
-mkdirSync(join(ROOT, "bench/results"), { recursive: true });
-const file = join(ROOT, "bench/results/agent.json");
-writeFileSync(file, `${JSON.stringify({ machine, targets: TARGETS, results }, null, 2)}\n`);
-console.log(
-  `\nload average ${machine.load.map((each) => each.toFixed(1)).join(" ")} on ${machine.cpus} CPUs; ${file}`,
-);
+const file = writeResult("agent", { bundle: SHIPPED === BUNDLE, targets: TARGETS, results });
+console.log(`\n${loadText()}; ${file}`);

@@ -16,6 +16,7 @@ import { parseArgs } from "node:util";
 import { layoutDirectory } from "../../src/dataplane/pins.js";
 import { NativeLibrary } from "../../src/native/lib.js";
 import { contentOf, fixtureKernel, SMALL_MAPS, writeArchive } from "../support/archive.js";
+import { median } from "./support/interleave.js";
 
 const MAIN = fileURLToPath(new URL("../../build/bundle/dist/cli/main.js", import.meta.url));
 
@@ -24,11 +25,6 @@ function milliseconds(args: readonly string[]): number {
   const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
   if (status !== 0) throw new Error(`node ${args.join(" ")}: ${stderr}`);
   return Number(process.hrtime.bigint() - begun) / 1e6;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] as number;
 }
 
 const rounded = (value: number): number => Math.round(value * 100) / 100;

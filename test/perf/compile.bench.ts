@@ -5,8 +5,8 @@
  * they are in memory; the result says which. Writes bench/results/compile.json.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, loadavg, release, tmpdir } from "node:os";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { MapName } from "../../src/abi/maps.gen.js";
@@ -19,8 +19,8 @@ import { loadYaml } from "../../src/source/file/yaml.js";
 import { inSlices } from "../../src/util/slices.js";
 import { threadTimes } from "../support/thread-cpu.js";
 import { manifests, type Shape } from "./manifests.js";
+import { loadText, ROOT, writeResult } from "./support/machine.js";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TURN_LIMIT_MS = 50;
 
 interface Stage {
@@ -248,20 +248,9 @@ function runAll(shapes: readonly string[]): void {
     });
     return JSON.parse(output) as ShapeResult;
   });
-  const machine = {
-    node: process.version,
-    kernel: release(),
-    cpu: cpus()[0]?.model ?? "",
-    cpus: cpus().length,
-    load: loadavg(),
-  };
-  mkdirSync(join(ROOT, "bench/results"), { recursive: true });
-  const file = join(ROOT, "bench/results/compile.json");
-  writeFileSync(file, `${JSON.stringify({ machine, turnLimitMs: TURN_LIMIT_MS, results }, null, 2)}\n`);
   print(results);
-  console.log(
-    `\nload average ${machine.load.map((each) => each.toFixed(1)).join(" ")} on ${machine.cpus} CPUs; ${file}`,
-  );
+  const file = writeResult("compile", { turnLimitMs: TURN_LIMIT_MS, results });
+  console.log(`\n${loadText()}; ${file}`);
 }
 
 const [first = "10000x10", ...others] = process.argv.slice(2);

@@ -46,6 +46,12 @@ function setting(name: string): string {
   }
 }
 
+/** For the end of what a benchmark prints. */
+export function loadText(): string {
+  const load = loadavg().map((each) => each.toFixed(1));
+  return `load average ${load.join(" ")} on ${cpus().length} CPUs`;
+}
+
 export function machine(): Machine {
   const changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "bpf", "native") !== "";
   return {
