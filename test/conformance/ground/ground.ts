@@ -6,6 +6,7 @@
  *             +-- eth0 node veth --- pod ...  a sender, the node's endpoints
  *   remote  --+                      remote: the other nodes and their pods; answers through the node
  */
+
 import { randomBytes } from "node:crypto";
 import {
   existsSync,
@@ -32,7 +33,6 @@ import { Agent, agentArguments } from "./agent.js";
 import type { GroundPlan, Place, Sender } from "./plan.js";
 import { Probe } from "./probe.js";
 
-/** Lets everything pass; built by `make bpf-tests`. */
 const CGROUP2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 const NODE_MAC = "02:00:00:00:0a:01";
 const POD_GATEWAY: Readonly<Record<4 | 6, string>> = { 4: "169.254.1.1", 6: "fe80::1" };
