@@ -7,24 +7,8 @@ import type { MapName } from "../abi/maps.gen.js";
 import type { Image } from "../image/types.js";
 import type { KernelMaps, KernelReads, MapDump, MapWrite } from "../native/kernel.js";
 import { MemoryKernel } from "../native/memory.js";
-import { FAMILIES } from "../net/ip.js";
 import { Reconciler, type SyncResult } from "./reconciler.js";
-
-/** What an agent writes by Services, and reads when it starts. */
-export const SERVICE_MAPS: readonly MapName[] = [
-  ...FAMILIES.flatMap(
-    (family) =>
-      [
-        `backends${family}`,
-        `slots${family}`,
-        `frontends${family}`,
-        `addresses${family}`,
-        `source_ranges${family}`,
-        `service_nets${family}`,
-      ] as const,
-  ),
-  "services",
-];
+import { SERVICE_MAPS } from "./service-maps.js";
 
 /** Entries copied at a time. */
 const CHUNK = 65_536;

@@ -8,27 +8,11 @@ import { Buffer } from "node:buffer";
 import { setTimeout } from "node:timers/promises";
 import { MAPS } from "../abi/maps.gen.js";
 import { isArrayMap, type KernelReads, type MapDump, type MapWrite } from "../native/kernel.js";
-import { FAMILIES, type Family } from "../net/ip.js";
+import type { Family } from "../net/ip.js";
 import { nextTurn, Pace, type SliceOptions } from "../util/slices.js";
 import { withoutHostBits } from "./keys.js";
 import type { Mirror } from "./mirror.js";
-
-type AuditedMap =
-  | "services"
-  | `${"frontends" | "addresses" | "source_ranges" | "service_nets" | "backends" | "slots"}${Family}`;
-
-/** Those that a mirror has, each compared whole. */
-export const AUDITED_MAPS: readonly AuditedMap[] = [
-  "services",
-  ...FAMILIES.flatMap((family): readonly AuditedMap[] => [
-    `frontends${family}`,
-    `addresses${family}`,
-    `source_ranges${family}`,
-    `service_nets${family}`,
-    `backends${family}`,
-    `slots${family}`,
-  ]),
-];
+import type { ServiceMap } from "./service-maps.js";
 
 /** Read at once: well under a millisecond, and so that it need not be left to another thread. */
 const HASH_PIECE = 1024;
@@ -42,7 +26,7 @@ const LONGEST_REST_MS = 20;
 
 /** What was seen of one map. */
 export interface Look {
-  readonly map: AuditedMap;
+  readonly map: ServiceMap;
   /** Keys of entries that were not as believed when they were seen. */
   readonly suspects: Set<string>;
   /** The others, of a hash: which were seen tells which are missing. */
@@ -83,7 +67,7 @@ export class MapAudit {
    *
    * @throws when the kernel cannot be read, and what the signal says when it is aborted
    */
-  async look(map: AuditedMap, signal?: AbortSignal): Promise<Look> {
+  async look(map: ServiceMap, signal?: AbortSignal): Promise<Look> {
     const look: Look = { map, suspects: new Set(), alike: [] };
     const { keySize, valueSize } = this.#kernel.info(map);
     const piece = isArrayMap(map) ? Math.ceil(ARRAY_PIECE_BYTES / (keySize + valueSize)) : HASH_PIECE;
@@ -116,7 +100,7 @@ export class MapAudit {
     else await setTimeout(restMs);
   }
 
-  #keysWritten(map: AuditedMap): Set<string> {
+  #keysWritten(map: ServiceMap): Set<string> {
     const keys = new Set<string>();
     for (const { writes, applied } of this.#written) {
       let left = applied;
@@ -182,7 +166,7 @@ interface BelievedEntries {
   compareWith(values: Buffer, size: number): (key: string, i: number) => boolean;
 }
 
-function believedEntries({ names, families }: Mirror, map: AuditedMap): BelievedEntries {
+function believedEntries({ names, families }: Mirror, map: ServiceMap): BelievedEntries {
   if (map === "services") return textEntries(names, (key) => Buffer.from(key, "latin1").readUInt32LE(0));
   const { frontends, sourceRanges, serviceNets, addresses } = families[familyOf(map)];
   const same = (key: string): string => key;
@@ -208,12 +192,12 @@ function textEntries<K>(entries: ReadonlyMap<K, string>, keyOf: (key: string) =>
   };
 }
 
-function believedCells({ families }: Mirror, map: AuditedMap): Buffer {
+function believedCells({ families }: Mirror, map: ServiceMap): Buffer {
   const { cells, slots } = families[familyOf(map)];
   return map.startsWith("backends") ? cells : bufferOf(slots);
 }
 
-const familyOf = (map: AuditedMap): Family => (map.endsWith("4") ? 4 : 6);
+const familyOf = (map: ServiceMap): Family => (map.endsWith("4") ? 4 : 6);
 
 function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array | Uint32Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);

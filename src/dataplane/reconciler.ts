@@ -14,11 +14,12 @@ import { type Logger, silentLogger } from "../util/log.js";
 import { inSlices, type SliceOptions } from "../util/slices.js";
 import type { Plan } from "./emit.js";
 import { foundImage } from "./found.js";
-import { AUDITED_MAPS, MapAudit } from "./map-audit.js";
+import { MapAudit } from "./map-audit.js";
 import { applyToMirror, compareMirrors, type Mirror, readMirror } from "./mirror.js";
 import { makePlan } from "./plan.js";
 import type { Refusal } from "./refusal.js";
 import { type GenerationFloors, generationFloors, restore } from "./restore.js";
+import { SERVICE_MAPS } from "./service-maps.js";
 import type { State } from "./state.js";
 
 export interface ReconcilerOptions {
@@ -163,7 +164,7 @@ export class Reconciler {
     audit: MapAudit,
     signal: AbortSignal | undefined,
   ): Promise<"as believed" | "changed" | "outdated"> {
-    for (const map of AUDITED_MAPS) {
+    for (const map of SERVICE_MAPS) {
       const look = await audit.look(map, signal);
       const verdict = await this.#serially(async () => {
         if (this.#state?.mirror !== audit.mirror) return "outdated";
