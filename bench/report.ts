@@ -37,8 +37,8 @@ function documentOf(all: readonly Section[]): string {
 
 <!-- Written by \`make bench-report\` from bench/results/: change nothing here. -->
 
-\`make bench\` measures all of it on your machine and writes this page anew (about 15 minutes on two cores, as root);
-\`make bench-quick\` gives a first idea in about 3. What is compared runs side by side in one run, in turns; where a figure is a
+\`make bench\` measures all of it on your machine and writes this page anew (about 20 minutes on two cores, as root);
+\`make bench-quick\` gives a first idea in a few. What is compared runs side by side in one run, in turns; where a figure is a
 ratio, it is one of medians. Absolute times say little about another machine.
 
 ${parts.join("\n\n")}

@@ -20,6 +20,8 @@ export interface Section {
 
 const whole = (value: number): string => Math.round(value).toLocaleString("en-US");
 
+const many = (count: number, what: string): string => `${whole(count)} ${what}${count === 1 ? "" : "s"}`;
+
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
@@ -67,9 +69,9 @@ export function packetSection({
   const text = `What one packet costs in the programs, in nanoseconds above an empty program that runs in the same rounds: medians of
 ${rounds} rounds with \`BPF_PROG_TEST_RUN\`, on the real maps. Each repeat gets the packet as it came and another flow, and the
 counters say that every repeat took the path that is named. One look-up in a hash of 65,536 entries, measured the same way, costs
-${lookups.map(({ flows, ns }) => `${whole(ns)} ns with ${whole(flows)} flows`).join(", ")}.
+${lookups.map(({ flows, ns }) => `${whole(ns)} ns with ${many(flows, "flow")}`).join(", ")}.
 
-${table(["path", "family", "flows", ...services.map((n) => `${whole(n)} Services`), "target (1 Service)"], rows)}
+${table(["path", "family", "flows", ...services.map((n) => many(n, "Service")), "target (1 Service)"], rows)}
 
 ${machineText(machine)}`;
   const bars = results
@@ -80,7 +82,7 @@ ${machineText(machine)}`;
       who: `IPv${family}`,
     }));
   const chart: Chart = {
-    title: `One packet, ${whole(most)} Services`,
+    title: `One packet, ${many(most, "Service")}`,
     xTitle: "path, flows",
     yTitle: "ns above an empty program",
     kind: "bars",
@@ -142,7 +144,7 @@ ${machineText(machine)}`;
       { x: row.path, y: direct.ratio, who: KINDS[row.kind] ?? row.kind, group: `server on the ${row.place}` },
     ];
   });
-  const many = rows
+  const connections = rows
     .filter(({ kind, place, rate }) => kind === "tcp-crr" && place === "same node" && rate !== null)
     .map(({ services, rate, path }) => ({ x: whole(services), y: rate ?? 0, who: path }));
   return {
@@ -162,11 +164,15 @@ ${machineText(machine)}`;
         xTitle: "Services",
         yTitle: "connections/s",
         kind: "lines",
-        rows: many,
+        rows: connections,
       },
     },
   };
 }
+
+/** "1/386" of it, or "1.1 times" it. */
+const shareText = (ratio: number): string =>
+  ratio < 1 ? `1/${(1 / ratio).toFixed(1)}` : `${ratio.toFixed(1)} times`;
 
 export function controlSection({ machine, versions, targets, results }: ControlResults): Section {
   const most = Math.max(...results.map(({ services }) => services));
@@ -176,7 +182,7 @@ export function controlSection({ machine, versions, targets, results }: ControlR
       target === undefined || services !== 10_000
         ? ""
         : `≤ 1/${Math.round(1 / target.ratio)}: ${verdict(ratio, target.ratio)}`;
-    const share = dataplane === "Portolan" ? "" : `1/${(1 / ratio).toFixed(1)}`;
+    const share = dataplane === "Portolan" ? "" : shareText(ratio);
     return [
       `${whole(services)} × ${endpoints}`,
       what,
@@ -194,7 +200,7 @@ ${table(["Services", "what", "who", "ms (median)", "runs", "Portolan takes of it
 
 ${machineText(machine)}`;
   const chart: Chart = {
-    title: `${whole(most)} Services`,
+    title: many(most, "Service"),
     xTitle: "",
     yTitle: "ms (logarithmic)",
     kind: "bars",

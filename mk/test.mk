@@ -56,10 +56,10 @@ bench-packet: build bpf-tests need-root ## what one packet costs in the programs
 bench-control: build need-root ## all Services, and one changed endpoint, in Portolan, iptables-restore and nft; JSON result (ARGS=--quick)
 	@$(TSX) test/perf/control.bench.ts $(ARGS)
 
-bench: bench-packet bench-path bench-control bench-agent bench-report ## every benchmark, and docs/benchmarks.md of it (about 15 minutes on 2 cores; root)
+bench: bench-packet bench-path bench-control bench-agent bench-report ## every benchmark, and docs/benchmarks.md of it (about 20 minutes on 2 cores; root)
 
 # The figures of a short look stay out of docs/.
-bench-quick: need-root ## the same, short: a first idea in about 3 minutes, on the terminal
+bench-quick: need-root ## the same, short: a first idea in a few minutes, on the terminal
 	@$(MAKE) --no-print-directory bench-packet bench-path bench-control ARGS=--quick
 
 bench/node_modules/.package-lock.json: bench/package-lock.json
