@@ -47,8 +47,7 @@ export function makeRunDirectory(bpfRoot: string, runDirectory: string = RUN_DIR
   mkdirSync(directory, { recursive: true, mode: 0o755 });
   const before = readOwner(directory);
   if (before === null || !isRunning(before.agent)) {
-    const owner: RunOwner = { bpfRoot: resolve(bpfRoot), agent: thisProcess() };
-    writeFileSync(ownerFileOf(directory), `${JSON.stringify(owner)}\n`, { mode: 0o644 });
+    writeFileSync(ownerFileOf(directory), `${JSON.stringify(ownerOf(bpfRoot))}\n`, { mode: 0o644 });
   }
   return directory;
 }
@@ -67,8 +66,7 @@ export async function writeRunFile(
 ): Promise<void> {
   const file = join(makeRunDirectory(bpfRoot, runDirectory), name);
   const next = `${file}.${process.pid}`;
-  const owner: RunOwner = { bpfRoot: resolve(bpfRoot), agent: thisProcess() };
-  await writeFile(next, `${JSON.stringify({ ...owner, ...content })}\n`, { mode: 0o644 });
+  await writeFile(next, `${JSON.stringify({ ...ownerOf(bpfRoot), ...content })}\n`, { mode: 0o644 });
   await rename(next, file);
 }
 
@@ -99,8 +97,10 @@ export function readOwner(directory: string): RunOwner | null {
   }
 }
 
-export function thisProcess(): ProcessId {
-  return { pid: process.pid, startTime: startTimeOf(process.pid) ?? "" };
+/** What this process says of itself. */
+function ownerOf(bpfRoot: string): RunOwner {
+  const agent = { pid: process.pid, startTime: startTimeOf(process.pid) ?? "" };
+  return { bpfRoot: resolve(bpfRoot), agent };
 }
 
 /** Null when there is no such process. */

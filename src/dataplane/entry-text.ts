@@ -14,7 +14,6 @@ import {
   bytesOf,
   LAYOUTS,
   masqueradeOf,
-  nameText,
   PRESENT,
   readNetwork,
   readSourceRange,
@@ -248,9 +247,4 @@ function namedCell({ family, cells, capacity }: FamilyMirror, cell: number, serv
     return `cell ${cell} (${stateText(bytes[state] as number)})`;
   if (bytes.readUInt32LE(serviceAt) !== service) return `cell ${cell} (of another service port)`;
   return cellAddress(family, bytes);
-}
-
-/** The service port key that `services` gives to an image's port: its name may be stored shortened. */
-export function storedKey(port: Parameters<typeof nameText>[0]): string {
-  return servicePortName(nameText(port));
 }
