@@ -138,7 +138,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     onDecision: async (decision) => {
       context.metrics.forwarding.set(decision);
       keeper.setShortcut(decision.way === "stack" ? null : { cautious: config.forwarding === "auto" });
-      await follower.look();
+      await follower.changed();
     },
   });
   return {

@@ -39,6 +39,7 @@ export class InterfaceFollower {
   #audit = false;
   #watch: InterfaceWatch | null = null;
   #timer: NodeJS.Timeout | null = null;
+  #started = false;
   #stopped = false;
 
   constructor({ watcher, keeper, log, retryMs, routeMs, onLook }: FollowerDependencies) {
@@ -56,8 +57,14 @@ export class InterfaceFollower {
    * @throws NativeError when nothing can be watched
    */
   start(): Promise<void> {
+    this.#started = true;
     this.#listen();
     return this.look();
+  }
+
+  /** What the keeper goes by is not what it was: looks now, as look(), unless start() is still to come and will. */
+  async changed(): Promise<void> {
+    if (this.#started) await this.look();
   }
 
   /** Looks now. Never rejects: a failure is logged, and tried again. */

@@ -103,6 +103,17 @@ test("InterfaceFollower.look(audit) passes the wish on once", async () => {
   assert.deepEqual(kernel.syncs, [false, true, false]);
 });
 
+test("InterfaceFollower.changed() looks, but before start() leaves that to it", async () => {
+  const { kernel, follower } = setUp();
+  await follower.changed();
+  assert.equal(kernel.syncs.length, 0);
+  await follower.start();
+  assert.equal(kernel.syncs.length, 1);
+  await follower.changed();
+  assert.equal(kernel.syncs.length, 2);
+  await follower.stop();
+});
+
 test("InterfaceFollower does nothing after stop()", async () => {
   const { kernel, follower } = setUp();
   await follower.start();
