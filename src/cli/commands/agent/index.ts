@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
-import { describe, repeatedOption, run } from "../../command.js";
+import { describe, type Handler, repeatedOption, run } from "../../command.js";
 import { addFlags } from "./flags.js";
 import type { AgentOptions } from "./handler.js";
 
@@ -52,6 +52,11 @@ export function kubeProxyCommand(version: string): Command {
   return withOptions(command.version(`Portolan ${version}`, "--version [raw]", "print the version"));
 }
 
+async function load(): Promise<Handler<AgentOptions>> {
+  (await import("../../../native/early.js")).loadBindingEarly();
+  return (await import("./handler.js")).agent;
+}
+
 function withOptions(command: Command): Command {
   command.option(
     "--manifests <path>",
@@ -60,7 +65,7 @@ function withOptions(command: Command): Command {
   );
   return addFlags(command)
     .allowExcessArguments(false)
-    .action(run<AgentOptions>(async () => (await import("./handler.js")).agent));
+    .action(run<AgentOptions>(load));
 }
 
 /**
