@@ -63,9 +63,7 @@ function withOptions(command: Command): Command {
     "directory or file of Kubernetes manifests, watched, instead of an API server; - is stdin, read once; may be repeated",
     repeatedOption,
   );
-  return addFlags(command)
-    .allowExcessArguments(false)
-    .action(run<AgentOptions>(load));
+  return addFlags(command).allowExcessArguments(false).action(run<AgentOptions>(load));
 }
 
 /**
