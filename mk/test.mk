@@ -41,7 +41,7 @@ conformance: build need-root ## the conformance cases of ../shared/conformance, 
 bench-compile: build ## parse, compile, diff and apply 10,000 x 10 and 5,000 x 50; JSON result
 	@$(TSX) --expose-gc test/perf/compile.bench.ts $(ARGS)
 
-bench-path: build need-root build/perf/load ## rates and latencies through the kernel beside kube-proxy's rules; JSON result (ARGS="--quick --family 6 …")
+bench-path: build bpf-tests need-root build/perf/load ## rates and latencies through the kernel beside kube-proxy's rules; JSON result (ARGS="--quick --family 6 …")
 	@$(TSX) test/perf/path.bench.ts $(ARGS)
 
 bench-cli: bundle ## how long a command takes to start, as a ratio to `node -e 0`; JSON result (ARGS="--pairs 40")
