@@ -59,7 +59,7 @@ bench-connect: build need-root build/perf/connect ## what connect(2) to a Servic
 bench-control: build need-root ## all Services, and one changed endpoint, in Portolan, iptables-restore and nft; JSON result (ARGS=--quick)
 	@$(TSX) test/perf/control.bench.ts $(ARGS)
 
-bench: bench-packet bench-path bench-connect bench-control bench-agent bench-report ## every benchmark, and docs/benchmarks.md of it (about 20 minutes on 2 cores; root)
+bench: bench-packet bench-path bench-connect bench-control bench-agent bench-report ## every benchmark, and docs/benchmarks.md of it (about 15 minutes on 2 cores; root)
 
 # The figures of a short look stay out of docs/.
 bench-quick: need-root ## the same, short: a first idea in a few minutes, on the terminal

@@ -90,7 +90,7 @@ function planOf(): Plan {
     text("contestants"),
     PATHS.map(({ name }) => name),
   );
-  const services = text("services") ?? (quick ? "1,1000" : "1,1000,10000,100000");
+  const services = text("services") ?? (quick ? "1" : "1,1000,10000,100000");
   return {
     services: services.split(",").map((count) => Math.round(positive("services", count, 1))),
     paths: PATHS.filter(({ name }) => names.includes(name)),
@@ -102,7 +102,7 @@ function planOf(): Plan {
       iptables: iptables === "nft" ? "nft" : "legacy",
     },
     quick,
-    rounds: Math.round(positive("rounds", text("rounds"), quick ? 3 : 11)),
+    rounds: Math.round(positive("rounds", text("rounds"), quick ? 3 : 9)),
     seconds: positive("seconds", text("seconds"), quick ? 0.1 : 0.15),
   };
 }
