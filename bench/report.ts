@@ -4,6 +4,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { writeDocument } from "../scripts/generated-docs.js";
+import { memorySection } from "./memory.js";
 import {
   type AgentResults,
   type ControlResults,
@@ -17,21 +18,23 @@ const PLOTS = fileURLToPath(new URL("../docs/benchmarks/", import.meta.url));
 
 function sections(): Section[] {
   const all: Section[] = [];
-  const add = <T>(name: string, make: (results: T) => Section): void => {
+  const add = <T>(name: string, make: (results: T) => Section | null): void => {
     const results = readResult<T>(name);
-    if (results !== null) all.push(make(results));
+    const section = results === null ? null : make(results);
+    if (section !== null) all.push(section);
   };
   add<PacketResults>("packet", packetSection);
   add<PathResults>("path", pathSection);
   add<ControlResults>("control", controlSection);
   add<AgentResults>("agent", agentSection);
+  add<AgentResults>("agent", memorySection);
   return all;
 }
 
 function documentOf(all: readonly Section[]): string {
   const parts = all.map(({ title, text, charts }) => {
     const plots = Object.entries(charts).map(([name, chart]) => `![${chart.title}](benchmarks/${name}.svg)`);
-    return `## ${title}\n\n${text}\n\n${plots.join("\n\n")}`;
+    return [`## ${title}`, text, ...plots].join("\n\n");
   });
   return `# Benchmarks
 
