@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { writeDocument } from "../scripts/generated-docs.js";
+import { memorySection } from "./memory.js";
 import {
   type AgentResults,
   type ConnectResults,
@@ -43,17 +44,21 @@ function profileText(result: string, text: string): string[] {
 
 function sections(): Section[] {
   const all: Section[] = [];
-  const add = <T>(name: string, make: (results: T) => Section): void => {
+  const add = <T>(name: string, make: (results: T) => Section | null): void => {
     const results = readResult<T>(name);
-    if (results === null) return;
-    const { title, text, charts } = make(results);
-    all.push({ title, text: [text, ...profileText(name, text)].join("\n\n"), charts });
+    const section = results === null ? null : make(results);
+    if (section === null) return;
+    const { title, text, charts } = section;
+    all.push({ title, text: [text, ...profileText(name, text)].join("
+
+"), charts });
   };
   add<PacketResults>("packet", packetSection);
   add<PathResults>("path", pathSection);
   add<ConnectResults>("connect", connectSection);
   add<ControlResults>("control", controlSection);
   add<AgentResults>("agent", agentSection);
+  add<AgentResults>("agent", memorySection);
   return all;
 }
 

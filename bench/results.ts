@@ -49,6 +49,13 @@ export interface ControlResults {
   readonly results: readonly ControlFigure[];
 }
 
+export interface MapFigure {
+  readonly name: string;
+  readonly used: number;
+  readonly maxEntries: number;
+  readonly bytes: number;
+}
+
 export interface AgentFigure {
   readonly services: number;
   readonly endpoints: number;
@@ -56,6 +63,7 @@ export interface AgentFigure {
   readonly restartMs: number;
   readonly rssMiB: number;
   readonly peakRssMiB: number;
+  readonly maps: readonly MapFigure[];
   readonly latency: {
     readonly changes: number;
     readonly perSecond: number;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The node agent as a process, against an API server in another one, with the kernel's maps, in a network namespace of its
- * own: `make bench-agent [ARGS="10000x10 …"]`. Start-up from exec to the first complete write, memory, and for the shapes with
- * ten endpoints the time from a write in the API server to the maps at 100 changes a second. Writes bench/results/agent.json.
+ * own: `make bench-agent [ARGS="10000x10 …"]`. Start-up from exec to the first complete write, memory of the agent and of its
+ * maps, and for 10,000 Services with ten endpoints the time from a write in the API server to the maps at 100 changes a second.
+ * Writes bench/results/agent.json.
  *
  * The API server has the JSON of each object from when that was made: to a list it adds TLS. What that takes of the two CPUs
  * that a real API server would not be on is told beside.
@@ -17,6 +18,7 @@ import { removeProblems } from "../../src/daemon/problem-file.js";
 import { createWorld, type Node } from "../../src/demo/world/index.js";
 import type { ApiMessage, ChangeRequest } from "./support/api-process.js";
 import { loadText, ROOT, writeResult } from "./support/machine.js";
+import { type MapMemory, mapMemory, totalMiB } from "./support/map-memory.js";
 import { mapSizes } from "./support/map-sizes.js";
 
 /** What is shipped (`make bundle`), where it was made; latencies are measured in dist/, whose modules can be reached. */
@@ -65,6 +67,8 @@ interface Result {
   /** Of an agent that has had nothing to do for a while. */
   readonly rssMiB: number;
   readonly peakRssMiB: number;
+  /** What the kernel charges for each map of this agent, and what lies in it. */
+  readonly maps: readonly MapMemory[];
   readonly latency: Latency | null;
 }
 
@@ -182,13 +186,14 @@ async function measure(services: number, endpoints: number): Promise<Result> {
     const apiCpuMs = cpuMs(api.pid as number) - apiCpuBefore;
     await pause(MEMORY_SETTLE_MS);
     const [rssMiB, peakRssMiB] = [memory(fresh.pid, "VmRSS"), memory(fresh.pid, "VmHWM")];
+    const maps = await mapMemory(node, SHIPPED, bpfRoot);
     await fresh.end();
     const again = start(false);
     const { ms: restartMs } = await again.ready();
     await again.end();
     const latency = endpoints === 10 && services === 10_000 ? await latencies(api, start(true)) : null;
     const times = { startMs, agentStartMs, startCpuMs, apiCpuMs, restartMs };
-    return { services, endpoints, ...times, rssMiB, peakRssMiB, latency };
+    return { services, endpoints, ...times, rssMiB, peakRssMiB, maps, latency };
   } finally {
     await Promise.all(agents.map((agent) => agent.end()));
     if (api.connected) api.disconnect();
@@ -247,12 +252,13 @@ function print({ services, endpoints, latency, ...rest }: Result): void {
   console.log(`\n${services} Services x ${endpoints} endpoints`);
   console.log(
     `  start ${rest.startMs} ms (${rest.startCpuMs} ms of CPU, the API server ${rest.apiCpuMs} ms; restart with nothing to write ${rest.restartMs} ms)` +
-      (services === 10_000 ? verdict(rest.startMs < TARGETS.startMs) : ""),
+      (services === 10_000 && endpoints === 10 ? verdict(rest.startMs < TARGETS.startMs) : ""),
   );
   console.log(
     `  memory ${rest.rssMiB} MiB, at most ${rest.peakRssMiB} MiB` +
       (services === 30_000 ? verdict(rest.rssMiB < TARGETS.rssMiB) : ""),
   );
+  console.log(`  the ${rest.maps.length} maps ${totalMiB(rest.maps)} MiB in the kernel`);
   if (latency === null) return;
   const { p50Ms, p90Ms, p99Ms, maxMs, changes, perSecond, agentCpu, cpuMsPerChange, syncs } = latency;
   console.log(
@@ -261,7 +267,7 @@ function print({ services, endpoints, latency, ...rest }: Result): void {
   );
 }
 
-const shapes = process.argv.length > 2 ? process.argv.slice(2) : ["1000x4", "10000x10", "30000x4"];
+const shapes = process.argv.length > 2 ? process.argv.slice(2) : ["1000x4", "10000x4", "10000x10", "30000x4"];
 const results: Result[] = [];
 for (const shape of shapes) {
   const [services = 0, endpoints = 0] = shape.split("x").map(Number);
