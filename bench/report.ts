@@ -28,7 +28,9 @@ const PLOTS = fileURLToPath(new URL("../docs/benchmarks/", import.meta.url));
 const PROFILES: Readonly<Record<string, readonly string[]>> = {
   packet: ["packet-cost", "packet-cost-xdp"],
   path: ["path-cost", "packet-cost", "packet-cost-xdp"],
-  connect: ["path-cost", "packet-cost"],
+  connect: ["connect-cost"],
+  control: ["load-cost"],
+  agent: ["agent-cost"],
 };
 
 function profileText(result: string, text: string): string[] {
@@ -49,9 +51,7 @@ function sections(): Section[] {
     const section = results === null ? null : make(results);
     if (section === null) return;
     const { title, text, charts } = section;
-    all.push({ title, text: [text, ...profileText(name, text)].join("
-
-"), charts });
+    all.push({ title, text: [text, ...profileText(name, text)].join("\n\n"), charts });
   };
   add<PacketResults>("packet", packetSection);
   add<PathResults>("path", pathSection);
