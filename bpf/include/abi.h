@@ -274,6 +274,7 @@ enum ptl_option {
 	PTL_OPTION_RESET_REMOVED = 4,     /* --reset-removed-backends */
 	PTL_OPTION_SET_RETVAL = 8,        /* the kernel has bpf_set_retval (5.18) */
 	PTL_OPTION_SHORTCUT = 16,         /* there are flows that take the shortcut, or may be (--forwarding) */
+	PTL_OPTION_COARSE_CLOCK = 32,     /* the kernel has bpf_ktime_get_coarse_ns (5.11) */
 };
 
 /* What an event tells: bits, of which a listener names those that it wants. */

@@ -99,9 +99,15 @@ const volatile struct ptl_config config __weak = {};
 #define ptl_shortcut() (config.options & PTL_OPTION_SHORTCUT)
 #endif
 
+/*
+ * CLOCK_MONOTONIC in ticks. The coarse clock is what the kernel's timer has last written, up to 10 ms ago, and nothing beside a
+ * tick of 1 s; the exact one reads the processor's counter, which waits for everything before it (docs/design/packet-cost.md).
+ */
 static __always_inline __u32 ptl_now(void)
 {
-	return bpf_ktime_get_ns() >> PTL_TICK_SHIFT;
+	__u64 ns = config.options & PTL_OPTION_COARSE_CLOCK ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns();
+
+	return ns >> PTL_TICK_SHIFT;
 }
 
 static __always_inline void ptl_count_at(__u32 index, __u32 packets, __u32 bytes, __u32 flows)

@@ -67,6 +67,7 @@ struct packet4 {
 	__u32 id;       /* of a fragmented datagram, network byte order; IPv4's are 16 bits */
 	__u8 tcp_flags; /* SCTP's chunks are told in TCP's words: sctp_flags() */
 	__u8 part;      /* enum ptl_part; a later fragment has no transport header, and no ports here */
+	__sum16 check;  /* of the header, unless it is quoted */
 };
 
 struct packet6 {
@@ -91,14 +92,35 @@ static __always_inline __u8 sctp_flags(__u8 chunk)
 	return chunk == PTL_SCTP_ABORT || chunk == PTL_SCTP_SHUTDOWN_COMPLETE ? PTL_TCP_RST : PTL_TCP_ACK;
 }
 
-/* Ports, and for TCP and SCTP the flags. `inner`: of a packet quoted by ICMP, of which 8 bytes are enough. */
-static __always_inline int parse_ports(struct __sk_buff *skb, __u32 l4, __u8 protocol, bool inner,
+/*
+ * Copies a header at a constant offset: out of the packet where it is all there, otherwise (headers in fragments of the skb, or
+ * none) by the kernel. 0, or an error. The pointer says how the header is aligned: without that it is copied byte by byte.
+ */
+#define PTL_READ_AT(skb, offset, header)                                                          \
+	({                                                                                        \
+		const typeof(*(header)) *at = (void *)(long)(skb)->data + (offset);               \
+		long failed = 0;                                                                  \
+                                                                                                  \
+		if ((const void *)(at + 1) <= (const void *)(long)(skb)->data_end)                \
+			*(header) = *at;                                                          \
+		else                                                                              \
+			failed = bpf_skb_load_bytes(skb, offset, header, sizeof(*(header)));      \
+		failed;                                                                           \
+	})
+
+/*
+ * Ports, and for TCP and SCTP the flags. `inner`: of a packet quoted by ICMP, of which 8 bytes are enough. `fixed`: where l4 is in a
+ * packet without options or extensions, nearly always.
+ */
+static __always_inline int parse_ports(struct __sk_buff *skb, __u32 l4, __u32 fixed, __u8 protocol, bool inner,
 				       struct ptl_ports *ports, __u8 *tcp_flags)
 {
 	if (protocol == IPPROTO_TCP && !inner) {
 		struct tcphdr tcp;
 
-		if (bpf_skb_load_bytes(skb, l4, &tcp, sizeof(tcp)) || tcp.doff * 4 < sizeof(tcp))
+		if (l4 == fixed ? PTL_READ_AT(skb, fixed, &tcp) : bpf_skb_load_bytes(skb, l4, &tcp, sizeof(tcp)))
+			return PTL_REASON_PASS_MALFORMED;
+		if (tcp.doff * 4 < sizeof(tcp))
 			return PTL_REASON_PASS_MALFORMED;
 		ports->sport = tcp.source;
 		ports->dport = tcp.dest;
@@ -125,7 +147,7 @@ static __always_inline int parse_ports(struct __sk_buff *skb, __u32 l4, __u8 pro
 	}
 	struct udphdr udp;
 
-	if (bpf_skb_load_bytes(skb, l4, &udp, sizeof(udp)))
+	if (l4 == fixed ? PTL_READ_AT(skb, fixed, &udp) : bpf_skb_load_bytes(skb, l4, &udp, sizeof(udp)))
 		return PTL_REASON_PASS_MALFORMED;
 	/* a length of 0 is a jumbogram's */
 	if (udp.len && bpf_ntohs(udp.len) < sizeof(udp))
@@ -165,7 +187,7 @@ static __always_inline __u32 parse_minimum(__u8 protocol)
 	return protocol == IPPROTO_SCTP ? PTL_SCTP_HEADER + 1 : sizeof(struct udphdr);
 }
 
-/* An IPv4 packet whose header is at l3. ICMP: ports stay 0. */
+/* An IPv4 packet whose header is at l3: PTL_L3_OFFSET unless it is quoted. ICMP: ports stay 0. */
 static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, struct packet4 *p)
 {
 	struct iphdr ip;
@@ -173,7 +195,7 @@ static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, s
 	__u32 header, length;
 	int r = PTL_PARSED;
 
-	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+	if (inner ? bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) : PTL_READ_AT(skb, PTL_L3_OFFSET, &ip))
 		return PTL_REASON_PASS_MALFORMED;
 	header = ip.ihl * 4;
 	if (ip.version != 4 || header < sizeof(ip))
@@ -189,6 +211,7 @@ static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, s
 	p->key.protocol = ip.protocol;
 	p->key.pad = 0;
 	p->id = ip.id;
+	p->check = ip.check;
 	p->part = ip.frag_off & bpf_htons(PTL_IP_OFFSET) ? PTL_LATER_FRAGMENT :
 		  ip.frag_off & bpf_htons(PTL_IP_MORE)	 ? PTL_FIRST_FRAGMENT :
 							   PTL_WHOLE;
@@ -198,7 +221,7 @@ static __always_inline int parse4(struct __sk_buff *skb, __u32 l3, bool inner, s
 	} else if (has_ports(ip.protocol)) {
 		if (!inner && length < header + parse_minimum(ip.protocol))
 			return PTL_REASON_PASS_MALFORMED;
-		r = parse_ports(skb, p->l4, ip.protocol, inner, &ports, &p->tcp_flags);
+		r = parse_ports(skb, p->l4, PTL_L3_OFFSET + sizeof(ip), ip.protocol, inner, &ports, &p->tcp_flags);
 	} else if (ip.protocol != IPPROTO_ICMP) {
 		r = PTL_REASON_PASS_PROTOCOL;
 	}
@@ -248,7 +271,7 @@ static __always_inline int parse_extensions6(struct __sk_buff *skb, __u8 *next, 
 	return PTL_REASON_PASS_MALFORMED;
 }
 
-/* An IPv6 packet whose header is at l3. ICMPv6: ports stay 0. */
+/* An IPv6 packet whose header is at l3: PTL_L3_OFFSET unless it is quoted. ICMPv6: ports stay 0. */
 static __always_inline int parse6(struct __sk_buff *skb, __u32 l3, bool inner, struct packet6 *p)
 {
 	struct ipv6hdr ip;
@@ -256,7 +279,7 @@ static __always_inline int parse6(struct __sk_buff *skb, __u32 l3, bool inner, s
 	__u8 next;
 	int r;
 
-	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+	if (inner ? bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) : PTL_READ_AT(skb, PTL_L3_OFFSET, &ip))
 		return PTL_REASON_PASS_MALFORMED;
 	if (ip.version != 6)
 		return PTL_REASON_PASS_MALFORMED;
@@ -281,7 +304,7 @@ static __always_inline int parse6(struct __sk_buff *skb, __u32 l3, bool inner, s
 
 		if (!inner && length < p->l4 - l3 + parse_minimum(next))
 			return PTL_REASON_PASS_MALFORMED;
-		r = parse_ports(skb, p->l4, next, inner, &ports, &p->tcp_flags);
+		r = parse_ports(skb, p->l4, PTL_L3_OFFSET + sizeof(ip), next, inner, &ports, &p->tcp_flags);
 	} else if (next != PTL_ICMPV6) {
 		r = PTL_REASON_PASS_PROTOCOL;
 	}

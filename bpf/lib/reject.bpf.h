@@ -28,16 +28,6 @@
 #define PTL_QUOTE_LONG sizeof(struct tcphdr)
 #define PTL_QUOTE_UDP sizeof(struct udphdr)
 
-static __always_inline __u16 ptl_csum_fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
-}
-
 /* The quoted start of a transport header, and where its checksum is. */
 struct ptl_quote {
 	union {

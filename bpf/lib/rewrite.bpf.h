@@ -23,6 +23,50 @@ static __always_inline __u64 ptl_l4_csum_flags(__u8 protocol)
 {
 	return protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 }
+
+static __always_inline __u16 ptl_csum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* Where the transport header of a packet without options or extensions is. */
+#define PTL_PLAIN_L4(ADDR) (PTL_L3_OFFSET + (sizeof(ADDR) == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)))
+
+/* What changes in the headers of a packet without options or extensions lies side by side, and is written at once. */
+struct ptl_ends4 {
+	__u16 pad;
+	__sum16 check; /* from here on */
+	struct addr4 src;
+	struct addr4 dst;
+	struct ptl_ports ports;
+};
+
+struct ptl_ends6 {
+	struct addr6 src;
+	struct addr6 dst;
+	struct ptl_ports ports;
+};
+
+static __always_inline long ptl_store_ends4(struct __sk_buff *skb, const struct packet4 *p, struct ptl_ends4 *ends)
+{
+	__u64 sum = (__u16)~p->check;
+
+	/* RFC 1624, equation 3; of the two addresses one changes */
+	sum += (__u64)(__u32)~p->key.src.w[0] + ends->src.w[0] + (__u32)~p->key.dst.w[0] + ends->dst.w[0];
+	ends->check = ~ptl_csum_fold(sum);
+	return bpf_skb_store_bytes(skb, PTL_L3_OFFSET + offsetof(struct iphdr, check), &ends->check,
+				   sizeof(*ends) - offsetof(struct ptl_ends4, check), 0);
+}
+
+static __always_inline long ptl_store_ends6(struct __sk_buff *skb, const struct packet6 *p, struct ptl_ends6 *ends)
+{
+	return bpf_skb_store_bytes(skb, PTL_L3_OFFSET + offsetof(struct ipv6hdr, saddr), ends, sizeof(*ends), 0);
+}
 #endif
 
 /*
@@ -99,23 +143,30 @@ static __always_inline long FAM(rewrite)(struct __sk_buff *skb, const struct FAM
 	struct ptl_ports before = { p->key.sport, p->key.dport };
 	struct ptl_ports after = { source ? v->port : v->peer_port, source ? v->peer_port : v->port };
 	bool headless = p->part == PTL_LATER_FRAGMENT;
+	bool moved;
 
 	if (p->key.protocol == IPPROTO_SCTP)
 		return FAM(rewrite_sctp)(skb, p, before, after) ||
 		       FAM(store_address)(skb, p->l3, source, from, &v->addr, BPF_F_RECOMPUTE_CSUM);
-	if (!FAM(addr_equal)(from, &v->addr)) {
-		if (!headless && FAM(csum_address)(skb, csum, flags, from, &v->addr))
-			return -1;
-		if (FAM(store_address)(skb, p->l3, source, from, &v->addr, headless ? BPF_F_RECOMPUTE_CSUM : 0))
-			return -1;
-	}
-	if (!headless && (before.sport != after.sport || before.dport != after.dport)) {
+	moved = !FAM(addr_equal)(from, &v->addr);
+	if (headless)
+		return moved ? FAM(store_address)(skb, p->l3, source, from, &v->addr, BPF_F_RECOMPUTE_CSUM) : 0;
+	if (moved && FAM(csum_address)(skb, csum, flags, from, &v->addr))
+		return -1;
+	if (before.sport != after.sport || before.dport != after.dport) {
 		__u32 old_word = before.sport | (__u32)before.dport << 16;
 		__u32 new_word = after.sport | (__u32)after.dport << 16;
 
 		if (bpf_l4_csum_replace(skb, csum, old_word, new_word, flags | 4))
 			return -1;
-		return bpf_skb_store_bytes(skb, p->l4, &after, sizeof(after), 0);
 	}
-	return 0;
+	if (p->l4 == PTL_PLAIN_L4(ADDR)) {
+		struct FAM(ptl_ends) ends = { .src = p->key.src, .dst = p->key.dst, .ports = after };
+
+		*(source ? &ends.src : &ends.dst) = v->addr;
+		return FAM(ptl_store_ends)(skb, p, &ends);
+	}
+	if (moved && FAM(store_address)(skb, p->l3, source, from, &v->addr, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l4, &after, sizeof(after), 0);
 }

@@ -15,6 +15,7 @@
 
 #define CSUM_IPV6 (1 << 7) /* BPF_F_IPV6 */
 #define SET_RETVAL 187 /* bpf_set_retval */
+#define COARSE_CLOCK 160 /* bpf_ktime_get_coarse_ns */
 
 /* A map of two entries: is its content readable by batch? */
 static int probe_batch(enum bpf_map_type type)
@@ -99,6 +100,18 @@ static int probe_set_retval(void)
 	return load_connect4(program, sizeof(program) / sizeof(program[0]));
 }
 
+/* The clock as of the last timer interrupt (Linux 5.11). */
+static int probe_coarse_clock(void)
+{
+	const struct bpf_insn program[] = { CALL(COARSE_CLOCK), MOV_IMM(BPF_REG_0, 0), EXIT() };
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "ptl_probe", "GPL", program, sizeof(program) / sizeof(program[0]), NULL);
+
+	if (fd < 0)
+		return errno == EINVAL ? 0 : -errno;
+	close(fd);
+	return 1;
+}
+
 static int read_number(const char *path)
 {
 	FILE *file = fopen(path, "re");
@@ -131,6 +144,7 @@ EXPORT int ptl_probe(void *out, uint32_t capacity, char *text, uint32_t text_siz
 		{ "csum_ipv6_flag", probe_csum_ipv6() },
 		{ "cgroup_sockets", probe_cgroup_sockets() },
 		{ "set_retval", probe_set_retval() },
+		{ "coarse_clock", probe_coarse_clock() },
 		{ "udp_destroy", probe_udp_destroy() },
 		{ "jit", probe_jit() },
 		{ "btf", access("/sys/kernel/btf/vmlinux", R_OK) == 0 },

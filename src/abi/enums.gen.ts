@@ -120,6 +120,7 @@ export const Option = {
   RESET_REMOVED: 4,
   SET_RETVAL: 8,
   SHORTCUT: 16,
+  COARSE_CLOCK: 32,
 } as const;
 export type Option = (typeof Option)[keyof typeof Option];
 

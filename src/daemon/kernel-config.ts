@@ -50,6 +50,8 @@ export interface KernelOptions {
   readonly resetRemovedBackends: boolean;
   /** The kernel has bpf_set_retval (5.18). */
   readonly setRetval: boolean;
+  /** The kernel has bpf_ktime_get_coarse_ns (5.11). */
+  readonly coarseClock: boolean;
   /** New flows may take the shortcut, or flows that began so are still there (--forwarding). */
   readonly shortcut: boolean;
   /** SO_NETNS_COOKIE of this network namespace; 0: not known, the initial one. */
@@ -64,6 +66,7 @@ export const DEFAULT_KERNEL_OPTIONS: KernelOptions = {
   loopbackNodePorts: false,
   resetRemovedBackends: false,
   setRetval: false,
+  coarseClock: false,
   shortcut: false,
   hostNetns: 0n,
   detectors: { 4: "none", 6: "none" },
@@ -86,6 +89,7 @@ function optionBits(options: KernelOptions): number {
     (options.loopbackNodePorts ? Option.LOOPBACK_NODEPORT : 0) |
     (options.resetRemovedBackends ? Option.RESET_REMOVED : 0) |
     (options.setRetval ? Option.SET_RETVAL : 0) |
+    (options.coarseClock ? Option.COARSE_CLOCK : 0) |
     (options.shortcut ? Option.SHORTCUT : 0)
   );
 }

@@ -28,6 +28,8 @@ export interface KernelAbilities {
   readonly netnsCookie: bigint;
   /** bpf_set_retval (Linux 5.18). */
   readonly setRetval: boolean;
+  /** bpf_ktime_get_coarse_ns (Linux 5.11). */
+  readonly coarseClock: boolean;
   /** The hooks of cgroups that socket programs need. */
   readonly socketHooks: boolean;
 }
@@ -40,7 +42,7 @@ export interface KernelAbilities {
 export function kernelOptions(
   { proxy, socketLb, resetRemovedBackends, markBit, masqueradeBit }: KernelChoices,
   node: NodeInfo | null,
-  { netnsCookie, setRetval }: Pick<KernelAbilities, "netnsCookie" | "setRetval">,
+  { netnsCookie, setRetval, coarseClock }: Pick<KernelAbilities, "netnsCookie" | "setRetval" | "coarseClock">,
   shortcut: boolean = false,
 ): KernelOptions {
   return {
@@ -50,6 +52,7 @@ export function kernelOptions(
     loopbackNodePorts: proxy.loopbackNodePorts,
     resetRemovedBackends,
     setRetval,
+    coarseClock,
     shortcut,
     hostNetns: netnsCookie,
     detectors: localDetectors(proxy.detectLocal, detectorNode(proxy, node)),

@@ -12,6 +12,7 @@ export function kernelAbilities(library: NativeLibrary): KernelAbilities {
   return {
     netnsCookie: library.netnsCookie(),
     setRetval: features.get("set_retval") === true,
+    coarseClock: features.get("coarse_clock") === true,
     socketHooks: features.get("cgroup_sockets") !== false,
   };
 }

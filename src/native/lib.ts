@@ -49,6 +49,7 @@ export type FeatureName =
   | "csum_ipv6_flag"
   | "cgroup_sockets"
   | "set_retval"
+  | "coarse_clock"
   | "udp_destroy"
   | "jit"
   | "btf"

@@ -1057,12 +1057,14 @@ static int feature(const char *name)
 
 static void set_options(void)
 {
-	int set_retval = feature("set_retval");
+	int set_retval = feature("set_retval"), coarse_clock = feature("coarse_clock");
 
 	if (set_retval > 0)
 		CONFIG.options |= PTL_OPTION_SET_RETVAL;
-	printf("# cgroup_sockets %d, set_retval %d, udp_destroy %d\n", feature("cgroup_sockets"), set_retval,
-	       feature("udp_destroy"));
+	if (coarse_clock > 0)
+		CONFIG.options |= PTL_OPTION_COARSE_CLOCK;
+	printf("# cgroup_sockets %d, set_retval %d, coarse_clock %d, udp_destroy %d\n", feature("cgroup_sockets"), set_retval,
+	       coarse_clock, feature("udp_destroy"));
 }
 
 static bool attach_sockets(const char *title, bool again)

@@ -34,6 +34,7 @@ const ALL_ON: KernelOptions = {
   loopbackNodePorts: true,
   resetRemovedBackends: true,
   setRetval: true,
+  coarseClock: true,
   shortcut: true,
   hostNetns: 0x1_0000_0002n,
   detectors: { 4: "interface", 6: "none" },
@@ -41,8 +42,9 @@ const ALL_ON: KernelOptions = {
 
 test("kernelConfig() has one bit for each option, the whole mark, and the cookie's low word first", () => {
   const config = kernelConfig([], DEFAULT_TIMEOUTS, ALL_ON);
-  const { SOCKETS_PODS, LOOPBACK_NODEPORT, RESET_REMOVED, SET_RETVAL, SHORTCUT } = Option;
-  assert.equal(config.options, SOCKETS_PODS | LOOPBACK_NODEPORT | RESET_REMOVED | SET_RETVAL | SHORTCUT);
+  const { SOCKETS_PODS, LOOPBACK_NODEPORT, RESET_REMOVED, SET_RETVAL, SHORTCUT, COARSE_CLOCK } = Option;
+  const all = SOCKETS_PODS | LOOPBACK_NODEPORT | RESET_REMOVED | SET_RETVAL | SHORTCUT | COARSE_CLOCK;
+  assert.equal(config.options, all);
   assert.equal(config.mark, 0x8000_0000);
   assert.deepEqual(config.hostNetns, [2, 1]);
   assert.equal(kernelConfig([], DEFAULT_TIMEOUTS).options, 0);

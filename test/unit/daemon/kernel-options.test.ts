@@ -26,7 +26,7 @@ function node(...podCIDRs: readonly string[]): NodeInfo {
   return { name: "n1", zone: "", addresses: [], podCIDRs: podCIDRs.flatMap((text) => parseCidr(text) ?? []) };
 }
 
-const ABILITIES = { netnsCookie: 77n, setRetval: true };
+const ABILITIES = { netnsCookie: 77n, setRetval: true, coarseClock: true };
 
 test("kernelOptions() has kube-proxy's defaults: no detector, loopback NodePorts, and our bit of the mark", () => {
   assert.deepEqual(kernelOptions(choices(), null, ABILITIES), {
@@ -36,6 +36,7 @@ test("kernelOptions() has kube-proxy's defaults: no detector, loopback NodePorts
     loopbackNodePorts: true,
     resetRemovedBackends: false,
     setRetval: true,
+    coarseClock: true,
     shortcut: false,
     hostNetns: 77n,
     detectors: { 4: "none", 6: "none" },
