@@ -70,7 +70,8 @@ export function packetSection({
   );
   const text = `What one packet costs in the programs, in nanoseconds above an empty program that runs in the same rounds: medians of
 ${rounds} rounds with \`BPF_PROG_TEST_RUN\`, on the real maps. Each repeat gets the packet as it came and another flow, and the
-counters say that every repeat took the path that is named. One look-up in a hash of 65,536 entries, measured the same way, costs
+counters say that every repeat took the path that is named. [Where XDP's time goes](design/packet-cost-xdp.md)
+is measured by leaving out parts. One look-up in a hash of 65,536 entries, measured the same way, costs
 ${lookups.map(({ flows, ns }) => `${whole(ns)} ns with ${many(flows, "flow")}`).join(", ")}.
 
 ${table(["path", "family", "flows", ...services.map((n) => many(n, "Service")), "target (1 Service)"], rows)}

@@ -28,27 +28,32 @@
 #undef FAM
 
 /* Global functions: the verifier looks at each once, as in tc.bpf.c. */
-__noinline int ptl_xdp_packet4(struct xdp_md *ctx)
+__noinline int ptl_xdp_read4(struct xdp_md *ctx)
 {
-	return xdp_packet4(ctx);
+	return xdp_read4(ctx);
 }
 
-__noinline int ptl_xdp_packet6(struct xdp_md *ctx)
+__noinline int ptl_xdp_read6(struct xdp_md *ctx)
 {
-	return xdp_packet6(ctx);
+	return xdp_read6(ctx);
 }
 
 SEC("xdp")
 int ptl_xdp(struct xdp_md *ctx)
 {
 	const struct ethhdr *eth = (void *)(long)ctx->data;
+	int r;
 
 	if ((const void *)(eth + 1) > (const void *)(long)ctx->data_end)
 		return ptl_pass(ctx, PTL_REASON_XDP_OTHER);
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return ptl_xdp_packet4(ctx);
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return ptl_xdp_packet6(ctx);
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		r = ptl_xdp_read4(ctx);
+		return r == PTL_PARSED ? ptl_xdp_serve4(ctx) : r;
+	}
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		r = ptl_xdp_read6(ctx);
+		return r == PTL_PARSED ? ptl_xdp_serve6(ctx) : r;
+	}
 	return ptl_pass(ctx, PTL_REASON_XDP_OTHER);
 }
 

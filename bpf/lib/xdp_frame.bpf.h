@@ -118,10 +118,17 @@ static __always_inline __u64 ptl_xdp_change(__u64 sum, const void *from, const v
 	return sum;
 }
 
+/* The same in 32 bits. */
+static __always_inline __u32 ptl_xdp_folded(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
 /* The checksum after a change of what it covers (RFC 1624, equation 3). */
 static __always_inline __sum16 ptl_xdp_mended(__sum16 check, __u64 change)
 {
-	__u64 sum = (__u16)~check + (change & 0xffffffff) + (change >> 32);
+	__u64 sum = (__u16)~check + change;
 
 	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -130,16 +137,16 @@ static __always_inline __sum16 ptl_xdp_mended(__sum16 check, __u64 change)
 }
 
 /* The network header's own share: one hop less, and over IPv4 the checksum that covers it and the addresses. */
-static __always_inline void ptl_xdp_hop4(struct iphdr *ip, __u64 change)
+static __always_inline void ptl_xdp_hop4(struct iphdr *ip, __u32 change)
 {
 	__be16 before = *(__be16 *)&ip->ttl, after;
 
 	ip->ttl--;
 	after = *(__be16 *)&ip->ttl;
-	ip->check = ptl_xdp_mended(ip->check, change + (__u16)~before + after);
+	ip->check = ptl_xdp_mended(ip->check, (__u64)change + (__u16)~before + after);
 }
 
-static __always_inline void ptl_xdp_hop6(struct ipv6hdr *ip, __u64 change)
+static __always_inline void ptl_xdp_hop6(struct ipv6hdr *ip, __u32 change)
 {
 	ip->hop_limit--;
 }

@@ -6,6 +6,12 @@
  * tc that chose again, a backend behind the stack would get fewer flows than its share.
  */
 
+#ifndef PTL_XDP_START_COMMON
+#define PTL_XDP_START_COMMON
+/* Neither a verdict nor a reason. */
+#define PTL_XDP_AGAIN (-2)
+#endif
+
 /* Is this a refusal that is carried out here: silence? Whoever is to get an answer gets it from tc. */
 static __always_inline bool FAM(xdp_silent)(int reason)
 {
@@ -96,10 +102,10 @@ __noinline int FAM(ptl_xdp_open)(struct xdp_md *ctx)
 }
 
 /*
- * Gives an opened flow its address of the node, as tc egress does when it meets the pending entry, and counts its first packet.
- * PTL_CHOSEN; otherwise it stays pending, and the flow goes through the stack.
+ * Gives an opened flow its address of the node, as tc egress does when it meets the pending entry. PTL_CHOSEN, with that
+ * entry in the cell; otherwise it stays pending, and the flow goes through the stack.
  */
-__noinline int FAM(ptl_xdp_snat)(struct xdp_md *ctx)
+__noinline int FAM(ptl_xdp_snat)(void)
 {
 	struct FAM(start) *start = FAM(start_cell)();
 	struct FAM(xdp_work) *work = FAM(xdp_work)();
@@ -116,50 +122,143 @@ __noinline int FAM(ptl_xdp_snat)(struct xdp_md *ctx)
 	} else if (!(work->out.flags & PTL_NAT_XDP)) {
 		return PTL_REASON_XDP_STACK_FLOW; /* another CPU was faster, and chose so */
 	}
-	if (r == PTL_CHOSEN)
-		FAM(nat_account)(ctx, &start->value, 0);
 	return r;
 }
 
-/*
- * The first packet of a flow, in the cell. PTL_CHOSEN: the flow is open, its entry in the cell's value, and it is finished here;
- * otherwise the verdict.
- */
-static __always_inline int FAM(xdp_begin)(struct xdp_md *ctx, struct FAM(start) *start, struct FAM(xdp_work) *work)
+/* Removes what xdp_open_new() has inserted before it failed. */
+static __always_inline int FAM(xdp_undo)(const struct FAM(nat_key) *one, const struct FAM(nat_key) *other, int result)
 {
-	int r = FAM(ptl_xdp_find)(ctx), way;
-
-	if (r != PTL_CHOSEN)
-		return r;
-	way = FAM(ptl_xdp_way)(ctx);
-	if (way == PTL_CHOSEN)
-		start->target.flags |= PTL_NAT_XDP;
-	if (FAM(ptl_xdp_open)(ctx) != PTL_CHOSEN)
-		return ptl_pass(ctx, PTL_REASON_XDP_STACK_FLOW); /* tc tries again, and says why not */
-	work->opened = true;
-	if (way == PTL_CHOSEN && !(start->value.flags & PTL_NAT_XDP && FAM(ptl_xdp_snat)(ctx) == PTL_CHOSEN))
-		way = PTL_REASON_XDP_STACK_FLOW;
-	return way == PTL_CHOSEN ? PTL_CHOSEN : ptl_pass(ctx, way);
+	ptl_delete(FAM(nat), one);
+	if (other)
+		ptl_delete(FAM(nat), other);
+	return result;
 }
 
-/* A packet that may start a flow. `old` is the entry that it has, if any; `stale`: whose backend has left. */
-static __always_inline int FAM(xdp_first)(struct xdp_md *ctx, const struct FAM(packet) *p, const struct FAM(nat_value) *old,
-					  bool stale)
+/*
+ * Opens a flow of which there is no entry, and which is finished here: what flow_open() and masquerade() make of it, in one go and
+ * without asking for what is known. The entry that the client's next packet finds is the last one, so whoever finds it finds all.
+ *
+ * PTL_CHOSEN, with the entries in the cells. PTL_XDP_AGAIN: some other flow is in the way, which they know how to deal with. Otherwise
+ * the reason to leave the packet to tc.
+ */
+static __always_inline int FAM(xdp_open_new)(struct FAM(start) *start, struct FAM(xdp_work) *work)
+{
+	const struct FAM(nat_key) *key = &start->packet.key;
+	__u32 ifindex = work->fib.ifindex;
+	struct interface *iface = ptl_look_up(interfaces, &ifindex);
+	struct FAM(nat_value) *in = &start->value, *out = &work->out, scratch;
+	struct FAM(nat_key) client_key = {}, node_key = {};
+	enum FAM(nat_use) use;
+
+	if (!iface || FAM(addr_zero)(&iface->FAM(masquerade)))
+		return PTL_XDP_AGAIN;
+	in->addr = start->target.addr;
+	in->port = start->target.port;
+	in->peer_port = key->sport;
+	in->backend = start->target.backend;
+	in->generation = start->target.generation;
+	in->service = start->target.service;
+	in->flags = start->target.flags | PTL_NAT_ASKED;
+	in->last_seen = ptl_now();
+	in->state = PTL_SEEN_FORWARD;
+	in->check = FAM(nat_check)(key, in);
+	FAM(nat_opposite_key)(key, in, &client_key, true);
+	FAM(nat_opposite_value)(key, in, &client_key, &scratch, true);
+	/* not asked for before: only a second flow of the client's port to this backend is there, and is seldom */
+	if (ptl_update(FAM(nat), &client_key, &scratch, BPF_NOEXIST))
+		return PTL_XDP_AGAIN;
+	FAM(xdp_between)(key, in, &work->out_key);
+	*out = *in;
+	out->addr = iface->FAM(masquerade);
+	out->peer_port = in->port;
+	out->flags = PTL_NAT_MASQUERADE | PTL_NAT_XDP;
+	use = FAM(find_port)(&work->out_key, out, &node_key, in->last_seen, false);
+	if (use == FAM(NAT_TAKEN))
+		return FAM(xdp_undo)(&client_key, NULL, PTL_XDP_AGAIN);
+	FAM(nat_opposite_value)(&work->out_key, out, &node_key, &scratch, false);
+	if (FAM(nat_insert)(&node_key, &scratch, use == FAM(NAT_DEAD)))
+		return FAM(xdp_undo)(&client_key, NULL, PTL_XDP_AGAIN);
+	out->check = FAM(nat_check)(&work->out_key, out);
+	if (ptl_update(FAM(nat), &work->out_key, out, BPF_ANY))
+		return FAM(xdp_undo)(&client_key, &node_key, PTL_XDP_AGAIN);
+	if (!ptl_update(FAM(nat), key, in, BPF_NOEXIST))
+		return PTL_CHOSEN;
+	ptl_delete(FAM(nat), &work->out_key);
+	return FAM(xdp_undo)(&client_key, &node_key, PTL_REASON_XDP_STACK_FLOW); /* another CPU was faster: its choice holds */
+}
+
+/* Counts and tells of a flow that xdp_open_new() opens; its traffic is counted with its packet. The result is as there. */
+__noinline int FAM(ptl_xdp_new)(struct xdp_md *ctx)
 {
 	struct FAM(start) *start = FAM(start_cell)();
 	struct FAM(xdp_work) *work = FAM(xdp_work)();
 	int r;
 
 	if (!start || !work)
+		return PTL_REASON_XDP_STACK_FLOW;
+	r = FAM(xdp_open_new)(start, work);
+	if (r != PTL_CHOSEN)
+		return r;
+	ptl_count(ctx, PTL_REASON_FLOW_NEW);
+	ptl_count_at(PTL_REASON_MASQUERADED, 1, 0, 0);
+	FAM(tell_new)(ctx, start);
+	return PTL_CHOSEN;
+}
+
+/* Opens a flow as tc would, entry by entry, the last step included if XDP goes on with it (`way` is PTL_CHOSEN). The way that it takes. */
+static __always_inline int FAM(xdp_open_known)(struct xdp_md *ctx, struct FAM(start) *start, struct FAM(xdp_work) *work, int way)
+{
+	if (FAM(ptl_xdp_open)(ctx) != PTL_CHOSEN)
+		return PTL_REASON_XDP_STACK_FLOW; /* tc tries again, and says why not */
+	work->opened = true;
+	if (way == PTL_CHOSEN && !(start->value.flags & PTL_NAT_XDP && FAM(ptl_xdp_snat)() == PTL_CHOSEN))
+		return PTL_REASON_XDP_STACK_FLOW;
+	return way;
+}
+
+/*
+ * The first packet of a flow, in the cell. PTL_CHOSEN: the flow is open, its entries in the cells, and it is finished here;
+ * otherwise the verdict. `fresh`: there is no entry, not even a dead one.
+ */
+static __always_inline int FAM(xdp_begin)(struct xdp_md *ctx, struct FAM(start) *start, struct FAM(xdp_work) *work, bool fresh)
+{
+	int r = FAM(ptl_xdp_find)(ctx), way, opened = PTL_XDP_AGAIN;
+
+	if (r != PTL_CHOSEN)
+		return r;
+	way = FAM(ptl_xdp_way)(ctx);
+	if (way == PTL_CHOSEN) {
+		start->target.flags |= PTL_NAT_XDP;
+		if (fresh)
+			opened = FAM(ptl_xdp_new)(ctx);
+	}
+	if (opened == PTL_XDP_AGAIN)
+		opened = FAM(xdp_open_known)(ctx, start, work, way);
+	return opened == PTL_CHOSEN ? PTL_CHOSEN : ptl_pass(ctx, opened);
+}
+
+/* A packet that may start a flow. `old` is the entry that it has; NULL: none. `stale`: whose backend has left. */
+static __always_inline int FAM(xdp_first)(struct xdp_md *ctx, const struct FAM(packet) *p, const struct FAM(nat_value) *old,
+					  bool stale)
+{
+	struct FAM(start) *start = FAM(start_cell)();
+	struct FAM(xdp_work) *work = FAM(xdp_work)();
+	struct FAM(way) *way;
+	int r;
+
+	if (!start || !work)
 		return XDP_PASS;
 	if (!FAM(xdp_for_us)(ctx))
 		return ptl_pass(ctx, PTL_REASON_XDP_OTHER);
-	start->packet = *p;
 	work->opened = false;
-	r = FAM(xdp_begin)(ctx, start, work);
-	if (stale && work->opened) {
+	r = FAM(xdp_begin)(ctx, start, work, !old);
+	if (stale && old && work->opened) {
 		ptl_count_at(PTL_REASON_BACKEND_STALE, 1, 0, 0);
 		FAM(tell)(ctx, p, old, PTL_TELL_GONE, PTL_REASON_BACKEND_STALE);
 	}
-	return r == PTL_CHOSEN ? FAM(xdp_send)(ctx, p, &start->value, work) : r;
+	if (r != PTL_CHOSEN)
+		return r;
+	way = &work->way;
+	FAM(way_of)(&p->key, &start->value, &work->out, way);
+	return FAM(xdp_send)(ctx, p->key.protocol, way, &work->fib, !work->opened);
 }

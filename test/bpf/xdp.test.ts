@@ -369,6 +369,30 @@ twins(
   },
 );
 
+twins(
+  "a client's port that goes to one backend by two NodePorts has two flows, each with its own replies",
+  async (lab) => {
+    await masqueraded(lab);
+    await masqueraded(lab, "tcp", { port: 30081 });
+    const first = await begin(lab, "tcp");
+    const other = arriving(lab, "stranger", "nodeip", tcp(40000, 30081));
+    const outcome = await lab.run("ptl_xdp", other, { ifindex: wires.near });
+    assert.deepEqual(outcome.reasons, { SOURCE_PORT_SHIFTED: 1, FLOW_NEW: 1, MASQUERADED: 1, XDP_SENT: 1 });
+    const second = sportOf(outcome.frame, "tcp");
+    assert.notEqual(second, first);
+    for (const [port, vip] of [
+      [first, 30080],
+      [second, 30081],
+    ] as const)
+      await goesOn(
+        lab,
+        arriving(lab, "backend", "nodeip", tcp(8080, port, "SA")),
+        leaving(lab, "nodeip", "stranger", tcp(vip, 40000, "SA")),
+      );
+    assert.equal((await lab.natEntries()).length, 8);
+  },
+);
+
 twins("session affinity chooses in XDP as in tc", async (lab) => {
   const sets = BackendFlag.BACKEND_CLUSTER_SET;
   const endpoints = [8080, 8081, 8082].map((port) => ({ host: "backend" as const, port, sets }));
