@@ -233,14 +233,15 @@ export class Lab {
 
   /** Empties the maps that tests fill. Cells, slots and service indexes are never used twice. */
   async reset(): Promise<void> {
-    for (const name of EMPTIED) {
-      const dump = await this.kernel.dump(this.map(name));
-      await this.write([
-        { map: this.map(name), kind: "delete", count: dump.count, keys: dump.keys, values: none },
-      ]);
-    }
+    for (const name of EMPTIED) await this.empty(this.map(name));
     this.#classes.clear();
     await this.interface({ masquerade: true });
+  }
+
+  /** Deletes every entry of a hash. */
+  async empty(map: MapName): Promise<void> {
+    const { count, keys } = await this.kernel.dump(map);
+    await this.write([{ map, kind: "delete", count, keys, values: none }]);
   }
 
   async write(writes: readonly MapWrite[]): Promise<void> {
