@@ -27,6 +27,7 @@ import {
   trafficCodec,
 } from "../../../src/abi/layout.gen.js";
 import { MAPS, type MapName } from "../../../src/abi/maps.gen.js";
+import { markCells, missingMarks } from "../../../src/dataplane/flow-marks.js";
 import { NativeError } from "../../../src/native/errors.js";
 import type { MapWrite } from "../../../src/native/kernel.js";
 import type { LoadedObject } from "../../../src/native/object.js";
@@ -533,6 +534,13 @@ export class Lab {
     const state = rest.state ?? entry.value.state;
     const { key, value } = encodeNat(this.family, { key: entry.key, value: { ...entry.value, state } });
     await this.set(this.map("nat"), key, value);
+    await this.#mark();
+  }
+
+  /** Entries that no program has written lack their marks. */
+  async #mark(): Promise<void> {
+    const missing = await missingMarks(this.kernel);
+    if (missing !== null) await markCells(this.kernel, missing);
   }
 
   /** Changes entries in place; null deletes. */
@@ -543,6 +551,7 @@ export class Lab {
       if (edited === null) await this.#delete(this.map("nat"), key);
       else await this.set(this.map("nat"), key, value);
     }
+    await this.#mark();
   }
 
   /** Gives every entry the rewrite of some other key, as a reader of a recycled element would see it. */

@@ -12,6 +12,7 @@ import {
   markCells,
   missingMarks,
 } from "../../../src/dataplane/flow-marks.js";
+import type { KernelMaps } from "../../../src/native/kernel.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { silentLogger } from "../../../src/util/log.js";
 import type { Timers } from "../../../src/util/timers.js";
@@ -104,12 +105,14 @@ test("Without the kernel's consent nothing is believed, and the next look tries 
   const kernel = await withFlow();
   const timers = new Hurry();
   let refuse = true;
-  const maps = Object.assign(Object.create(kernel), {
-    apply: async (writes: Parameters<MemoryKernel["apply"]>[0]) =>
-      refuse
-        ? { applied: 0, failure: { writeIndex: 0, entryIndex: 0, map: "flow_marks", errno: 12 } as const }
-        : await kernel.apply(writes),
-  }) as MemoryKernel;
+  const failure = { writeIndex: 0, entryIndex: 0, map: "flow_marks", errno: 12 } as const;
+  const maps: KernelMaps = {
+    stats: kernel.stats,
+    info: (map) => kernel.info(map),
+    dump: (map, limit) => kernel.dump(map, limit),
+    dumpChunks: (map, chunk, limit, first) => kernel.dumpChunks(map, chunk, limit, first),
+    apply: async (writes) => (refuse ? { applied: 0, failure } : await kernel.apply(writes)),
+  };
   const marks = new FlowMarks({ maps, others: async () => false, log: silentLogger, timers });
   await marks.look();
   assert.equal(await missingMarks(kernel), null);
