@@ -199,6 +199,23 @@ enum ptl_reason { PTL_REASONS(PTL_REASON_ENUM) PTL_REASON_COUNT };
 /* `counters` holds the reasons first and then, from this index on, one cell per service index. */
 enum ptl_counters { PTL_COUNTERS_SERVICE_BASE = 64 };
 
+/*
+ * `flow_marks`: which addresses TCP entries of `nat` are about (bpf/lib/filter.bpf.h). One cell for each ptl_mark_index(), and one
+ * behind them that is not 0 while every such entry has its mark; otherwise the marks say nothing.
+ */
+enum ptl_marks {
+	PTL_MARKS_BITS = 18,
+	PTL_MARKS_COUNT = 1 << PTL_MARKS_BITS,
+	PTL_MARKS_COMPLETE = PTL_MARKS_COUNT,
+};
+
+/* Whose address is marked: what names an entry without naming a client, of whom there may be any number. */
+enum ptl_mark {
+	PTL_MARK_IN = 0,         /* an IN entry's destination: Service, backend, or the node's own for replies to it */
+	PTL_MARK_OUT = 1,        /* an OUT entry's source: the backend */
+	PTL_MARK_MASQUERADE = 2, /* the destination of an OUT entry that changes the client's address: the backend */
+};
+
 /* What a twin of the programs notes of a run (`portolan trace`). */
 enum trace_op {
 	PTL_TRACE_LOOK_UP = 1,
@@ -395,6 +412,20 @@ static inline __attribute__((always_inline)) __u32 ptl_nat_check(const void *key
 	for (__u32 i = 0; i < value_words; i++)
 		sum += (v[i] ^ i) * (0x85ebca6bu * (2 * i + 1));
 	return sum ^ (sum >> 15);
+}
+
+/*
+ * The cell of `flow_marks` for an address. Like ptl_nat_check the products do not wait for each other; the multiplication behind them
+ * brings every bit to the upper ones, which count.
+ */
+static inline __attribute__((always_inline)) __u32 ptl_mark_index(const void *address, __u32 words, __u32 mark)
+{
+	const __u32 *w = address;
+	__u32 sum = mark * 0x7feb352du;
+
+	for (__u32 i = 0; i < words; i++)
+		sum += (w[i] ^ i) * (0x9e3779b1u * (2 * i + 1));
+	return (sum ^ (sum >> 15)) * 0x85ebca6bu >> (32 - PTL_MARKS_BITS);
 }
 
 #endif /* PTL_ABI_H */

@@ -17,3 +17,4 @@
 #include "reject.bpf.h"
 #include "reset.bpf.h"
 #include "icmp.bpf.h"
+#include "filter.bpf.h"

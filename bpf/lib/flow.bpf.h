@@ -92,6 +92,7 @@ static __always_inline int FAM(claim_port)(const struct FAM(nat_key) *key, struc
 		if (use == FAM(NAT_TAKEN))
 			return PTL_REASON_DROP_NO_SOURCE_PORT;
 		FAM(nat_opposite_value)(key, value, reply_key, reply, in);
+		FAM(nat_mark)(reply_key, reply->flags, !in);
 		if (!FAM(nat_insert)(reply_key, reply, use == FAM(NAT_DEAD)))
 			return PTL_CHOSEN;
 	}
@@ -114,6 +115,7 @@ static __always_inline int FAM(claim_reply)(const struct FAM(nat_key) *key, stru
 	int r;
 
 	FAM(nat_opposite_key)(key, value, reply_key, true);
+	FAM(nat_mark)(reply_key, value->flags, false);
 	use = FAM(nat_use)(reply_key, value->last_seen, &seen);
 	mine = use != FAM(NAT_ABSENT) && FAM(nat_lookup)(reply_key, scratch) && FAM(same_flow)(key, scratch);
 	if (mine) {
@@ -183,6 +185,7 @@ static ptl_framed int FAM(flow_open)(const struct FAM(packet) *p, const struct F
 	if (r != PTL_CHOSEN)
 		return r;
 	value->check = FAM(nat_check)(&p->key, value);
+	FAM(nat_mark)(&p->key, value->flags, true);
 	if (ptl_update(FAM(nat), &p->key, value, found ? BPF_ANY : BPF_NOEXIST)) {
 		/* Another CPU has started the same flow: its choice holds. */
 		bool lost = !FAM(nat_lookup)(&p->key, &scratch);
@@ -222,6 +225,7 @@ static __noinline int FAM(masquerade)(const struct FAM(nat_key) *key, struct FAM
 	if (r != PTL_CHOSEN)
 		return r;
 	value->check = FAM(nat_check)(key, value);
+	FAM(nat_mark)(key, value->flags, false);
 	if (ptl_update(FAM(nat), key, value, BPF_ANY))
 		return PTL_REASON_DROP_MAP_FULL;
 	ptl_count_at(PTL_REASON_MASQUERADED, 1, 0, 0);

@@ -123,9 +123,13 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 {
 	struct FAM(packet) p = {};
 	struct FAM(nat_value) v = {}, *e;
-	__u32 now = ptl_now();
-	int r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
+	__u32 now;
+	int r;
 
+	if (FAM(no_flow)(skb, true))
+		return ptl_pass(skb, PTL_REASON_PASS_TCP_NO_ENTRY);
+	now = ptl_now();
+	r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
 	p.key.direction = PTL_IN;
 	if (r == PTL_PARSED && p.part != PTL_WHOLE && has_ports(p.key.protocol) && !FAM(fragment_ports)(&p))
 		r = PTL_REASON_PASS_FRAGMENT;
@@ -286,9 +290,13 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 {
 	struct FAM(packet) p = {};
 	struct FAM(nat_value) v = {}, *e;
-	__u32 now = ptl_now();
-	int r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
+	__u32 now;
+	int r;
 
+	if (FAM(no_flow)(skb, false))
+		return ptl_pass(skb, PTL_REASON_PASS_EGRESS_MISS);
+	now = ptl_now();
+	r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
 	p.key.direction = PTL_OUT;
 	if (r == PTL_PARSED && p.part != PTL_WHOLE && has_ports(p.key.protocol) && !FAM(fragment_ports)(&p))
 		r = PTL_REASON_PASS_FRAGMENT;

@@ -6,6 +6,8 @@
  * other's key.
  */
 
+#include "mark.bpf.h"
+
 static __always_inline __u32 FAM(nat_check)(const struct FAM(nat_key) *key, const struct FAM(nat_value) *value)
 {
 	_Static_assert(offsetof(struct FAM(nat_value), check) == sizeof(ADDR) + 4, "ports lie between address and check");
@@ -104,5 +106,6 @@ static __always_inline long FAM(ask_masquerade)(const struct FAM(nat_key) *key, 
 	scratch->peer_port = key->dport;
 	scratch->flags = PTL_NAT_PENDING | PTL_NAT_MASQUERADE;
 	scratch->check = FAM(nat_check)(key, scratch);
+	FAM(nat_mark)(key, scratch->flags, false);
 	return ptl_update(FAM(nat), key, scratch, BPF_ANY);
 }

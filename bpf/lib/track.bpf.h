@@ -24,6 +24,7 @@ static __always_inline __u16 FAM(nat_touch_opposite)(const struct FAM(nat_key) *
 	if (!e) {
 		wanted.state = state;
 		wanted.last_seen = now;
+		FAM(nat_mark)(&opposite_key, wanted.flags, !in);
 		if (!ptl_update(FAM(nat), &opposite_key, &wanted, BPF_NOEXIST))
 			ptl_count_at(PTL_REASON_PAIR_RESTORED, 1, 0, 0);
 		return state;

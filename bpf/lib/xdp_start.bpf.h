@@ -164,6 +164,7 @@ static __always_inline int FAM(xdp_open_new)(struct FAM(start) *start, struct FA
 	in->check = FAM(nat_check)(key, in);
 	FAM(nat_opposite_key)(key, in, &client_key, true);
 	FAM(nat_opposite_value)(key, in, &client_key, &scratch, true);
+	FAM(nat_mark)(&client_key, scratch.flags, false);
 	/* not asked for before: only a second flow of the client's port to this backend is there, and is seldom */
 	if (ptl_update(FAM(nat), &client_key, &scratch, BPF_NOEXIST))
 		return PTL_XDP_AGAIN;
@@ -176,11 +177,14 @@ static __always_inline int FAM(xdp_open_new)(struct FAM(start) *start, struct FA
 	if (use == FAM(NAT_TAKEN))
 		return FAM(xdp_undo)(&client_key, NULL, PTL_XDP_AGAIN);
 	FAM(nat_opposite_value)(&work->out_key, out, &node_key, &scratch, false);
+	FAM(nat_mark)(&node_key, scratch.flags, true);
 	if (FAM(nat_insert)(&node_key, &scratch, use == FAM(NAT_DEAD)))
 		return FAM(xdp_undo)(&client_key, NULL, PTL_XDP_AGAIN);
 	out->check = FAM(nat_check)(&work->out_key, out);
+	FAM(nat_mark)(&work->out_key, out->flags, false);
 	if (ptl_update(FAM(nat), &work->out_key, out, BPF_ANY))
 		return FAM(xdp_undo)(&client_key, &node_key, PTL_XDP_AGAIN);
+	FAM(nat_mark)(key, in->flags, true);
 	if (!ptl_update(FAM(nat), key, in, BPF_NOEXIST))
 		return PTL_CHOSEN;
 	ptl_delete(FAM(nat), &work->out_key);

@@ -298,6 +298,8 @@ int ptl_abi_version(void);
 int ptl_abi_hash(void *out);
 /* ptl_choice_tag() over `size` bytes of key (a multiple of 4). */
 int ptl_choice_tag_of(const void *key, uint32_t size);
+/* ptl_mark_index() of an address of `size` bytes. */
+int ptl_mark_index_of(const void *address, uint32_t size, uint32_t mark);
 
 /* The layout of an object's own BTF as lines "struct NAME SIZE" and "  FIELD OFFSET SIZE", for every struct that is a map's
  * key or value or a variable of .rodata. Returns the length of the text; -ENOSPC when it does not fit. */

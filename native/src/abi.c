@@ -25,3 +25,13 @@ EXPORT int ptl_choice_tag_of(const void *key, uint32_t size)
 	memcpy(words, key, size); /* the caller's buffer may not be aligned */
 	return (int)ptl_choice_tag(words, size / 4);
 }
+
+EXPORT int ptl_mark_index_of(const void *address, uint32_t size, uint32_t mark)
+{
+	uint32_t words[4];
+
+	if (size % 4 || size > sizeof(words))
+		return -EINVAL;
+	memcpy(words, address, size);
+	return (int)ptl_mark_index(words, size / 4, mark);
+}

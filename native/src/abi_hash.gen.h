@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define PTL_ABI_HASH 8866268745181107697ull
+#define PTL_ABI_HASH 3430905334624425818ull
 
 _Static_assert(sizeof(struct addr_port4) == 8, "run make abi");
 _Static_assert(offsetof(struct addr_port4, addr) == 0, "run make abi");

@@ -33,7 +33,7 @@ static bool is_left_out(const char *name)
 {
 	static const char *const names[] = { "counters", "backend_stats4", "backend_stats6", "socket_nat4",
 					     "socket_nat6", "services", "service_drops", "listener",
-					     "events" };
+					     "events", "flow_marks" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(name, names[i]))

@@ -89,6 +89,22 @@ export const Layout = {
 } as const;
 export type Layout = (typeof Layout)[keyof typeof Layout];
 
+/** enum ptl_mark */
+export const Mark = {
+  IN: 0,
+  OUT: 1,
+  MASQUERADE: 2,
+} as const;
+export type Mark = (typeof Mark)[keyof typeof Mark];
+
+/** enum ptl_marks */
+export const Marks = {
+  BITS: 18,
+  COUNT: 262144,
+  COMPLETE: 262144,
+} as const;
+export type Marks = (typeof Marks)[keyof typeof Marks];
+
 /** enum ptl_nat_flag */
 export const NatFlag = {
   NAT_REPLY: 1,

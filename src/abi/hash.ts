@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Choice words and their tags, as bpf/include/abi.h defines them. */
-import { Choice, Empty } from "./enums.gen.js";
+/** Choice words and their tags, and the cells of flow_marks, as bpf/include/abi.h defines them. */
+import { Choice, Empty, type Mark, Marks } from "./enums.gen.js";
 
 const BASE_BITS = BigInt(Choice.BASE_BITS);
 const COUNT_BITS = BigInt(Choice.COUNT_BITS);
@@ -66,4 +66,19 @@ export function decodeChoice(word: bigint): ChoiceWord {
     count: Number((word >> BASE_BITS) & ((1n << COUNT_BITS) - 1n)),
     base: Number(word & ((1n << BASE_BITS) - 1n)),
   };
+}
+
+/** ptl_mark_index(): the cell of `flow_marks` for an address in network byte order, which lies in `bytes` from `at` on. */
+export function markIndex(bytes: Uint8Array, at: number, size: number, mark: Mark): number {
+  let sum = Math.imul(mark, 0x7feb352d);
+  for (let i = 0; i < size / 4; i += 1) {
+    const from = at + 4 * i;
+    const word =
+      (bytes[from] as number) |
+      ((bytes[from + 1] as number) << 8) |
+      ((bytes[from + 2] as number) << 16) |
+      ((bytes[from + 3] as number) << 24);
+    sum = (sum + Math.imul(word ^ i, Math.imul(0x9e3779b1, 2 * i + 1))) | 0;
+  }
+  return Math.imul(sum ^ (sum >>> 15), 0x85ebca6b) >>> (32 - Marks.BITS);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GENERATED from bpf/include/*.h by scripts/gen-abi.ts (make abi). Do not edit.
 
-export type MapName = "frontends4" | "slots4" | "backends4" | "backend_stats4" | "nat4" | "addresses4" | "fragments4" | "affinity4" | "source_ranges4" | "service_nets4" | "socket_nat4" | "frontends6" | "slots6" | "backends6" | "backend_stats6" | "nat6" | "addresses6" | "fragments6" | "affinity6" | "source_ranges6" | "service_nets6" | "socket_nat6" | "interfaces" | "xdp_devices" | "counters" | "services" | "service_drops" | "listener" | "events";
+export type MapName = "frontends4" | "slots4" | "backends4" | "backend_stats4" | "nat4" | "addresses4" | "fragments4" | "affinity4" | "source_ranges4" | "service_nets4" | "socket_nat4" | "frontends6" | "slots6" | "backends6" | "backend_stats6" | "nat6" | "addresses6" | "fragments6" | "affinity6" | "source_ranges6" | "service_nets6" | "socket_nat6" | "interfaces" | "xdp_devices" | "counters" | "services" | "service_drops" | "flow_marks" | "listener" | "events";
 
 export type MapType = "array" | "hash" | "lpm_trie" | "lru_hash" | "percpu_array" | "ringbuf";
 
@@ -23,7 +23,7 @@ export interface MapSpec {
 }
 
 /** In the order of maps.bpf.h; the position is the map's number in a transaction. */
-export const MAP_NAMES: readonly MapName[] = ["frontends4", "slots4", "backends4", "backend_stats4", "nat4", "addresses4", "fragments4", "affinity4", "source_ranges4", "service_nets4", "socket_nat4", "frontends6", "slots6", "backends6", "backend_stats6", "nat6", "addresses6", "fragments6", "affinity6", "source_ranges6", "service_nets6", "socket_nat6", "interfaces", "xdp_devices", "counters", "services", "service_drops", "listener", "events"];
+export const MAP_NAMES: readonly MapName[] = ["frontends4", "slots4", "backends4", "backend_stats4", "nat4", "addresses4", "fragments4", "affinity4", "source_ranges4", "service_nets4", "socket_nat4", "frontends6", "slots6", "backends6", "backend_stats6", "nat6", "addresses6", "fragments6", "affinity6", "source_ranges6", "service_nets6", "socket_nat6", "interfaces", "xdp_devices", "counters", "services", "service_drops", "flow_marks", "listener", "events"];
 
 export const MAPS: Readonly<Record<MapName, MapSpec>> = {
   frontends4: { name: "frontends4", type: "hash", typeId: 1, keySize: 8, valueSize: 32, maxEntries: 65536, flags: 0, key: "addr_port4", value: "frontend" },
@@ -53,6 +53,7 @@ export const MAPS: Readonly<Record<MapName, MapSpec>> = {
   counters: { name: "counters", type: "percpu_array", typeId: 6, keySize: 4, valueSize: 24, maxEntries: 32832, flags: 0, key: "u32", value: "traffic" },
   services: { name: "services", type: "hash", typeId: 1, keySize: 4, valueSize: 160, maxEntries: 32768, flags: 1, key: "u32", value: "service_name" },
   service_drops: { name: "service_drops", type: "array", typeId: 2, keySize: 4, valueSize: 8, maxEntries: 32768, flags: 0, key: "u32", value: "u64" },
+  flow_marks: { name: "flow_marks", type: "array", typeId: 2, keySize: 4, valueSize: 4, maxEntries: 262145, flags: 0, key: "u32", value: "u32" },
   listener: { name: "listener", type: "array", typeId: 2, keySize: 4, valueSize: 24, maxEntries: 1, flags: 0, key: "u32", value: "listener" },
   events: { name: "events", type: "ringbuf", typeId: 27, keySize: 0, valueSize: 0, maxEntries: 1048576, flags: 0, key: "", value: "" },
 };

@@ -2,6 +2,7 @@
 /** Everything that works beside the source, put together and not yet at work. */
 import { proxyConfig } from "../config/proxy-options.js";
 import { InterfaceKeeper } from "../dataplane/attach.js";
+import { FlowMarks } from "../dataplane/flow-marks.js";
 import { Reconciler } from "../dataplane/reconciler.js";
 import { XdpKeeper } from "../dataplane/xdp.js";
 import type { NodeInfo, Problem, ReservedAddress, Snapshot } from "../model/types.js";
@@ -22,7 +23,7 @@ import { writeForwarding } from "./forwarding-file.js";
 import type { HealthState } from "./health/health-state.js";
 import type { HealthCheckFailure } from "./health-check-server.js";
 import { HealthChecks } from "./health-checks.js";
-import { NativeHooks } from "./hooks.js";
+import { NativeHooks, otherPrograms } from "./hooks.js";
 import { HostView } from "./host-view.js";
 import { InterfaceFollower } from "./interface-follower.js";
 import { detectorNode, withLocalPods } from "./kernel-options.js";
@@ -64,6 +65,7 @@ export interface AgentParts {
   readonly sockets: SocketHooks;
   readonly stale: StaleSockets;
   readonly takeover: Takeover;
+  readonly marks: FlowMarks;
   readonly rules: ForwardRules | null;
   readonly forwarding: Forwarding;
   readonly checks: HealthChecks;
@@ -155,6 +157,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     }),
     stale,
     takeover,
+    marks: new FlowMarks({ maps: object, others: () => otherPrograms(library, object), log }),
     rules,
     forwarding,
     checks,

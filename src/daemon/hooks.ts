@@ -116,3 +116,14 @@ export class NativeHooks implements Hooks {
     await this.#library.detach(this.#pins, ifindexes);
   }
 }
+
+/** Whether programs of ours are attached here that are none of `object`: of an agent before this one, or beside it. */
+export async function otherPrograms(
+  library: Pick<NativeLibrary, "interfaces" | "attachments" | "xdpStates">,
+  object: Pick<LoadedObject, "programs">,
+): Promise<boolean> {
+  const ids = new Set(object.programs().map(({ id }) => id));
+  const indexes = library.interfaces().map(({ ifindex }) => ifindex);
+  const [tc, xdp] = await Promise.all([library.attachments(indexes), library.xdpStates(indexes)]);
+  return [...tc, ...xdp].some(({ ours, programId }) => ours && !ids.has(programId));
+}

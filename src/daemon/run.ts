@@ -295,6 +295,7 @@ class Agent {
         parts.follower.stop(),
         parts.stale.stop(),
         parts.takeover.stop(),
+        parts.marks.stop(),
         parts.checks.close(),
       ]);
     });
@@ -313,12 +314,13 @@ class Agent {
   }
 
   #askParts(audit: AgentAudit, parts: AgentParts, address: ApiAddress): void {
-    const { mapPins, follower, sockets, rules, stale, checks, services, forwarding } = parts;
+    const { mapPins, follower, sockets, rules, stale, checks, services, forwarding, marks } = parts;
     const others = [
       () => rules?.ensure(),
       () => forwarding.look(),
       () => stale.sweep(),
       () => checks.retry(),
+      async () => void marks.look(), // it may take some seconds, and finds nothing that was asked for
       async () => this.#refresh(address, parts),
     ];
     audit.setParts({ pins: mapPins, follower, sockets, services, others });
@@ -365,7 +367,7 @@ class Agent {
   }
 
   async #startParts(
-    { rules, follower, sockets, takeover, forwarding }: AgentParts,
+    { rules, follower, sockets, takeover, forwarding, marks }: AgentParts,
     { api }: AgentSource,
   ): Promise<void> {
     const { nodeName: node, manifests } = this.#config;
@@ -374,9 +376,11 @@ class Agent {
     this.#library.sweep(this.#pins); // links of interfaces that went while no agent ran
     void sweepRunDirectories();
     await takeover.begin(neverAttached(this.#pins));
+    await marks.begin();
     await forwarding.start(); // before the interfaces are looked at: what is open there stays so
     // Whoever waits for "ready" may count on the firewall, too.
     await Promise.all([rules?.ensure(), follower.start(), sockets.ensure()]);
+    void marks.look(); // nobody waits: until then everything is looked up
     warnOfBridges(this.#library, this.#log).catch((error: unknown) =>
       this.#log.warn({ reason: errorMessage(error) }, "host check"),
     );

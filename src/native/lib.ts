@@ -105,6 +105,11 @@ export class NativeLibrary {
     return this.#ffi.call("ptl_choice_tag_of", key, key.length);
   }
 
+  /** ptl_mark_index() as C computes it; `markIndex` of abi/hash must agree. */
+  markIndex(address: Uint8Array, mark: number): number {
+    return this.#ffi.call("ptl_mark_index_of", address, address.length, mark);
+  }
+
   /** The libbpf that the library was linked with: "1.1". */
   libbpfVersion(): string {
     const version = this.#ffi.call("ptl_libbpf_version");

@@ -12,6 +12,7 @@ export type SymbolName =
   | "ptl_abi_version"
   | "ptl_abi_hash"
   | "ptl_choice_tag_of"
+  | "ptl_mark_index_of"
   | "ptl_object_layout"
   | "ptl_libbpf_version"
   | "ptl_mount_bpffs"
@@ -61,6 +62,7 @@ export const SYMBOLS: Readonly<Record<SymbolName, readonly ArgumentType[]>> = {
   ptl_abi_version: [],
   ptl_abi_hash: ["out"],
   ptl_choice_tag_of: ["in", "u32"],
+  ptl_mark_index_of: ["in", "u32", "u32"],
   ptl_object_layout: ["text", "out", "u32", ...ERROR],
   ptl_libbpf_version: [],
   ptl_mount_bpffs: ["text", ...ERROR],

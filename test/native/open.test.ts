@@ -4,7 +4,8 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { before, test } from "node:test";
 import { Worker } from "node:worker_threads";
-import { choiceTag } from "../../src/abi/hash.js";
+import { Mark } from "../../src/abi/enums.gen.js";
+import { choiceTag, markIndex } from "../../src/abi/hash.js";
 import { addrPort6Codec, type PtlConfig } from "../../src/abi/layout.gen.js";
 import { MAP_NAMES, MAPS } from "../../src/abi/maps.gen.js";
 import { AbiError } from "../../src/abi/verify.js";
@@ -284,6 +285,22 @@ isolated(import.meta.url, () => {
     }
     const vip = addrPort6Codec.encode({ addr: new Uint8Array(16).fill(0xfd), port: 443, protocol: 6 });
     assert.equal(library.choiceTag(vip), choiceTag(vip));
+  });
+
+  test("Cells of flow_marks in C and in TypeScript are the same, and neighbours have different ones", () => {
+    for (const size of [4, 16]) {
+      const cells = new Set<number>();
+      for (let i = 0; i < 512; i++) {
+        const address = new Uint8Array(size).fill(0xfd, 0, size - 2);
+        address.set([i >> 8, i & 255], size - 2);
+        for (const mark of [Mark.IN, Mark.OUT, Mark.MASQUERADE]) {
+          const cell = markIndex(Buffer.concat([Buffer.alloc(3), address]), 3, size, mark);
+          assert.equal(library.markIndex(address, mark), cell);
+          cells.add(cell);
+        }
+      }
+      assert.ok(cells.size > 1500, `1536 addresses have ${cells.size} cells`);
+    }
   });
 
   test("The kernel's features are found out, and those of this machine's kernel are there", () => {

@@ -8,6 +8,7 @@
 import { Counters, Option } from "../../src/abi/enums.gen.js";
 import type { PtlConfig } from "../../src/abi/layout.gen.js";
 import { MAPS, type MapName } from "../../src/abi/maps.gen.js";
+import { completeMarks } from "../../src/dataplane/flow-marks.js";
 import { Reconciler } from "../../src/dataplane/reconciler.js";
 import type { ServicePortImage } from "../../src/image/types.js";
 import { NativeLibrary } from "../../src/native/lib.js";
@@ -129,6 +130,7 @@ async function openNode(library: NativeLibrary, services: number): Promise<Node>
   const result = await new Reconciler({ kernel }).sync(imageOf(ports));
   if (result.failure !== null || result.refused.length > 0)
     throw new Error(`${services} Services: ${JSON.stringify(result.failure ?? result.refused[0])}`);
+  await completeMarks(kernel);
   return { services, kernel, tested: { 4: port(4, services - 1), 6: port(6, services - 1) } };
 }
 

@@ -14,6 +14,7 @@ import {
   ROLES,
   readInterfaceEntries,
 } from "../../dataplane/attach.js";
+import { markCells, missingMarks } from "../../dataplane/flow-marks.js";
 import { QUARANTINE_MS, Reconciler, type SyncResult } from "../../dataplane/reconciler.js";
 import type { HookMode } from "../../native/hooks.js";
 import type { LoadedObject } from "../../native/object.js";
@@ -52,6 +53,7 @@ export async function repair(
   report: VerifyReport,
   seen: Seen,
 ): Promise<RepairReport> {
+  if (report.findings.some(({ where }) => where === "flow_marks")) await repairMarks(options);
   const release = await onlyOne(options.pins).catch((error: unknown) => {
     if (error instanceof AppError && error.code === "E_AGENT_RUNNING") return null;
     throw error;
@@ -61,6 +63,16 @@ export async function repair(
     return await new Repair(options, report, seen).run();
   } finally {
     await release();
+  }
+}
+
+/** Also beside an agent: a mark is never wrong. */
+async function repairMarks({ library, pins }: RepairOptions): Promise<void> {
+  const maps = library.openPins(pins, { writable: true });
+  try {
+    await markCells(maps, (await missingMarks(maps)) ?? []);
+  } finally {
+    await maps.close();
   }
 }
 

@@ -12,6 +12,7 @@ import {
   type ServedInterface,
 } from "../../dataplane/attach.js";
 import { type Comparison, compareKernel, type Difference, type MapUse } from "../../dataplane/compare.js";
+import { missingMarks } from "../../dataplane/flow-marks.js";
 import { type InterfaceOptions, planInterfaces } from "../../dataplane/interfaces.js";
 import { readMirror } from "../../dataplane/mirror.js";
 import { assertSameMap } from "../../dataplane/pins.js";
@@ -85,8 +86,10 @@ export interface VerifyReport {
 }
 
 /** What programs write is not compared. */
-const WRITTEN_BY_PROGRAMS = /^(nat|affinity|fragments|socket_nat|backend_stats)[46]$/;
+const WRITTEN_BY_PROGRAMS = /^(?:(?:nat|affinity|fragments|socket_nat|backend_stats)[46]|flow_marks)$/;
 const COMPARED: readonly MapName[] = MAP_NAMES.filter((name) => !WRITTEN_BY_PROGRAMS.test(name));
+
+const MARKS = "flow_marks" satisfies MapName;
 
 /** Comparisons until two of them say the same: while somebody writes, a dump is none of one moment. */
 const MOST_READINGS = 5;
@@ -124,7 +127,7 @@ class Checklist {
   /** @param ok what there is to say when nothing was found */
   note(check: CheckName, findings: readonly Finding[], ok: string): void {
     this.findings.push(...findings);
-    this.#details.set(check, counted(findings) || ok);
+    this.#details.set(check, ok);
   }
 
   results(): CheckResult[] {
@@ -135,7 +138,7 @@ class Checklist {
         : own.length > 0
           ? "warn"
           : "ok";
-      return { name, status, detail };
+      return { name, status, detail: counted(own) || detail };
     });
   }
 }
@@ -182,6 +185,7 @@ class Verification {
       }
       if (complete) use = await this.#checkMaps(maps, agent);
       else this.#list.note("maps", [], "not compared: some of them are not pinned");
+      await this.#checkMarks(maps);
       expected = await this.#expected(maps, agent);
       await this.#checkInterfaces(maps, expected);
       const identity = await this.#identity(expected);
@@ -271,6 +275,16 @@ class Verification {
     }
     noteMaps(this.#list, comparison, against.kind === "maps");
     return comparison.use;
+  }
+
+  /** The one thing about what programs write that must hold: a flow without its mark is not translated. */
+  async #checkMarks(maps: NativeMaps): Promise<void> {
+    if (!["flow_marks", "nat4", "nat6"].every((name) => maps.names.some((each) => each === name))) return;
+    const missing = (await missingMarks(maps)) ?? [];
+    if (missing.length === 0) return;
+    const entry = `${missing.length} ${missing.length === 1 ? "cell" : "cells"}`;
+    const wanted = { mark: "of each address that a TCP entry of nat is about" };
+    this.#list.findings.push(failure({ check: "maps", kind: "missing", where: MARKS, entry, wanted }));
   }
 
   /** @param agent what it said before; null: it is asked again */

@@ -27,6 +27,7 @@ import {
   trafficCodec,
 } from "../../../src/abi/layout.gen.js";
 import { MAPS, type MapName } from "../../../src/abi/maps.gen.js";
+import { markCells, missingMarks } from "../../../src/dataplane/flow-marks.js";
 import { NativeError } from "../../../src/native/errors.js";
 import type { MapWrite } from "../../../src/native/kernel.js";
 import type { LoadedObject } from "../../../src/native/object.js";
@@ -233,14 +234,15 @@ export class Lab {
 
   /** Empties the maps that tests fill. Cells, slots and service indexes are never used twice. */
   async reset(): Promise<void> {
-    for (const name of EMPTIED) {
-      const dump = await this.kernel.dump(this.map(name));
-      await this.write([
-        { map: this.map(name), kind: "delete", count: dump.count, keys: dump.keys, values: none },
-      ]);
-    }
+    for (const name of EMPTIED) await this.empty(this.map(name));
     this.#classes.clear();
     await this.interface({ masquerade: true });
+  }
+
+  /** Deletes every entry of a hash. */
+  async empty(map: MapName): Promise<void> {
+    const { count, keys } = await this.kernel.dump(map);
+    await this.write([{ map, kind: "delete", count, keys, values: none }]);
   }
 
   async write(writes: readonly MapWrite[]): Promise<void> {
@@ -532,6 +534,13 @@ export class Lab {
     const state = rest.state ?? entry.value.state;
     const { key, value } = encodeNat(this.family, { key: entry.key, value: { ...entry.value, state } });
     await this.set(this.map("nat"), key, value);
+    await this.#mark();
+  }
+
+  /** Entries that no program has written lack their marks. */
+  async #mark(): Promise<void> {
+    const missing = await missingMarks(this.kernel);
+    if (missing !== null) await markCells(this.kernel, missing);
   }
 
   /** Changes entries in place; null deletes. */
@@ -542,6 +551,7 @@ export class Lab {
       if (edited === null) await this.#delete(this.map("nat"), key);
       else await this.set(this.map("nat"), key, value);
     }
+    await this.#mark();
   }
 
   /** Gives every entry the rewrite of some other key, as a reader of a recycled element would see it. */

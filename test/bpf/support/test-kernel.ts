@@ -2,6 +2,7 @@
 /** The real programs with private maps: nothing is pinned, nothing is attached, all of it ends with the handle. */
 import { Detector } from "../../../src/abi/enums.gen.js";
 import type { PtlConfig } from "../../../src/abi/layout.gen.js";
+import { completeMarks } from "../../../src/dataplane/flow-marks.js";
 import { NativeLibrary } from "../../../src/native/lib.js";
 import type { LoadedObject } from "../../../src/native/object.js";
 import { addressBytes } from "../../support/packet-address.js";
@@ -53,6 +54,8 @@ export interface TestKernelOptions {
   readonly xdp?: boolean;
   /** Where maps and links are pinned; default: nowhere. */
   readonly pins?: string;
+  /** The marks of `flow_marks` are complete from the beginning. PORTOLAN_BPF_MARKS=1: in every test. */
+  readonly marks?: boolean;
 }
 
 let library: NativeLibrary | undefined;
@@ -61,15 +64,17 @@ let library: NativeLibrary | undefined;
 export async function openTestKernel(
   config: Partial<PtlConfig>,
   file?: string,
-  { xdp = false, pins = "" }: TestKernelOptions = {},
+  { xdp = false, pins = "", marks = process.env.PORTOLAN_BPF_MARKS === "1" }: TestKernelOptions = {},
 ): Promise<LoadedObject> {
   library ??= new NativeLibrary();
   const object = file ?? process.env.PORTOLAN_BPF_OBJECT;
-  return await library.open({
+  const kernel = await library.open({
     pins,
     config: { ...TEST_CONFIG, ...config },
     maxEntries: MAX_ENTRIES,
     xdp,
     ...(object === undefined ? {} : { object }),
   });
+  if (marks) await completeMarks(kernel);
+  return kernel;
 }
