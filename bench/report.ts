@@ -27,7 +27,7 @@ const PLOTS = fileURLToPath(new URL("../docs/benchmarks/", import.meta.url));
 const PROFILES: Readonly<Record<string, readonly string[]>> = {
   packet: ["packet-cost", "packet-cost-xdp"],
   path: ["path-cost", "packet-cost", "packet-cost-xdp"],
-  connect: ["path-cost", "packet-cost"],
+  connect: ["connect-cost"],
 };
 
 function profileText(result: string, text: string): string[] {
