@@ -108,18 +108,11 @@ async function mustReach(cluster: Cluster, name: PodName): Promise<void> {
     assert.equal(answer.who, name, JSON.stringify([ways(cluster.world, name)[i], answer]));
 }
 
-describe("XDP on an uplink", () => {
-  let cluster: Cluster;
-  let node: Node;
-  before(async () => {
-    cluster = await start(["--xdp", "native"]);
-    node = cluster.world.node(1);
-  });
-  after(() => cluster?.close());
-
+/** What holds in every mode. */
+function serves(cluster: () => Cluster): void {
   it("a remote backend's flows are finished there, both ways, and tc sees none of them", async () => {
-    const count = await counting(cluster, node);
-    await mustReach(cluster, "far");
+    const count = await counting(cluster(), cluster().world.node(1));
+    await mustReach(cluster(), "far");
     assert.equal(await count("flow_new"), 12);
     assert.equal(await count("masqueraded"), 12);
     assert.equal(await count("translated"), 0);
@@ -129,8 +122,8 @@ describe("XDP on an uplink", () => {
   });
 
   it("a local backend's flows are chosen there and served by tc", async () => {
-    const count = await counting(cluster, node);
-    await mustReach(cluster, "near");
+    const count = await counting(cluster(), cluster().world.node(1));
+    await mustReach(cluster(), "near");
     assert.equal(await count("flow_new"), 12);
     assert.equal(await count("xdp_local"), 12);
     assert.equal(await count("xdp_sent"), 0);
@@ -138,9 +131,10 @@ describe("XDP on an uplink", () => {
   });
 
   it("megabytes arrive whole, both ways", async () => {
-    const client = await cluster.at(cluster.world.client);
-    const count = await counting(cluster, node);
-    for (const dst of [node.address.ip4, node.address.ip6])
+    const client = await cluster().at(cluster().world.client);
+    const count = await counting(cluster(), cluster().world.node(1));
+    const { ip4, ip6 } = cluster().world.node(1).address;
+    for (const dst of [ip4, ip6])
       for (const dir of ["up", "down"] as const) {
         const result = await client.bulk({ dst, port: 30_082 }, dir, 1 << 20);
         assert.deepEqual([result.ok, result.received], [true, result.sent], JSON.stringify(result));
@@ -148,6 +142,18 @@ describe("XDP on an uplink", () => {
     assert.equal(await count("translated"), 0);
     assert.ok((await count("xdp_sent")) > 4 * 700);
   });
+}
+
+describe("XDP on an uplink", () => {
+  let cluster: Cluster;
+  let node: Node;
+  before(async () => {
+    cluster = await start(["--xdp", "native"]);
+    node = cluster.world.node(1);
+  });
+  after(() => cluster?.close());
+
+  serves(() => cluster);
 
   it("is switched off and on again while connections go on and new ones are made", async () => {
     const client = await cluster.at(cluster.world.client);
@@ -252,5 +258,24 @@ describe("an uplink with somebody else's XDP program", () => {
     const count = await counting(cluster, node);
     await mustReach(cluster, "far");
     assert.ok((await count("xdp_sent")) > 0);
+  });
+});
+
+describe("generic XDP on an uplink", () => {
+  let cluster: Cluster;
+  before(async () => {
+    cluster = await start(["--xdp", "generic"]);
+  });
+  after(() => cluster?.close());
+
+  serves(() => cluster);
+
+  it("interfaces says so", async () => {
+    const { stdout } = await cluster.cli(cluster.world.node(1), ["interfaces", "-o", "json"]);
+    const { interfaces } = JSON.parse(stdout) as { interfaces: { name: string; xdp: string | null }[] };
+    assert.deepEqual(
+      interfaces.filter(({ xdp }) => xdp !== null).map(({ name, xdp }) => [name, xdp]),
+      [["eth0", "generic"]],
+    );
   });
 });
