@@ -135,6 +135,29 @@ static __always_inline int FAM(xdp_undo)(const struct FAM(nat_key) *one, const s
 }
 
 /*
+ * Marks what the four entries of a flow that is to be opened are about: nat_mark() of each. Global, for a verifier that would look at it once
+ * for each way through xdp_open_new().
+ */
+__noinline int FAM(ptl_xdp_mark)(void)
+{
+	struct FAM(start) *start = FAM(start_cell)();
+	struct FAM(xdp_work) *work = FAM(xdp_work)();
+	struct interface *iface;
+	__u32 ifindex;
+
+	if (!start || !work || start->packet.key.protocol != IPPROTO_TCP)
+		return 0;
+	ifindex = work->fib.ifindex;
+	iface = ptl_look_up(interfaces, &ifindex);
+	FAM(mark)(&start->packet.key.dst, PTL_MARK_IN);
+	FAM(mark)(&start->target.addr, PTL_MARK_OUT);
+	FAM(mark)(&start->target.addr, PTL_MARK_MASQUERADE);
+	if (iface)
+		FAM(mark)(&iface->FAM(masquerade), PTL_MARK_IN);
+	return 0;
+}
+
+/*
  * Opens a flow of which there is no entry, and which is finished here: what flow_open() and masquerade() make of it, in one go and
  * without asking for what is known. The entry that the client's next packet finds is the last one, so whoever finds it finds all.
  *
@@ -164,7 +187,6 @@ static __always_inline int FAM(xdp_open_new)(struct FAM(start) *start, struct FA
 	in->check = FAM(nat_check)(key, in);
 	FAM(nat_opposite_key)(key, in, &client_key, true);
 	FAM(nat_opposite_value)(key, in, &client_key, &scratch, true);
-	FAM(nat_mark)(&client_key, scratch.flags, false);
 	/* not asked for before: only a second flow of the client's port to this backend is there, and is seldom */
 	if (ptl_update(FAM(nat), &client_key, &scratch, BPF_NOEXIST))
 		return PTL_XDP_AGAIN;
@@ -177,14 +199,11 @@ static __always_inline int FAM(xdp_open_new)(struct FAM(start) *start, struct FA
 	if (use == FAM(NAT_TAKEN))
 		return FAM(xdp_undo)(&client_key, NULL, PTL_XDP_AGAIN);
 	FAM(nat_opposite_value)(&work->out_key, out, &node_key, &scratch, false);
-	FAM(nat_mark)(&node_key, scratch.flags, true);
 	if (FAM(nat_insert)(&node_key, &scratch, use == FAM(NAT_DEAD)))
 		return FAM(xdp_undo)(&client_key, NULL, PTL_XDP_AGAIN);
 	out->check = FAM(nat_check)(&work->out_key, out);
-	FAM(nat_mark)(&work->out_key, out->flags, false);
 	if (ptl_update(FAM(nat), &work->out_key, out, BPF_ANY))
 		return FAM(xdp_undo)(&client_key, &node_key, PTL_XDP_AGAIN);
-	FAM(nat_mark)(key, in->flags, true);
 	if (!ptl_update(FAM(nat), key, in, BPF_NOEXIST))
 		return PTL_CHOSEN;
 	ptl_delete(FAM(nat), &work->out_key);
@@ -200,6 +219,7 @@ __noinline int FAM(ptl_xdp_new)(struct xdp_md *ctx)
 
 	if (!start || !work)
 		return PTL_REASON_XDP_STACK_FLOW;
+	FAM(ptl_xdp_mark)();
 	r = FAM(xdp_open_new)(start, work);
 	if (r != PTL_CHOSEN)
 		return r;
