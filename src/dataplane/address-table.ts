@@ -135,6 +135,12 @@ export class AddressTable {
     return classesOf(this.#entries.get(key)) || undefined;
   }
 
+  /** The same of the key that begins at `words[at]`; 0 when the kernel does not hold it. */
+  rawClassesAt(words: Uint32Array, at: number): number {
+    this.#entries.seekWords(words, at);
+    return classesOf(this.#entries.held);
+  }
+
   /** Does the kernel hold this key, with whatever classes? */
   has(key: string): boolean {
     return classesOf(this.#entries.get(key)) !== 0;

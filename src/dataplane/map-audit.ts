@@ -23,6 +23,7 @@ const BUDGET_MS = 1;
 /** While there are syncs, it works a quarter of the time: they want the same thread, and it has half a minute. */
 const REST = 3;
 const LONGEST_REST_MS = 20;
+const WORD_BYTES = 4;
 
 /** What was seen of one map. */
 export interface Look {
@@ -44,11 +45,16 @@ export class MapAudit {
   readonly mirror: Mirror;
   readonly #kernel: KernelReads;
   readonly #pace: Pace;
+  readonly #idle: () => Promise<unknown>;
   readonly #written: { readonly writes: readonly MapWrite[]; readonly applied: number }[] = [];
 
-  /** To be made while nobody writes; from then on wrote() is to be told of every transaction. */
-  constructor(kernel: KernelReads, mirror: Mirror, options: SliceOptions) {
+  /**
+   * To be made while nobody writes; from then on wrote() is to be told of every transaction. `idle` resolves when the syncs
+   * that have been asked for are done: they come before the next piece.
+   */
+  constructor(kernel: KernelReads, mirror: Mirror, options: SliceOptions, idle: () => Promise<unknown>) {
     this.#kernel = kernel;
+    this.#idle = idle;
     this.mirror = mirror;
     this.#pace = new Pace({
       ...options,
@@ -72,7 +78,7 @@ export class MapAudit {
     const { keySize, valueSize } = this.#kernel.info(map);
     const piece = isArrayMap(map) ? Math.ceil(ARRAY_PIECE_BYTES / (keySize + valueSize)) : HASH_PIECE;
     const see = isArrayMap(map) ? this.#cells(look) : this.#entries(look);
-    for await (const dump of this.#kernel.dumpChunks(map, piece)) {
+    for await (const dump of this.#kernel.dumpChunks(map, piece, undefined, piece, true)) {
       see(dump);
       await this.#pace.rest();
       signal?.throwIfAborted();
@@ -98,6 +104,7 @@ export class MapAudit {
     const restMs = Math.min(REST * workedMs, LONGEST_REST_MS);
     if (this.#written.length === 0 || restMs < 1) await nextTurn();
     else await setTimeout(restMs);
+    await this.#idle();
   }
 
   #keysWritten(map: ServiceMap): Set<string> {
@@ -120,20 +127,17 @@ export class MapAudit {
     /** Where a trie's last key has gone, the kernel begins anew. */
     const seen = new Set<string>();
     return ({ count, keys: packed, values }) => {
-      const keys = bufferOf(packed);
-      // One text, and parts of it: that is far cheaper than as many texts.
-      const texts = keys.toString("latin1");
-      const isSo = believed.compareWith(bufferOf(values), valueSize);
+      // Kept until the map is judged, and the next piece is written over this one. A copy begins at a whole word.
+      const keys = bufferOf(new Uint8Array(packed));
+      const textAt = (i: number): string => keys.toString("latin1", i * keySize, (i + 1) * keySize);
+      if (isTrie)
+        for (let i = 0; i < count; i += 1) keys.write(withoutHostBits(textAt(i)), i * keySize, "latin1");
+      const isSo = believed.compareWith(keys, keySize, bufferOf(values), valueSize);
       const marks = new Uint16Array(count);
       for (let i = 0; i < count; i += 1) {
-        let key = texts.slice(i * keySize, (i + 1) * keySize);
-        if (isTrie) {
-          key = withoutHostBits(key);
-          keys.write(key, i * keySize, "latin1");
-        }
-        if (!isSo(key, i)) suspects.add(key);
-        else if (!seen.has(key)) marks[i] = markOf(keys, i * keySize, keySize);
-        if (isTrie) seen.add(key);
+        if (!isSo(i)) suspects.add(textAt(i));
+        else if (!isTrie || !seen.has(textAt(i))) marks[i] = markOf(keys, i * keySize, keySize);
+        if (isTrie) seen.add(textAt(i));
       }
       alike.push({ keys, marks });
     };
@@ -162,34 +166,54 @@ export class MapAudit {
 interface BelievedEntries {
   size(): number;
   has(key: string): boolean;
-  /** Of packed values: is the i-th one that of this key? */
-  compareWith(values: Buffer, size: number): (key: string, i: number) => boolean;
+  /** Of packed keys, which begin at a whole word, and their values: is the i-th entry as it should be? */
+  compareWith(keys: Buffer, keySize: number, values: Buffer, valueSize: number): (i: number) => boolean;
 }
 
 function believedEntries({ names, families }: Mirror, map: ServiceMap): BelievedEntries {
-  if (map === "services") return textEntries(names, (key) => Buffer.from(key, "latin1").readUInt32LE(0));
+  if (map === "services") {
+    const numberAt = (keys: Buffer, size: number) => (i: number) => keys.readUInt32LE(i * size);
+    return textEntries(names, (key) => Buffer.from(key, "latin1").readUInt32LE(0), numberAt);
+  }
   const { frontends, sourceRanges, serviceNets, addresses } = families[familyOf(map)];
   const same = (key: string): string => key;
-  if (map.startsWith("frontends")) return textEntries(frontends, same);
-  if (map.startsWith("source_ranges")) return textEntries(sourceRanges, same);
-  if (map.startsWith("service_nets")) return textEntries(serviceNets, same);
+  if (map.startsWith("frontends")) return textEntries(frontends, same, partsOf);
+  if (map.startsWith("source_ranges")) return textEntries(sourceRanges, same, partsOf);
+  if (map.startsWith("service_nets")) return textEntries(serviceNets, same, partsOf);
   return {
     size: () => addresses.present,
     has: (key) => addresses.has(key),
-    // What is no class of ours is never as believed: it is looked at more closely.
-    compareWith: (values, size) => (key, i) => addresses.rawClasses(key) === values.readUInt32LE(i * size),
+    // There are two for each backend of the cluster: no text of them is made.
+    compareWith: (keys, keySize, values, valueSize) => {
+      const words = new Uint32Array(keys.buffer, keys.byteOffset, keys.length / WORD_BYTES);
+      return (i) => {
+        const held = addresses.rawClassesAt(words, (i * keySize) / WORD_BYTES);
+        return held !== 0 && held === values.readUInt32LE(i * valueSize);
+      };
+    },
   };
 }
 
-function textEntries<K>(entries: ReadonlyMap<K, string>, keyOf: (key: string) => K): BelievedEntries {
+function textEntries<K>(
+  entries: ReadonlyMap<K, string>,
+  keyOf: (key: string) => K,
+  keysOf: (keys: Buffer, size: number) => (i: number) => K,
+): BelievedEntries {
   return {
     size: () => entries.size,
     has: (key) => entries.has(keyOf(key)),
-    compareWith: (values, size) => {
-      const texts = values.toString("latin1");
-      return (key, i) => entries.get(keyOf(key)) === texts.slice(i * size, (i + 1) * size);
+    compareWith: (keys, keySize, values, valueSize) => {
+      const keyAt = keysOf(keys, keySize);
+      const valueAt = partsOf(values, valueSize);
+      return (i) => entries.get(keyAt(i)) === valueAt(i);
     },
   };
+}
+
+/** One text, and parts of it: that is far cheaper than as many texts. */
+function partsOf(packed: Buffer, size: number): (i: number) => string {
+  const text = packed.toString("latin1");
+  return (i) => text.slice(i * size, (i + 1) * size);
 }
 
 function believedCells({ families }: Mirror, map: ServiceMap): Buffer {

@@ -155,7 +155,7 @@ export class Reconciler {
   /** Null: there is nothing to compare with, or another audit is at work. */
   #beginAudit(): MapAudit | null {
     if (this.#state === null || this.#audit !== null) return null;
-    this.#audit = new MapAudit(this.#kernel, this.#state.mirror, this.#slices);
+    this.#audit = new MapAudit(this.#kernel, this.#state.mirror, this.#slices, () => this.#tail);
     return this.#audit;
   }
 

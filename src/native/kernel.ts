@@ -62,8 +62,16 @@ export interface KernelReads {
    * The same in pieces of at most `chunk` entries, so that memory stays bounded. One FFI call a piece.
    *
    * @param first room for so many entries in the first piece; it grows from there. Left out: `chunk`
+   * @param reuse the next piece may be where this one was: copy what is kept. For whoever reads much and often: memory beside
+   * the heap that is used once makes V8 collect the whole heap
    */
-  dumpChunks(map: MapName, chunk: number, limit?: number, first?: number): AsyncIterable<MapDump>;
+  dumpChunks(
+    map: MapName,
+    chunk: number,
+    limit?: number,
+    first?: number,
+    reuse?: boolean,
+  ): AsyncIterable<MapDump>;
   info(map: MapName): MapInfo;
 }
 

@@ -183,6 +183,7 @@ export class NativeMaps implements KernelMaps, KernelLookups {
     chunk: number,
     limit?: number,
     first: number = chunk,
+    reuse = false,
   ): AsyncGenerator<MapDump> {
     if (MAPS[map].type === "ringbuf") return; // it has no entries: records pass through it
     const { keySize, valueSize, maxEntries } = this.info(map);
@@ -190,10 +191,10 @@ export class NativeMaps implements KernelMaps, KernelLookups {
     // A trie is read key after key. When the key that was read last is deleted, it begins anew: each entry is told once.
     const seen = MAPS[map].type === "lpm_trie" ? new Set<string>() : null;
     let capacity = Math.min(first, chunk);
+    let room: Room | null = null;
     while (ptlCursorCodec.decode(cursor).state !== CursorState.CURSOR_DONE) {
-      // Not zeroed, so that room which is not used costs no memory either: the kernel fills what is returned.
-      const keys = Buffer.allocUnsafeSlow(capacity * keySize);
-      const values = Buffer.allocUnsafeSlow(capacity * valueSize);
+      if (!reuse || room?.capacity !== capacity) room = roomFor(capacity, keySize, valueSize);
+      const { keys, values } = room;
       const sync = capacity * (keySize + valueSize) <= SYNC_DUMP_BYTES;
       const index = this.#indexes.get(map) as number;
       const cells = limit ?? maxEntries;
@@ -216,7 +217,8 @@ export class NativeMaps implements KernelMaps, KernelLookups {
         capacity *= 2;
         continue;
       }
-      const piece = { count, keys: fit(keys, count * keySize), values: fit(values, count * valueSize) };
+      const part = reuse ? front : fit;
+      const piece = { count, keys: part(keys, count * keySize), values: part(values, count * valueSize) };
       yield seen === null ? piece : onlyNew(piece, keySize, valueSize, seen);
       capacity = Math.max(capacity, Math.min(4 * capacity, chunk));
     }
@@ -327,10 +329,27 @@ function runKind(write: MapWrite): number {
   return write.createOnly ? RunKind.RUN_CREATE : RunKind.RUN_UPDATE;
 }
 
+/** Where a piece of a dump is put. */
+interface Room {
+  readonly capacity: number;
+  readonly keys: Buffer;
+  readonly values: Buffer;
+}
+
+/** Not zeroed, so that room which is not used costs no memory either: the kernel fills what is returned. */
+function roomFor(capacity: number, keySize: number, valueSize: number): Room {
+  const keys = Buffer.allocUnsafeSlow(capacity * keySize);
+  return { capacity, keys, values: Buffer.allocUnsafeSlow(capacity * valueSize) };
+}
+
+/** The used front of a buffer. */
+function front(buffer: Buffer, used: number): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, used);
+}
+
 /** The used front of a buffer; a copy when the rest would waste more than it holds. */
 function fit(buffer: Buffer, used: number): Uint8Array {
-  const front = new Uint8Array(buffer.buffer, buffer.byteOffset, used);
-  return used * 2 < buffer.length ? front.slice() : front;
+  return used * 2 < buffer.length ? front(buffer, used).slice() : front(buffer, used);
 }
 
 /** The entries whose keys were not seen before. Tries are small. */

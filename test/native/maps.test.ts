@@ -199,6 +199,13 @@ isolated(import.meta.url, () => {
     for await (const chunk of kernel.dumpChunks("addresses4", 8192)) chunks.push(chunk);
     assert.ok(chunks.length >= 25 && chunks.every((chunk) => chunk.count <= 8192));
     assert.equal(idsOf(chunks).size, 200_000);
+    const once = new Set<number>();
+    const rooms = new Set<ArrayBufferLike>();
+    for await (const chunk of kernel.dumpChunks("addresses4", 8192, undefined, 8192, true)) {
+      for (const id of idsOf([chunk])) once.add(id as number);
+      rooms.add(chunk.keys.buffer);
+    }
+    assert.deepEqual([once.size, rooms.size], [200_000, 1]);
     assert.equal(kernel.infos(true).find((info) => info.name === "addresses4")?.used, 200_000);
     assert.deepEqual(await kernel.usage(), kernel.infos(true));
     const gone = await kernel.apply([write("addresses4", "delete", ids)]);

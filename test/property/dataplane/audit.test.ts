@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { MAPS } from "../../../src/abi/maps.gen.js";
 import { type AuditResult, Reconciler, type SyncResult } from "../../../src/dataplane/reconciler.js";
 import type { Image } from "../../../src/image/types.js";
-import type { KernelMaps } from "../../../src/native/kernel.js";
+import type { KernelMaps, MapDump } from "../../../src/native/kernel.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
 import { nextTurn } from "../../../src/util/slices.js";
 import { bigPort, imageOf } from "../../support/big-image.js";
@@ -24,6 +24,15 @@ const MOST_BYTES = 256 * 1024;
 interface Timing {
   readonly at: number;
   readonly lag: number;
+}
+
+/** What is kept of a piece must be a copy: it is gone when the next one is asked for. */
+async function* overwritten(pieces: AsyncIterable<MapDump>): AsyncGenerator<MapDump> {
+  for await (const piece of pieces) {
+    yield piece;
+    piece.keys.fill(0xee);
+    piece.values.fill(0xee);
+  }
 }
 
 /** A kernel that takes its time, and a reconciler that pauses wherever it may. */
@@ -46,9 +55,10 @@ class Stage {
         kernel.afterWrite = null;
         return kernel.dump(map, limit);
       },
-      dumpChunks: (map, chunk) => {
+      dumpChunks: (map, chunk, _limit, _first, reuse) => {
         assert.ok(chunk * (MAPS[map].keySize + MAPS[map].valueSize) <= MOST_BYTES, `${chunk} of ${map}`);
-        return kernel.dumpChunks(map, PIECE);
+        assert.equal(reuse, true);
+        return overwritten(kernel.dumpChunks(map, PIECE));
       },
       apply: async (writes) => {
         const result = await kernel.apply(writes);
