@@ -9,7 +9,6 @@ import type { NodeInfo, Problem, ReservedAddress, Snapshot } from "../model/type
 import type { NativeLibrary } from "../native/lib.js";
 import type { LoadedObject } from "../native/object.js";
 import { systemClock } from "../util/clock.js";
-import { collectInSteps } from "../util/collect.js";
 import { errorMessage } from "../util/errors.js";
 import { Lane } from "../util/lane.js";
 import type { Logger } from "../util/log.js";
@@ -39,12 +38,6 @@ import { SocketHooks } from "./socket-hooks.js";
 import { StaleSockets } from "./stale-sockets.js";
 import { Takeover } from "./takeover.js";
 import { NativeXdpHooks } from "./xdp-hooks.js";
-
-/**
- * After the first complete write: what the start has left is garbage then. The space for new objects shrinks with a collection
- * only when little was made in the five seconds before.
- */
-const COLLECT_AFTER_MS = 8000;
 
 export interface PartsContext {
   readonly library: NativeLibrary;
@@ -113,10 +106,7 @@ export function buildParts(config: AgentConfig, context: PartsContext): AgentPar
     log,
     proxy,
     host,
-    onReady: () => {
-      committed.ready();
-      setTimeout(collectInSteps, COLLECT_AFTER_MS).unref();
-    },
+    onReady: () => committed.ready(),
     onCommitted: (image, snapshot) => {
       committed.snapshot = snapshot;
       void stale.committed(image);
