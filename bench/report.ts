@@ -5,11 +5,13 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { writeDocument } from "../scripts/generated-docs.js";
 import { memorySection } from "./memory.js";
+import { qemuSection } from "./qemu.js";
 import {
   type AgentResults,
   type ControlResults,
   type PacketResults,
   type PathResults,
+  type QemuResults,
   readResult,
 } from "./results.js";
 import { agentSection, controlSection, packetSection, pathSection, type Section } from "./sections.js";
@@ -25,6 +27,7 @@ function sections(): Section[] {
   };
   add<PacketResults>("packet", packetSection);
   add<PathResults>("path", pathSection);
+  add<QemuResults>("qemu", qemuSection);
   add<ControlResults>("control", controlSection);
   add<AgentResults>("agent", agentSection);
   add<AgentResults>("agent", memorySection);
