@@ -28,6 +28,9 @@ export interface Chart {
 /** Told apart also by who sees no colours: they differ in lightness. */
 const COLOURS = ["#0b3954", "#2a7f9e", "#86bbd8", "#c1571f", "#f0a35e", "#7a7a7a"];
 
+/** More names than this on an axis stand aslant. */
+const MOST_LEVEL = 6;
+
 /** In the order of their rows: vega would sort 65,536 before 4,096. */
 const inOrder = (values: readonly string[]): string[] => [...new Set(values)];
 
@@ -37,7 +40,13 @@ function specOf({ title, xTitle, yTitle, rows, kind, logarithmic, rule }: Chart)
   const order = inOrder(rows.map(({ x }) => x));
   const scale = logarithmic ? { type: "log" } : { zero: kind === "bars" };
   const shared = {
-    x: { field: "x", type: "nominal", title: xTitle, sort: order, axis: { labelAngle: 0 } },
+    x: {
+      field: "x",
+      type: "nominal",
+      title: xTitle,
+      sort: order,
+      axis: { labelAngle: order.length > MOST_LEVEL ? -40 : 0, labelLimit: 200 },
+    },
     y: { field: "y", type: "quantitative", title: yTitle, scale },
     color: {
       field: "who",

@@ -88,10 +88,15 @@ export interface PathFigure {
   readonly rate: number | null;
   readonly p50Us: number | null;
   readonly p99Us: number | null;
+  /** Quartiles of the rates, as a share of the median. */
+  readonly spread: number | null;
   readonly failed: string | null;
   readonly compared: readonly {
     readonly with: string;
+    /** Of the medians. */
     readonly ratio: number;
+    /** Quartiles and median of the single rounds' ratios. */
+    readonly rounds: readonly [number, number, number];
     readonly atLeast: number | null;
     readonly reached: boolean | null;
   }[];
@@ -121,6 +126,21 @@ export interface QemuResults {
     /** Of one transaction. */
     readonly instructions: number;
     readonly ratio: number;
+  }[];
+}
+
+export interface ConnectResults {
+  readonly machine: Machine;
+  readonly targetNs: number;
+  readonly connects: number;
+  readonly results: readonly {
+    readonly family: 4 | 6;
+    readonly services: number;
+    /** As the statistics have it; the same of an empty program; the difference. */
+    readonly rawNs: number;
+    readonly emptyNs: number;
+    readonly ns: number;
+    readonly rounds: readonly unknown[];
   }[];
 }
 

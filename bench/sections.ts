@@ -3,6 +3,7 @@
 import type { Chart } from "./charts.js";
 import type {
   AgentResults,
+  ConnectResults,
   ControlResults,
   Machine,
   PacketFigure,
@@ -107,12 +108,17 @@ function rateText({ rate, unit, failed }: PathFigure): string {
 
 function comparedText({ compared }: PathFigure): string {
   return compared
-    .map(({ with: other, ratio, atLeast, reached }) => {
-      const judged = atLeast === null ? "" : ` (≥ ${atLeast}: ${reached ? "reached" : "**missed**"})`;
-      return `${ratio.toFixed(2)} of ${other}${judged}`;
+    .map(({ with: other, ratio, rounds: [low, , high], atLeast, reached }) => {
+      const missed = (): string => `**missed** by ${((1 - ratio / (atLeast ?? ratio)) * 100).toFixed(1)} %`;
+      const limit = atLeast === 1 ? "" : `≥ ${atLeast}: `;
+      const judged = atLeast === null ? "" : `; ${limit}${reached ? "reached" : missed()}`;
+      return `${ratio.toFixed(3)} of ${other} (${low.toFixed(2)}–${high.toFixed(2)}${judged})`;
     })
-    .join("; ");
+    .join("<br>");
 }
+
+/** The ways past no Service. An XDP path has two of them: its own comes first. */
+const DIRECT: readonly string[] = ["direct", "vxlan-direct", "outside-xdp-pass", "outside-direct"];
 
 /** Client to backend through the kernel; each dataplane in hosts of its own, all at once, measured in turns. */
 export function pathSection({ machine, conditions, rows }: PathResults): Section {
@@ -125,28 +131,39 @@ export function pathSection({ machine, conditions, rows }: PathResults): Section
       row.path,
       whole(row.services),
       rateText(row),
+      row.spread === null ? "" : `${Math.round(row.spread * 100)} %`,
       row.p50Us === null ? "" : `${row.p50Us} / ${row.p99Us}`,
       comparedText(row),
     ]);
-    const head = ["path", "Services", "rate", "p50 / p99, µs", "compared in this run"];
+    const head = ["path", "Services", "rate", "spread", "p50 / p99, µs", "compared in this run"];
     return `### ${KINDS[kind] ?? kind}, server on the ${place}\n\n${table(head, lines)}`;
   });
   const text = `One client, nodes and servers in network namespaces (pods on ${flavour} veths, IPv${family}); every dataplane has hosts of its own that stand
-at the same time, and they are measured in turns: ${rounds} rounds of ${seconds} s, medians. The Service that is asked is the last one.
-Counters or conntrack say of each measurement that it took its path. Others: ${tools.join("; ")}.
+at the same time, and they are measured in turns: ${rounds} rounds of ${seconds} s. Client and server share one CPU: a rate is what the CPU time of
+a whole transaction allows, and not how long a hypervisor takes to wake another CPU. The Service that is asked is the last one. Our
+counters, or those of netfilter's rules, and the server's say of each measurement that it took its path. A ratio is one of medians (a
+target is about this one); in brackets are the quartiles of the ratios of single rounds, and "spread" is the distance of the rates'
+quartiles, as a share of the median. "direct" asks the server itself, past no Service; "vxlan" has a tunnel between the nodes;
+"outside" comes by the first node's uplink for a NodePort whose server is on the second, and its direct way passes by the first
+node too. XDP's uplinks are veths with XDP programs, which have no offloads: they are compared with "outside-xdp-pass", the
+direct way past programs that let all pass. Others: ${tools.join("; ")}.
 
 ${tables.join("\n\n")}
 
 ${machineText(machine)}`;
   const ratios = rows.flatMap((row) => {
-    const direct = row.compared.find((each) => each.with === "direct" || each.with === "outside-direct");
+    const direct = row.compared.find((each) => DIRECT.includes(each.with));
     if (direct === undefined || row.services !== 1) return [];
     return [
       { x: row.path, y: direct.ratio, who: KINDS[row.kind] ?? row.kind, group: `server on the ${row.place}` },
     ];
   });
+  const scaled = new Set(rows.filter(({ services }) => services > 1).map(({ path }) => path));
   const connections = rows
-    .filter(({ kind, place, rate }) => kind === "tcp-crr" && place === "same node" && rate !== null)
+    .filter(
+      ({ kind, place, rate, path }) =>
+        kind === "tcp-crr" && place === "same node" && rate !== null && scaled.has(path),
+    )
     .map(({ services, rate, path }) => ({ x: whole(services), y: rate ?? 0, who: path }));
   return {
     title: "Through the kernel",
@@ -169,6 +186,22 @@ ${machineText(machine)}`;
       },
     },
   };
+}
+
+export function connectSection({ machine, targetNs, connects, results }: ConnectResults): Section {
+  const lines = results.map(({ family, services, ns, rawNs, emptyNs }) => [
+    ...[`IPv${family}`, whole(services), whole(rawNs), whole(emptyNs), whole(ns)],
+    `≤ ${targetNs}: ${verdict(ns, targetNs)}`,
+  ]);
+  const rounds = results[0]?.rounds.length ?? 0;
+  const text = `What \`connect(2)\` to a Service's address costs in the connect hook, in nanoseconds by the kernel's run-time statistics: medians of
+${rounds} rounds of ${whole(connects)} new sockets each. The statistics take time themselves: an empty program in another cgroup is measured
+in each round, and the target is about what is above it. Our counters say that every socket was sent to a backend.
+
+${table(["family", "Services", "as read", "empty program", "above it", "target"], lines)}
+
+${machineText(machine)}`;
+  return { title: "One connect", text, charts: {} };
 }
 
 /** "1/386" of it, or "1.1 times" it. */

@@ -17,7 +17,7 @@ test_timeout_ms := 1800000
 TEST_ARGS ?=
 lane_files = $(or $(FILES),$(sort $(shell find test/$(1) -name '*.test.ts' 2>/dev/null)))
 
-.PHONY: test test-free test-kernels conformance bench bench-quick bench-report bench-compile bench-cli bench-agent bench-packet bench-path bench-control bench-qemu need-root $(addprefix test-,$(LANES))
+.PHONY: test test-free test-kernels conformance bench bench-quick bench-report bench-compile bench-cli bench-agent bench-packet bench-path bench-connect bench-control bench-qemu need-root $(addprefix test-,$(LANES))
 
 test: need-root ## every lane and every check; needs root
 	@mk/run-lanes.sh check $(addprefix test-,$(LANES)) $(if $(WITHOUT_KERNELS),,test-kernels)
@@ -41,7 +41,7 @@ conformance: build need-root ## the conformance cases of ../shared/conformance, 
 bench-compile: build ## parse, compile, diff and apply 10,000 x 10 and 5,000 x 50; JSON result
 	@$(TSX) --expose-gc test/perf/compile.bench.ts $(ARGS)
 
-bench-path: build need-root build/perf/load ## rates and latencies through the kernel beside kube-proxy's rules; JSON result (ARGS="--quick --family 6 …")
+bench-path: build bpf-tests need-root build/perf/load ## rates and latencies through the kernel beside kube-proxy's rules; JSON result (ARGS="--quick --family 6 …")
 	@$(TSX) test/perf/path.bench.ts $(ARGS)
 
 bench-cli: bundle ## how long a command takes to start, as a ratio to `node -e 0`; JSON result (ARGS="--pairs 40")
@@ -53,17 +53,20 @@ bench-agent: build bundle need-root ## the agent against an API server: start, m
 bench-packet: build bpf-tests need-root ## what one packet costs in the programs, above an empty one; JSON result (ARGS=--quick)
 	@$(TSX) test/perf/packet.bench.ts $(ARGS)
 
+bench-connect: build need-root build/perf/connect ## what connect(2) to a Service costs in the connect hook; JSON result (ARGS=--quick)
+	@$(TSX) test/perf/connect.bench.ts $(ARGS)
+
 bench-control: build need-root ## all Services, and one changed endpoint, in Portolan, iptables-restore and nft; JSON result (ARGS=--quick)
 	@$(TSX) test/perf/control.bench.ts $(ARGS)
 
 bench-qemu: build build/perf/load build/perf/dataplane ## instructions of a connection and of a request in an emulated machine, IPVS beside the others; JSON result (ARGS="--family 6 …"); needs no root
 	@$(TSX) test/perf/qemu.bench.ts $(ARGS)
 
-bench: bench-packet bench-path bench-control bench-agent bench-report ## every benchmark, and docs/benchmarks.md of it (about 20 minutes on 2 cores; root)
+bench: bench-packet bench-path bench-connect bench-control bench-agent bench-report ## every benchmark, and docs/benchmarks.md of it (about 15 minutes on 2 cores; root)
 
 # The figures of a short look stay out of docs/.
 bench-quick: need-root ## the same, short: a first idea in a few minutes, on the terminal
-	@$(MAKE) --no-print-directory bench-packet bench-path bench-control ARGS=--quick
+	@$(MAKE) --no-print-directory bench-packet bench-path bench-connect bench-control ARGS=--quick
 
 bench/node_modules/.package-lock.json: bench/package-lock.json
 	npm ci --prefix bench
@@ -102,4 +105,8 @@ build/perf/dataplane: test/perf/emulated/dataplane.c native/include/portolan.h b
   $(native_objects) mk/test.mk
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -Ibpf/include -Inative/include -o $@ $< $(filter-out %/libbpf_stderr.o,$(native_objects)) $(libbpf_archive) -lelf -lz -lpthread
+
+build/perf/connect: test/perf/connect.c mk/test.mk
+	@mkdir -p $(@D)
+	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -o $@ $<
 	@echo "  LD      $@"

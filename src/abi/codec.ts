@@ -67,10 +67,20 @@ export function getBytes(view: DataView, offset: number, size: number): Uint8Arr
 
 /** UTF-8 with at least one NUL behind it; what was there before is wiped. */
 export function putText(view: DataView, offset: number, size: number, value: string, field: string): void {
-  const bytes = encoder.encode(value);
-  if (bytes.length >= size)
-    throw new RangeError(`Cannot encode ${field}: "${value}" has more than ${size - 1} bytes`);
-  for (let i = 0; i < size; i++) view.setUint8(offset + i, i < bytes.length ? (bytes[i] as number) : 0);
+  let length = 0;
+  // Nearly always a name of Kubernetes, which is ASCII and short.
+  for (; length < value.length && length < size - 1; length++) {
+    const code = value.charCodeAt(length);
+    if (code > 0x7f) break;
+    view.setUint8(offset + length, code);
+  }
+  if (length < value.length) {
+    const bytes = encoder.encode(value);
+    if (bytes.length >= size)
+      throw new RangeError(`Cannot encode ${field}: "${value}" has more than ${size - 1} bytes`);
+    for (length = 0; length < bytes.length; length++) view.setUint8(offset + length, bytes[length] as number);
+  }
+  for (; length < size; length++) view.setUint8(offset + length, 0);
 }
 
 export function getText(view: DataView, offset: number, size: number): string {

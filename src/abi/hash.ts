@@ -16,6 +16,8 @@ export interface ChoiceWord {
   readonly base: number;
 }
 
+const SEED = 0x5bd1e995;
+
 function mix(h: number, word: number): number {
   const product = Math.imul(h ^ word, 0x9e3779b1);
   return product ^ (product >>> 15);
@@ -24,7 +26,7 @@ function mix(h: number, word: number): number {
 /** ptl_choice_tag() of an encoded struct addr_port4/6: its little-endian words, first to last. */
 export function choiceTag(key: Uint8Array): number {
   if (key.length % 4 !== 0) throw new RangeError(`Cannot tag a key of ${key.length} bytes: not whole words`);
-  let h = 0x5bd1e995;
+  let h = SEED;
   for (let i = 0; i < key.length; i += 4) {
     const word =
       (key[i] as number) |
@@ -33,6 +35,13 @@ export function choiceTag(key: Uint8Array): number {
       ((key[i + 3] as number) << 24);
     h = mix(h, word);
   }
+  return h >>> 16 || 1;
+}
+
+/** The same of the words themselves. */
+export function choiceTagOf(words: Uint32Array): number {
+  let h = SEED;
+  for (let i = 0; i < words.length; i += 1) h = mix(h, words[i] as number);
   return h >>> 16 || 1;
 }
 

@@ -7,7 +7,8 @@ import { type Run, Transaction } from "../diff/transaction.js";
 import type { MapWrite } from "../native/kernel.js";
 import { FAMILIES, type Family, writeIp } from "../net/ip.js";
 import type { Sliced } from "../util/slices.js";
-import { addressText, backendFlags, backendState, LAYOUTS, PRESENT } from "./keys.js";
+import { knownClasses } from "./address-table.js";
+import { backendFlags, backendState, keyWords, LAYOUTS, PRESENT } from "./keys.js";
 import type { NodeWide } from "./node-wide.js";
 import type { PreparedPort } from "./plan.js";
 import type { CellChange, CellStanding, NewCell, PreparedFamily } from "./prepare.js";
@@ -75,7 +76,9 @@ export class Emission {
     }
     for (const prepared of families) {
       const { family } = prepared.state.mirror;
-      yield* this.#families[family].publish(port, prepared);
+      const emission = this.#families[family];
+      if (prepared.newCells.length < STRIDE) emission.publish(port, prepared);
+      else yield* emission.publishMany(port, prepared);
       if (prepared.before)
         this.#families[family].letGo(port, prepared.before, prepared.after, this.#claims[family]);
       port.families[family] = prepared.after;
@@ -116,22 +119,31 @@ class FamilyEmission {
     this.#runs = Object.fromEntries(FAMILY_STEPS.map((step) => [step, run(step)])) as Record<FamilyStep, Run>;
   }
 
-  *publish(port: PortState, prepared: PreparedFamily): Sliced<void> {
-    const { mirror, owners, broken } = this.#state;
+  *publishMany(port: PortState, prepared: PreparedFamily): Sliced<void> {
     for (const [i, cell] of prepared.newCells.entries()) {
       this.#fillCell(cell, port.index);
       if (i % STRIDE === STRIDE - 1) yield;
     }
+    this.#publishRest(port, prepared);
+  }
+
+  publish(port: PortState, prepared: PreparedFamily): void {
+    for (const cell of prepared.newCells) this.#fillCell(cell, port.index);
+    this.#publishRest(port, prepared);
+  }
+
+  #publishRest(port: PortState, prepared: PreparedFamily): void {
+    const { mirror, owners, broken } = this.#state;
     for (const change of prepared.changedCells) this.#changeCell(change);
     for (const key of prepared.after?.sourceRanges ?? [])
       if (mirror.sourceRanges.get(key) !== PRESENT) this.#runs.sourceRanges.add(key, PRESENT);
     for (const { base, cells } of prepared.newRanges)
-      for (const [i, cell] of cells.entries()) this.#runs.slots.addNumber(base + i, cell);
+      for (let i = 0; i < cells.length; i += 1) this.#runs.slots.addNumber(base + i, cells[i] as number);
     for (const [key, value] of prepared.frontends) {
       owners.set(key, port);
       if (mirror.frontends.get(key) === value) continue;
       this.#runs.frontends.add(key, value);
-      broken.frontends.delete(key);
+      if (broken.frontends.size > 0) broken.frontends.delete(key);
     }
   }
 
@@ -141,7 +153,8 @@ class FamilyEmission {
     if (generation > 0) this.#runs.stats.addIndex(cell);
     const { bytes, offset } = this.#runs.cells.addIndex(cell);
     writeIp(backend.address, bytes, offset);
-    bytes.writeUInt16BE(backend.port, offset + layout.port);
+    bytes[offset + layout.port] = backend.port >>> 8;
+    bytes[offset + layout.port + 1] = backend.port;
     bytes[offset + layout.state] = backendState(backend);
     bytes[offset + layout.flags] = backendFlags(backend);
     bytes.writeUInt32LE(generation, offset + layout.generation);
@@ -185,7 +198,7 @@ class FamilyEmission {
     const { mirror, owners, broken } = this.#state;
     const { family, addresses } = mirror;
     for (const [key, classes] of before.frontends) {
-      if (after?.frontends.get(key) !== classes) addresses.addVip(addressText(family, key), classes, -1);
+      if (after?.frontends.get(key) !== classes) addresses.addVip(key, classes, -1);
       if (after?.frontends.has(key)) continue;
       if (owners.get(key) !== port || claims.has(key)) continue;
       owners.delete(key);
@@ -196,7 +209,7 @@ class FamilyEmission {
     const kept = new Set(after?.cells);
     const goneCells = before.cells.filter((cell) => !kept.has(cell));
     for (const [key, cell] of cellKeys(mirror, goneCells, before.protocol)) {
-      addresses.addBackend(key, -1);
+      addresses.addBackend(keyWords(family, key), -1);
       this.#retire(cell);
     }
     for (const cell of before.spareCells) this.#retire(cell);
@@ -223,21 +236,16 @@ class FamilyEmission {
 
   /** Classes are added before the frontends change and taken away afterwards. */
   *addresses(): Sliced<void> {
-    const { addresses } = this.#state.mirror;
     const { addresses: adds, addressChanges, addressDeletes } = this.#runs;
-    let seen = 0;
-    for (const key of addresses.wrong()) {
-      const held = addresses.classes(key);
-      const wanted = addresses.wanted(key);
-      if (wanted === 0) addressDeletes.add(key);
-      else {
-        const meanwhile = held | wanted;
-        if (meanwhile !== held || addresses.isForeign(key)) adds.add(key, String.fromCharCode(meanwhile));
-        if (meanwhile !== wanted) addressChanges.add(key, String.fromCharCode(wanted));
+    yield* this.#state.mirror.addresses.eachWrong((words, at, held, wanted) => {
+      if (wanted === 0) {
+        addressDeletes.addWords(words, at);
+        return;
       }
-      seen += 1;
-      if (seen % STRIDE === 0) yield;
-    }
+      const meanwhile = knownClasses(held) | wanted;
+      if (meanwhile !== held) adds.addWords(words, at, meanwhile);
+      if (meanwhile !== wanted) addressChanges.addWords(words, at, wanted);
+    });
   }
 
   finish(reusableAt: number): void {

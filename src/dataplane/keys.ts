@@ -4,6 +4,7 @@
  * byte arrays. Everything here is in the layout of bpf/include/abi.h.
  */
 import { Buffer } from "node:buffer";
+import { viewOf } from "../abi/codec.js";
 import { AddressClass, BackendFlag, BackendState, FrontendFlag } from "../abi/enums.gen.js";
 import {
   addrPort4Codec,
@@ -72,14 +73,37 @@ const scratch: Readonly<Record<Family, Buffer>> = {
   6: Buffer.alloc(LAYOUTS[6].key),
 };
 
-/** A struct addr_port4/6. Port and protocol 0: the address itself. */
-export function addrPortText(address: IpAddress, port: number, protocol: number): string {
+/** The same bytes as words. */
+const scratchWords: Readonly<Record<Family, Uint32Array>> = {
+  4: new Uint32Array(scratch[4].buffer, scratch[4].byteOffset, LAYOUTS[4].key / 4),
+  6: new Uint32Array(scratch[6].buffer, scratch[6].byteOffset, LAYOUTS[6].key / 4),
+};
+
+function writeAddrPort(address: IpAddress, port: number, protocol: number): Buffer {
   const bytes = scratch[address.family];
   const layout = LAYOUTS[address.family];
   writeIp(address, bytes, 0);
-  bytes.writeUInt16BE(port, layout.address);
+  bytes[layout.address] = port >>> 8;
+  bytes[layout.address + 1] = port;
   bytes[layout.protocol] = protocol;
-  return bytes.toString("latin1");
+  return bytes;
+}
+
+/** A struct addr_port4/6. Port and protocol 0: the address itself. */
+export function addrPortText(address: IpAddress, port: number, protocol: number): string {
+  return writeAddrPort(address, port, protocol).toString("latin1");
+}
+
+/** The same as words, until the next key of this family is made. */
+export function addrPortWords(address: IpAddress, port: number, protocol: number): Uint32Array {
+  writeAddrPort(address, port, protocol);
+  return scratchWords[address.family];
+}
+
+/** The words of a key, until the next key of this family is made. */
+export function keyWords(family: Family, key: string): Uint32Array {
+  scratch[family].write(key, "latin1");
+  return scratchWords[family];
 }
 
 /** The struct addr_port4/6 of the backend in one of these packed cells. */
@@ -130,14 +154,18 @@ export function storedPortName(name: string): string {
 export function nameText(
   port: Pick<ServicePortImage, "namespace" | "name" | "portName" | "protocol">,
 ): string {
-  const bytes = serviceNameCodec.encode({
+  serviceNameCodec.encodeInto(nameView, 0, {
     namespaceName: port.namespace,
     name: port.name,
     portName: storedPortName(port.portName),
     protocol: protocolNumber(port.protocol),
   });
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+  return nameBytes.toString("latin1");
 }
+
+/** Its padding stays zero. */
+const nameBytes = Buffer.alloc(serviceNameCodec.size);
+const nameView = viewOf(nameBytes);
 
 /** IPPROTO_* of a struct service_name. */
 export function protocolOfName(name: string): number {
@@ -183,9 +211,15 @@ export function masqueradeOf(flags: number): Masquerade {
 
 /** The classes that a frontend with these flags gives to the address in its key: none to that of a NodePort. */
 export function frontendClasses(family: Family, key: string, flags: number): number {
-  if (!/[^\0]/.test(key.slice(0, LAYOUTS[family].address))) return 0;
+  if (isUnspecified(key, LAYOUTS[family].address)) return 0;
   if ((flags & FrontendFlag.FRONTEND_CLUSTER_IP) === 0) return AddressClass.CLASS_VIP;
   return AddressClass.CLASS_VIP | AddressClass.CLASS_CLUSTER_IP;
+}
+
+/** Whether the first `bytes` of a key are zeros. */
+function isUnspecified(key: string, bytes: number): boolean {
+  for (let i = 0; i < bytes; i += 1) if (key.charCodeAt(i) !== 0) return false;
+  return true;
 }
 
 /** enum ptl_backend_state of a backend that is there. */

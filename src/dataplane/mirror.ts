@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import type { MapName } from "../abi/maps.gen.js";
-import type { KernelReads, MapDump, MapWrite, OpKind } from "../native/kernel.js";
+import type { KernelReads, MapDump, MapWrite } from "../native/kernel.js";
 import { FAMILIES, type Family } from "../net/ip.js";
 import { inSlices, type Sliced, type SliceOptions } from "../util/slices.js";
 import { AddressTable } from "./address-table.js";
@@ -41,7 +41,7 @@ const PAGE = 4096;
 /** Entries handled between two chances to pause. */
 const STRIDE = 512;
 
-/** Reads the kernel: 13 FFI calls. */
+/** Reads the kernel: 13 FFI calls, one less for each family that was never used. */
 export async function readMirror(kernel: KernelReads, options: SliceOptions): Promise<Mirror> {
   const names = new Map<number, string>();
   const dump = await kernel.dump("services");
@@ -67,8 +67,12 @@ async function readFamily(kernel: KernelReads, family: Family, options: SliceOpt
   const keySize = LAYOUTS[family].key;
   const frontends = new Map<string, string>();
   const addresses = new AddressTable(family);
-  const cells = await kernel.dump(`backends${family}`);
-  const slots = await kernel.dump(`slots${family}`);
+  const cells = withoutZeros((await kernel.dump(`backends${family}`)).values);
+  // A slot is written after the cell that it names, and no cell is all zeros again: without cells there are no slots.
+  const slots =
+    endOfUse(cells) === 0
+      ? new Uint32Array(kernel.info(`slots${family}`).maxEntries)
+      : wordsOf(withoutZeros((await kernel.dump(`slots${family}`)).values));
   const frontendDump = await kernel.dump(`frontends${family}`);
   const addressDump = await kernel.dump(`addresses${family}`);
   const frontendSize = kernel.info(`frontends${family}`).valueSize;
@@ -76,17 +80,14 @@ async function readFamily(kernel: KernelReads, family: Family, options: SliceOpt
     eachEntry(frontendDump, keySize, frontendSize, (key, value) => frontends.set(key, value)),
     options,
   );
-  await inSlices(
-    eachEntry(addressDump, keySize, 4, (key, value) => addresses.setClasses(key, u32(value))),
-    options,
-  );
+  await inSlices(readAddresses(addresses, addressDump, keySize / 4), options);
   const { sourceRange, network } = PREFIX_LAYOUTS[family];
   return {
     family,
     sourceRanges: await readPrefixes(kernel, `source_ranges${family}`, sourceRange, options),
     serviceNets: await readPrefixes(kernel, `service_nets${family}`, network, options),
-    cells: withoutZeros(cells.values),
-    slots: wordsOf(withoutZeros(slots.values)),
+    cells,
+    slots,
     frontends,
     addresses,
     capacity: {
@@ -97,6 +98,14 @@ async function readFamily(kernel: KernelReads, family: Family, options: SliceOpt
       serviceNets: kernel.info(`service_nets${family}`).maxEntries,
     },
   };
+}
+
+function* readAddresses(addresses: AddressTable, dump: MapDump, keyWords: number): Sliced<void> {
+  const [keys, values] = [wordsOf(dump.keys), wordsOf(dump.values)];
+  for (let i = 0; i < dump.count; i += 1) {
+    addresses.setClasses(keys, i * keyWords, values[i] as number);
+    if (i % STRIDE === STRIDE - 1) yield;
+  }
 }
 
 async function readPrefixes(
@@ -119,19 +128,24 @@ async function readPrefixes(
  * A copy, of which the zeros at the end take no memory: arrays are as large as they may ever become, and filled from their
  * beginning; of a family that is not used all of it is zeros.
  */
-function withoutZeros({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
-  const bytes = Buffer.from(buffer, byteOffset, byteLength);
-  let used = byteLength;
-  const page = Buffer.alloc(PAGE);
-  while (used >= PAGE && bytes.compare(page, 0, PAGE, used - PAGE, used) === 0) used -= PAGE;
-  const copy = Buffer.alloc(byteLength);
-  bytes.copy(copy, 0, 0, used);
+function withoutZeros(bytes: Uint8Array): Buffer {
+  const copy = Buffer.alloc(bytes.byteLength);
+  copy.set(bytes.subarray(0, endOfUse(bytes)));
   return copy;
 }
 
+/** Bytes up to a page at the end that is zeros from there on: what is behind needs no look. */
+export function endOfUse({ buffer, byteOffset, byteLength }: Uint8Array): number {
+  const bytes = Buffer.from(buffer, byteOffset, byteLength);
+  const page = Buffer.alloc(PAGE);
+  let used = byteLength;
+  while (used >= PAGE && bytes.compare(page, 0, PAGE, used - PAGE, used) === 0) used -= PAGE;
+  return used;
+}
+
 /** Where the bytes lie as words must they are not copied again. */
-function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array {
-  if (byteOffset % 4 === 0) return new Uint32Array(buffer, byteOffset, byteLength / 4);
+export function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array {
+  if (byteOffset % 4 === 0) return new Uint32Array(buffer, byteOffset, Math.floor(byteLength / 4));
   return new Uint32Array(buffer.slice(byteOffset, byteOffset + byteLength));
 }
 
@@ -164,77 +178,77 @@ export function* applyToMirror(mirror: Mirror, writes: readonly MapWrite[], entr
 
 function* applyRun(mirror: Mirror, write: MapWrite, count: number): Sliced<void> {
   if (count === 0) return;
-  const keySize = write.keys.length / write.count;
-  const valueSize = write.values.length / write.count;
   const put = writerOf(mirror, write);
   if (put === null) return;
-  const keys = Buffer.from(write.keys.buffer, write.keys.byteOffset, write.keys.byteLength);
-  const values = Buffer.from(write.values.buffer, write.values.byteOffset, write.values.byteLength);
   for (let i = 0; i < count; i += 1) {
-    put(
-      { bytes: keys, at: i * keySize, size: keySize },
-      { bytes: values, at: i * valueSize, size: valueSize },
-    );
+    put(i);
     if (i % STRIDE === STRIDE - 1) yield;
   }
 }
 
-/** A key or a value where it lies among others: most of them need no text of their own. */
-interface Packed {
-  readonly bytes: Buffer;
-  readonly at: number;
-  /** Bytes; 0 for the value of a delete. */
-  readonly size: number;
-}
-
-type Writer = (key: Packed, value: Packed) => void;
-
-const textOf = ({ bytes, at, size }: Packed): string => bytes.toString("latin1", at, at + size);
-const numberOf = ({ bytes, at }: Packed): number => bytes.readUInt32LE(at);
+/** Puts the write's entry of this number into the mirror. */
+type Writer = (entry: number) => void;
 
 /** Null for maps that are not mirrored: the counters. */
-function writerOf(mirror: Mirror, { map, kind }: MapWrite): Writer | null {
+function writerOf(mirror: Mirror, write: MapWrite): Writer | null {
+  const { map, kind } = write;
+  const keys = wordsOf(write.keys);
+  const values = wordsOf(write.values);
+  const keyWords = keys.length / write.count;
   if (map === "services") {
-    if (kind === "delete") return (key) => mirror.names.delete(numberOf(key));
-    return (key, value) => mirror.names.set(numberOf(key), textOf(value));
+    const texts = textsOf(write.values, write.count);
+    if (kind === "delete") return (i) => mirror.names.delete(keys[i] as number);
+    return (i) => mirror.names.set(keys[i] as number, texts(i));
   }
   const family = mirror.families[map.endsWith("4") ? 4 : 6];
   const { cells, slots, frontends, addresses, sourceRanges, serviceNets } = family;
   switch (map as MapName) {
     case "frontends4":
     case "frontends6":
-      return writerTo(frontends, kind);
+      return writerTo(frontends, write);
     case "source_ranges4":
     case "source_ranges6":
-      return writerTo(sourceRanges, kind);
+      return writerTo(sourceRanges, write);
     case "service_nets4":
     case "service_nets6":
-      return writerTo(serviceNets, kind);
+      return writerTo(serviceNets, write);
     case "addresses4":
     case "addresses6":
-      if (kind === "delete") return (key) => addresses.setAbsent(textOf(key));
-      return (key, value) => addresses.setClasses(textOf(key), numberOf(value));
+      if (kind === "delete") return (i) => addresses.setAbsent(keys, i * keyWords);
+      return (i) => addresses.setClasses(keys, i * keyWords, values[i] as number);
     case "backends4":
     case "backends6":
-      return (key, { bytes, at, size }) => bytes.copy(cells, numberOf(key) * size, at, at + size);
+      return cellWriter(cells, keys, values);
     case "slots4":
     case "slots6":
-      return (key, value) => {
-        slots[numberOf(key)] = numberOf(value);
+      return (i) => {
+        slots[keys[i] as number] = values[i] as number;
       };
     default:
       return null;
   }
 }
 
-function writerTo(entries: Map<string, string>, kind: OpKind): Writer {
-  if (kind === "delete") return (key) => entries.delete(textOf(key));
-  return (key, value) => entries.set(textOf(key), textOf(value));
+function cellWriter(cells: Buffer, keys: Uint32Array, values: Uint32Array): Writer {
+  const held = wordsOf(cells);
+  const size = values.length / keys.length;
+  return (i) => {
+    const at = (keys[i] as number) * size;
+    for (let word = 0; word < size; word += 1) held[at + word] = values[i * size + word] as number;
+  };
 }
 
-function u32(text: string): number {
-  const [a, b, c, d] = [text.charCodeAt(0), text.charCodeAt(1), text.charCodeAt(2), text.charCodeAt(3)];
-  return a + b * 2 ** 8 + c * 2 ** 16 + d * 2 ** 24;
+function writerTo(entries: Map<string, string>, { kind, count, keys, values }: MapWrite): Writer {
+  const [keyText, valueText] = [textsOf(keys, count), textsOf(values, count)];
+  if (kind === "delete") return (i) => entries.delete(keyText(i));
+  return (i) => entries.set(keyText(i), valueText(i));
+}
+
+/** The text of each of `count` keys or values that lie one behind the other. */
+function textsOf({ buffer, byteOffset, byteLength }: Uint8Array, count: number): (i: number) => string {
+  const bytes = Buffer.from(buffer, byteOffset, byteLength);
+  const size = byteLength / count;
+  return (i) => bytes.toString("latin1", i * size, (i + 1) * size);
 }
 
 /** How many entries of each map differ between two mirrors; maps without a difference are left out. */
@@ -268,7 +282,7 @@ export function* compareMirrors(believed: Mirror, found: Mirror): Sliced<Map<Map
   return different;
 }
 
-function bytesOfWords(words: Uint32Array): Buffer {
+export function bytesOfWords(words: Uint32Array): Buffer {
   return Buffer.from(words.buffer, words.byteOffset, words.byteLength);
 }
 

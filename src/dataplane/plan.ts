@@ -12,7 +12,7 @@ import { VersionedMap } from "../util/versioned-map.js";
 import { Emission, type Plan } from "./emit.js";
 import { addrPortName, addrPortText, nameText } from "./keys.js";
 import { planNodeWide } from "./node-wide.js";
-import { isRefusal, type PreparedFamily, prepareFamily, undoFamily } from "./prepare.js";
+import { isAbsentIn, isRefusal, type PreparedFamily, prepareFamily, undoFamily } from "./prepare.js";
 import { frontendTaken, mapFull, type Refusal } from "./refusal.js";
 import { emptyPort, type PortState, type State } from "./state.js";
 
@@ -33,6 +33,8 @@ interface Change {
 }
 
 const STRIDE = 4096;
+/** Between two chances to pause: what has very many backends pauses in between. */
+const PORTS = 16;
 
 /** `sync` is a number that no earlier plan for this state had; `now` milliseconds of the clock. */
 export function* makePlan(state: State, image: Image, sync: number, now: number): Sliced<Plan> {
@@ -44,7 +46,10 @@ export function* makePlan(state: State, image: Image, sync: number, now: number)
     ? yield* changesOf(state, image, hint)
     : yield* findChanges(state, image, sync);
   const admission = new Admission(state, new Set(removed));
-  for (const change of changes) yield* admission.admit(change);
+  for (const [i, change] of changes.entries()) {
+    yield* admission.admit(change);
+    if (i % PORTS === PORTS - 1) yield;
+  }
   admission.refuseTaken();
   const emission = new Emission(state, admission.claims);
   emission.nodeWide(nodeWide);
@@ -52,9 +57,9 @@ export function* makePlan(state: State, image: Image, sync: number, now: number)
     emission.remove(port);
     yield;
   }
-  for (const port of admission.admitted) {
+  for (const [i, port] of admission.admitted.entries()) {
     yield* emission.put(port);
-    yield;
+    if (i % PORTS === PORTS - 1) yield;
   }
   if (admission.refused.length === 0) state.synced = image.servicePorts;
   return yield* emission.plan([...nodeWide.refused, ...admission.refused]);
@@ -172,7 +177,6 @@ class Admission {
     const result = yield* this.#prepare(change);
     if ("code" in result) this.refused.push(result);
     else this.#accept(result);
-    yield;
   }
 
   #accept(prepared: PreparedPort): void {
@@ -221,6 +225,7 @@ class Admission {
   ): Sliced<PreparedFamily | Refusal | null> {
     const state = this.#state.families[family];
     const before = port.families[family];
+    if (before === null && isAbsentIn(family, image)) return null;
     const { capacity, frontends, sourceRanges } = state.mirror;
     const room = {
       frontends: capacity.frontends - frontends.size - this.#addedFrontends[family],
@@ -244,6 +249,7 @@ class Admission {
 
   /** A frontend may move between ports only when the one that has it lets it go in this very transaction. */
   refuseTaken(): void {
+    if (FAMILIES.every((family) => this.#state.families[family].owners.size === 0)) return;
     for (;;) {
       const leaving = new Map(this.admitted.map((prepared) => [prepared.port, prepared]));
       const kept = this.admitted.filter((prepared) => !this.#holderOf(prepared, leaving));

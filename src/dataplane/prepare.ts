@@ -3,21 +3,22 @@
  * What one service port needs in one family, compared with what it has. Preparing takes cells, ranges and table entries
  * from the allocators, so that the next port sees what is left, and writes nothing; undo() gives all of it back.
  */
-import { choiceTag, encodeChoice, encodeEmptyChoice, MAX_CHOICE_COUNT } from "../abi/hash.js";
+import { choiceTagOf, encodeChoice, encodeEmptyChoice, MAX_CHOICE_COUNT } from "../abi/hash.js";
 import type { SlotRange } from "../diff/range-allocator.js";
 import type { BackendImage, ChoiceImage, ServicePortImage } from "../image/types.js";
+import type { Family } from "../net/ip.js";
 import { protocolNumber } from "../net/port.js";
 import { frozenList } from "../util/frozen-list.js";
 import type { Sliced } from "../util/slices.js";
 import {
-  addressText,
   addrPortText,
+  addrPortWords,
   backendFlags,
   backendState,
-  bytesOf,
   frontendClasses,
   frontendFlags,
   frontendText,
+  keyWords,
   LAYOUTS,
   sourceRangeText,
 } from "./keys.js";
@@ -76,7 +77,7 @@ export interface PreparedFamily {
   readonly addedFrontends: number;
   /** The same of `source_ranges`: FamilyPort.sourceRanges has all of them. */
   readonly addedSourceRanges: number;
-  /** Keys of addresses, and the classes that were added to each. */
+  /** Keys of frontends, and the classes that were added to the address of each. */
   readonly newVips: readonly NewVip[];
 }
 
@@ -91,12 +92,15 @@ export function undoFamily({ state, protocol, newCells, newRanges, newVips }: Ta
   for (const [key, classes] of newVips) mirror.addresses.addVip(key, classes, -1);
   for (const { cell, backend } of newCells) {
     cells.giveBack(cell);
-    mirror.addresses.addBackend(addrPortText(backend.address, backend.port, protocol), -1);
+    mirror.addresses.addBackend(addrPortWords(backend.address, backend.port, protocol), -1);
   }
 }
 
 const STRIDE = 128;
+const FEW = 16;
 const NOTHING: ReadonlyMap<string, never> = new Map<string, never>();
+/** Nothing is ever put into it. */
+const NO_NUMBERS: Map<string, number> = new Map();
 
 /** Entries that the maps which are written in place can still take. */
 export interface Room {
@@ -112,8 +116,10 @@ export function* prepareFamily(
   room: Room,
 ): Sliced<PreparedFamily | Refusal> {
   const draft = new Draft(state, before, index, image);
+  if (image.backends.length < STRIDE) draft.takeCells(0, image.backends.length);
+  else yield* takeManyCells(draft, image.backends.length);
   const refusal =
-    (yield* draft.takeCells()) ??
+    draft.missingCells() ??
     draft.takeFrontends(room.frontends) ??
     draft.takeSourceRanges(room.sourceRanges) ??
     draft.checkAddresses();
@@ -124,8 +130,37 @@ export function* prepareFamily(
   return draft.result();
 }
 
+function* takeManyCells(draft: Draft, count: number): Sliced<void> {
+  for (let from = 0; from < count; from += STRIDE) {
+    draft.takeCells(from, Math.min(count, from + STRIDE));
+    yield;
+  }
+}
+
+/** Does the image ask for nothing in this family? */
+export function isAbsentIn(family: Family, { backends, frontends, sourceRanges }: ServicePortImage): boolean {
+  for (const { address } of frontends) if (address.family === family) return false;
+  for (const { address } of backends) if (address.family === family) return false;
+  for (const range of sourceRanges) if (range.family === family) return false;
+  return true;
+}
+
 export function isRefusal(result: PreparedFamily | Refusal): result is Refusal {
   return "code" in result;
+}
+
+/** A set by the list of backends that it was made from: internal and external are mostly the same list. */
+interface CellSet {
+  readonly backends: readonly number[];
+  readonly cells: readonly number[];
+  /** setText(), when it was asked for. */
+  text: string | null;
+  range: SlotRange | null;
+}
+
+function textOf(set: CellSet): string {
+  set.text ??= setText(set.cells);
+  return set.text;
 }
 
 class Draft {
@@ -138,21 +173,25 @@ class Draft {
   /** Of the port as it was: its cells by key, and its ranges by rangeText(). */
   readonly #cellsBefore: ReadonlyMap<string, number>;
   readonly #rangesBefore: ReadonlyMap<string, SlotRange>;
-  readonly #cells: Map<string, number> = new Map();
+  /** Each once. */
+  readonly #cells: number[] = [];
+  /** Unless they are few, and new. */
+  readonly #cellByKey: Map<string, number>;
+  /** Backends for which there was none. */
+  #short = 0;
   /** By index of the image's backends; only those of this family. */
   readonly #cellOf: number[] = [];
   readonly #newCells: NewCell[] = [];
   readonly #changedCells: CellChange[] = [];
-  readonly #ranges: Map<string, SlotRange> = new Map();
+  /** Each once. */
+  readonly #ranges: SlotRange[] = [];
   readonly #newRanges: NewRange[] = [];
   readonly #frontends: Map<string, string> = new Map();
-  /** Sets by the list of backends they were made from: internal and external are mostly the same list. */
-  readonly #sets: Map<readonly number[], { readonly cells: readonly number[]; readonly text: string }> =
-    new Map();
+  readonly #sets: CellSet[] = [];
   /** By key of a frontend: the classes that it gives to its address. */
   readonly #classes: Map<string, number> = new Map();
   readonly #newVips: NewVip[] = [];
-  readonly #sourceRanges: Set<string> = new Set();
+  #sourceRanges: ReadonlySet<string> = NO_SOURCE_RANGES;
   #addedFrontends = 0;
   #addedSourceRanges = 0;
 
@@ -164,30 +203,55 @@ class Draft {
     this.#protocol = protocolNumber(image.protocol);
     const { mirror } = state;
     this.#missingBefore = mirror.addresses.missing;
+    this.#cellByKey = before === null && image.backends.length <= FEW ? NO_NUMBERS : new Map();
     this.#cellsBefore = before === null ? NOTHING : new Map(cellKeys(mirror, before.cells, before.protocol));
     this.#rangesBefore =
       before === null ? NOTHING : new Map(before.ranges.map((range) => [rangeText(mirror, range), range]));
   }
 
-  /** A backend that is there keeps its cell (9.6, 9.7), chosen or not. */
-  *takeCells(): Sliced<Refusal | null> {
+  /**
+   * Of the backends from `from` to `end`. One that is there keeps its cell (9.6, 9.7), chosen or not. Of a new port with few
+   * backends, comparing each with each costs less than texts of their keys and a Map of them.
+   */
+  takeCells(from: number, end: number): void {
+    const { backends } = this.#image;
     const { family } = this.#state.mirror;
-    let short = 0;
-    for (const [i, backend] of this.#image.backends.entries()) {
-      if (i % STRIDE === STRIDE - 1) yield;
+    const few = this.#before === null && backends.length <= FEW;
+    for (let i = from; i < end; i += 1) {
+      const backend = backends[i] as BackendImage;
       const { address, port } = backend;
       if (address.family !== family) continue;
-      const key = addrPortText(address, port, this.#protocol);
-      const cell = this.#cells.get(key) ?? this.#kept(key, backend) ?? this.#newCell(key, backend);
-      if (cell === null) short += 1;
-      else {
-        this.#cells.set(key, cell);
-        this.#cellOf[i] = cell;
+      const key = few ? "" : addrPortText(address, port, this.#protocol);
+      const twin = few ? this.#twinOf(i) : this.#cellByKey.get(key);
+      const cell = twin ?? this.#kept(key, backend) ?? this.#newCell(backend);
+      if (cell === null) {
+        this.#short += 1;
+        continue;
       }
+      if (twin === undefined) this.#cells.push(cell);
+      if (!few) this.#cellByKey.set(key, cell);
+      this.#cellOf[i] = cell;
     }
+  }
+
+  /** The cell of an earlier backend with the same address and port. */
+  #twinOf(i: number): number | undefined {
+    const { backends } = this.#image;
+    const { address, port } = backends[i] as BackendImage;
+    for (let other = 0; other < i; other += 1) {
+      const earlier = backends[other] as BackendImage;
+      if (earlier.port === port && earlier.address.text === address.text) return this.#cellOf[other];
+    }
+    return undefined;
+  }
+
+  /** There is no cell for some of the backends. */
+  missingCells(): Refusal | null {
+    if (this.#short === 0) return null;
     const taken = this.#newCells.length;
     const waiting = this.#state.cells.quarantined > 0;
-    return short === 0 ? null : mapFull(this.#image.key, `backends${family}`, taken + short, taken, waiting);
+    const map = `backends${this.#state.mirror.family}` as const;
+    return mapFull(this.#image.key, map, taken + this.#short, taken, waiting);
   }
 
   /** The same backend keeps cell and generation whatever becomes of its state and flags. */
@@ -204,12 +268,12 @@ class Draft {
     return cell;
   }
 
-  #newCell(key: string, backend: BackendImage): number | null {
+  #newCell(backend: BackendImage): number | null {
     const { cells, mirror } = this.#state;
     const cell = cells.allocate();
     if (cell === null) return null;
     this.#newCells.push({ cell, backend });
-    mirror.addresses.addBackend(key, 1);
+    mirror.addresses.addBackend(addrPortWords(backend.address, backend.port, this.#protocol), 1);
     return cell;
   }
 
@@ -219,7 +283,7 @@ class Draft {
       if (frontend.address.family !== mirror.family) continue;
       const key = addrPortText(frontend.address, frontend.port, this.#protocol);
       if (this.#frontends.has(key)) continue;
-      const tag = choiceTag(bytesOf(key));
+      const tag = choiceTagOf(keyWords(mirror.family, key));
       const internal = this.#word(frontend.internal, tag);
       const external =
         frontend.external === frontend.internal ? internal : this.#word(frontend.external, tag);
@@ -236,22 +300,24 @@ class Draft {
   }
 
   #addVip(key: string, classes: number): void {
-    const { addresses, family } = this.#state.mirror;
+    const { addresses } = this.#state.mirror;
     this.#classes.set(key, classes);
     if (this.#before?.frontends.get(key) === classes) return;
-    const address = addressText(family, key);
-    addresses.addVip(address, classes, 1);
-    this.#newVips.push([address, classes]);
+    addresses.addVip(key, classes, 1);
+    this.#newVips.push([key, classes]);
   }
 
   /** Ranges are taken as the image has them: whether a frontend asks for them is the frontend's business. */
   takeSourceRanges(room: number): Refusal | null {
     const { family, sourceRanges } = this.#state.mirror;
+    if (this.#image.sourceRanges.length === 0) return null;
+    const keys = new Set<string>();
+    this.#sourceRanges = keys;
     for (const range of this.#image.sourceRanges) {
       if (range.family !== family) continue;
       const key = sourceRangeText(this.#index, range);
-      if (!this.#sourceRanges.has(key) && !sourceRanges.has(key)) this.#addedSourceRanges += 1;
-      this.#sourceRanges.add(key);
+      if (!keys.has(key) && !sourceRanges.has(key)) this.#addedSourceRanges += 1;
+      keys.add(key);
     }
     const added = this.#addedSourceRanges;
     return added <= room ? null : mapFull(this.#image.key, `source_ranges${family}`, added, room, false);
@@ -260,26 +326,40 @@ class Draft {
   /** The word for a choice; equal sets of one port share one range. */
   #word({ backends, whenEmpty }: ChoiceImage, tag: number): bigint | Refusal {
     if (backends.length === 0) return encodeEmptyChoice(tag, whenEmpty);
-    const { cells, text } = this.#setOf(backends);
+    const set = this.#setOf(backends);
+    const { cells } = set;
     if (cells.length > MAX_CHOICE_COUNT) return tooManyBackends(this.#image.key, cells.length);
-    const range = this.#ranges.get(text) ?? this.#rangesBefore.get(text) ?? this.#newRange(cells);
+    set.range ??= this.#rangeOf(set);
+    const { range } = set;
     if (range === null) {
       const { slots, mirror } = this.#state;
       const map = `slots${mirror.family}` as const;
       return mapFull(this.#image.key, map, cells.length, slots.available, slots.quarantined > 0);
     }
-    this.#ranges.set(text, range);
     return encodeChoice({ tag, count: range.count, base: range.base });
   }
 
-  #setOf(backends: readonly number[]): { readonly cells: readonly number[]; readonly text: string } {
-    let set = this.#sets.get(backends);
-    if (!set) {
-      const cells = backends.map((backend) => this.#cellAt(backend));
-      set = { cells, text: setText(cells) };
-      this.#sets.set(backends, set);
-    }
+  #setOf(backends: readonly number[]): CellSet {
+    const known = this.#sets.find((set) => set.backends === backends);
+    if (known !== undefined) return known;
+    const set = {
+      backends,
+      cells: backends.map((backend) => this.#cellAt(backend)),
+      text: null,
+      range: null,
+    };
+    this.#sets.push(set);
     return set;
+  }
+
+  /** That of the same set made from another list, or the one that the port has, or a new one. */
+  #rangeOf(set: CellSet): SlotRange | null {
+    for (const other of this.#sets)
+      if (other.range !== null && textOf(other) === textOf(set)) return other.range;
+    const held = this.#rangesBefore.size === 0 ? undefined : this.#rangesBefore.get(textOf(set));
+    const range = held ?? this.#newRange(set.cells);
+    if (range !== null) this.#ranges.push(range);
+    return range;
   }
 
   #cellAt(backend: number): number {
@@ -318,14 +398,14 @@ class Draft {
   result(): PreparedFamily {
     const after: FamilyPort = {
       protocol: this.#protocol,
-      cells: [...this.#cells.values()],
+      cells: frozenList(this.#cells),
       spareCells: NO_CELLS,
       frontends: this.#classes,
-      ranges: [...this.#ranges.values()],
+      ranges: frozenList(this.#ranges),
       spareRanges: NO_SLOT_RANGES,
-      sourceRanges: this.#sourceRanges.size === 0 ? NO_SOURCE_RANGES : this.#sourceRanges,
+      sourceRanges: this.#sourceRanges,
     };
-    const entries = this.#cells.size + this.#frontends.size + this.#sourceRanges.size;
+    const entries = this.#cells.length + this.#frontends.size + this.#sourceRanges.size;
     // Written out: an object that another is spread into takes longer to make, and is larger.
     const { state, protocol, newCells, newRanges, newVips } = this.taken;
     return {

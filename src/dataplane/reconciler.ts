@@ -104,7 +104,7 @@ export class Reconciler {
 
   /**
    * Writes the difference between the kernel and `image`. Service ports whose image object is the one that was applied last
-   * cost nothing. The first call reads the kernel (13 FFI calls); a sync with something to write makes one more, one without
+   * cost nothing. The first call reads the kernel (at most 13 FFI calls); a sync with something to write makes one more, one without
    * none. Never rejects for what the kernel does: see SyncResult.failure.
    */
   sync(image: Image): Promise<SyncResult> {

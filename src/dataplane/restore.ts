@@ -14,15 +14,15 @@ import { FAMILIES, type Family } from "../net/ip.js";
 import { frozenList } from "../util/frozen-list.js";
 import type { Sliced } from "../util/slices.js";
 import {
-  addressText,
   bytesOf,
   cellKey,
   frontendClasses,
+  keyWords,
   LAYOUTS,
   protocolOfName,
   readSourceRange,
 } from "./keys.js";
-import type { FamilyMirror, Mirror } from "./mirror.js";
+import { bytesOfWords, endOfUse, type FamilyMirror, type Mirror } from "./mirror.js";
 import {
   emptyPort,
   type FamilyState,
@@ -246,7 +246,8 @@ function* restoreCells(mirror: FamilyMirror, ports: Ports, floors: Uint32Array |
   const { family, cells, addresses } = mirror;
   const layout = LAYOUTS[family];
   const generations = new Uint32Array(mirror.capacity.cells);
-  for (let cell = 0; cell < generations.length; cell += 1) {
+  const end = floors === null ? cellsUsed(mirror) : generations.length;
+  for (let cell = 0; cell < end; cell += 1) {
     if (cell % STRIDE === 0) yield;
     const at = cell * layout.cell;
     const found = cells.readUInt32LE(at + layout.generation);
@@ -267,9 +268,14 @@ function* restoreCells(mirror: FamilyMirror, ports: Ports, floors: Uint32Array |
       continue;
     }
     port.cells.set(key, cell);
-    addresses.addBackend(key, 1);
+    addresses.addBackend(keyWords(family, key), 1);
   }
   return generations;
+}
+
+/** From here on all cells are zeros. */
+function cellsUsed({ family, cells, capacity }: FamilyMirror): number {
+  return Math.min(capacity.cells, Math.ceil(endOfUse(cells) / LAYOUTS[family].cell));
 }
 
 interface NamedRange extends SlotRange {
@@ -295,7 +301,7 @@ function* readFrontends(mirror: FamilyMirror, ports: Ports): Sliced<Frontends> {
     owners.set(key, port);
     const classes = frontendClasses(mirror.family, key, flags);
     ports.in(service, mirror.family).frontends.set(key, classes);
-    mirror.addresses.addVip(addressText(mirror.family, key), classes, 1);
+    mirror.addresses.addVip(key, classes, 1);
     const tag = choiceTag(bytesOf(key));
     for (const word of internal === external ? [internal] : [internal, external]) {
       const choice = decodeChoice(word);
@@ -403,7 +409,11 @@ function* restoreSlots(
   until: number,
 ): Sliced<{ readonly allocator: RangeAllocator; readonly broken: readonly SlotRange[] }> {
   const marks = new Uint8Array(mirror.slots.length);
-  for (let slot = 0; slot < marks.length; slot += 1) if (mirror.slots[slot] !== 0) marks[slot] = PAST;
+  const used = mirror.slots.subarray(
+    0,
+    endOfUse(bytesOfWords(mirror.slots)) / mirror.slots.BYTES_PER_ELEMENT,
+  );
+  for (let slot = 0; slot < used.length; slot += 1) if (used[slot] !== 0) marks[slot] = PAST;
   // A word that makes no sense may name half of the map: of that, only what was ever used is kept from others.
   for (const { base, count } of bad) {
     const end = Math.min(base + count, marks.length);

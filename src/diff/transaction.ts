@@ -7,6 +7,8 @@ import { Buffer } from "node:buffer";
 import type { MapName } from "../abi/maps.gen.js";
 import type { MapWrite, OpKind } from "../native/kernel.js";
 
+const WORD_BYTES = 4;
+
 export interface Step<Name extends string = string> {
   readonly name: Name;
   readonly map: MapName;
@@ -50,6 +52,9 @@ export class Run {
   count = 0;
   #keys: Buffer = Buffer.alloc(0);
   #values: Buffer = Buffer.alloc(0);
+  /** The same bytes. */
+  #keyWords: Uint32Array = new Uint32Array(0);
+  #valueWords: Uint32Array = new Uint32Array(0);
   #room = 0;
 
   constructor(step: Step) {
@@ -59,21 +64,32 @@ export class Run {
   /** Adds an entry; texts hold one byte per character. */
   add(key: string, value = ""): void {
     const index = this.#grow();
-    this.#keys.write(key, index * this.step.keySize, this.step.keySize, "latin1");
-    this.#values.write(value, index * this.step.valueSize, this.step.valueSize, "latin1");
+    const { keySize, valueSize } = this.step;
+    this.#keys.write(key, index * keySize, keySize, "latin1");
+    if (valueSize > 0) this.#values.write(value, index * valueSize, valueSize, "latin1");
+  }
+
+  /** Adds an entry whose key's words begin at `words[at]`, with a u32 value: of a step of deletes none. */
+  addWords(words: Uint32Array, at: number, value = 0): void {
+    const index = this.#grow();
+    const count = this.step.keySize / WORD_BYTES;
+    const keys = this.#keyWords;
+    for (let word = 0; word < count; word += 1) keys[index * count + word] = words[at + word] as number;
+    if (this.step.valueSize > 0) this.#valueWords[index] = value;
   }
 
   /** Adds an entry whose key is a u32 in host byte order; returns its value bytes to write into. */
   addIndex(key: number): { readonly bytes: Buffer; readonly offset: number } {
     const index = this.#grow();
-    this.#keys.writeUInt32LE(key, index * 4);
+    this.#keyWords[index] = key;
     return { bytes: this.#values, offset: index * this.step.valueSize };
   }
 
   /** The same with a u32 value. */
   addNumber(key: number, value: number): void {
-    const { bytes, offset } = this.addIndex(key);
-    bytes.writeUInt32LE(value, offset);
+    const index = this.#grow();
+    this.#keyWords[index] = key;
+    this.#valueWords[index] = value;
   }
 
   toWrite(): MapWrite {
@@ -92,10 +108,17 @@ export class Run {
       this.#room = Math.max(16, this.#room * 2);
       this.#keys = resized(this.#keys, this.#room * this.step.keySize);
       this.#values = resized(this.#values, this.#room * this.step.valueSize);
+      this.#keyWords = wordsOf(this.#keys);
+      this.#valueWords = wordsOf(this.#values);
     }
     this.count += 1;
     return this.count - 1;
   }
+}
+
+/** Keys and values are whole words, and Buffer.alloc() gives memory that begins with one. */
+function wordsOf({ buffer, byteOffset, byteLength }: Buffer): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, Math.floor(byteLength / WORD_BYTES));
 }
 
 function resized(old: Buffer, size: number): Buffer {

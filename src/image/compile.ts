@@ -312,26 +312,29 @@ class CompilerState {
   }
 
   #keepWon(entry: Entry): void {
-    const lost = new Map<string, Service>();
+    let lost: Map<string, Service> | null = null;
     for (const claim of entry.claims) {
       const owner = this.#claims.owner(claim);
-      if (owner !== undefined && owner !== entry.service) lost.set(claim, owner);
+      if (owner === undefined || owner === entry.service) continue;
+      lost ??= new Map();
+      lost.set(claim, owner);
     }
-    if (lost.size === 0) {
+    if (lost === null) {
       // What was cut short before may be equal to what is whole now.
       entry.won = keepIdentities(entry.offered, entry.won);
       entry.lostProblems = NO_PROBLEMS;
       return;
     }
+    const owners = lost;
     entry.lostProblems = entry.offered.flatMap((port) =>
       port.frontends.flatMap((frontend) => {
-        const owner = lost.get(claimKey(frontend, port.protocol));
+        const owner = owners.get(claimKey(frontend, port.protocol));
         return owner === undefined ? [] : conflictProblem(entry.service, port, frontend, owner);
       }),
     );
     entry.won = withoutFrontends(
       entry.offered,
-      (frontend, port) => lost.has(claimKey(frontend, port.protocol)),
+      (frontend, port) => owners.has(claimKey(frontend, port.protocol)),
       entry.won,
     );
   }
@@ -447,12 +450,8 @@ function compileService(
   const found: ServicePortImage[] = [];
   for (const spec of clusterIPs.length === 0 ? [] : servedPorts(service, problems)) {
     const image = compileServicePort(service, spec, clusterIPs, ordered, node, config);
-    found.push(
-      keepIdentity(
-        image,
-        before?.ports.find((other) => other.key === image.key),
-      ),
-    );
+    const earlier = before?.ports.find((other) => other.key === image.key);
+    found.push(keepIdentity(image, earlier));
   }
   const ports = frozenList(found.sort((a, b) => (a.key < b.key ? -1 : 1)));
   return {
@@ -491,9 +490,10 @@ function settle(entry: Entry, before: Entry | undefined, reserved: ReservedAddre
     );
   }
   entry.refusals = refusals.length === 0 ? NO_PROBLEMS : refusals;
-  entry.claims = frozenList(
-    entry.offered.flatMap((port) => port.frontends.map((frontend) => claimKey(frontend, port.protocol))),
-  );
+  const claims: string[] = [];
+  for (const { frontends, protocol } of entry.offered)
+    for (const frontend of frontends) claims.push(claimKey(frontend, protocol));
+  entry.claims = frozenList(claims);
 }
 
 function keepIdentity(now: ServicePortImage, before: ServicePortImage | undefined): ServicePortImage {
@@ -504,7 +504,7 @@ function keepIdentities(
   now: readonly ServicePortImage[],
   before: readonly ServicePortImage[],
 ): readonly ServicePortImage[] {
-  if (now.every((port, i) => port === before[i])) return now;
+  if (now === before || now.every((port, i) => port === before[i])) return now;
   return now.map((port) =>
     keepIdentity(
       port,

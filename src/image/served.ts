@@ -15,6 +15,7 @@ export function servedClusterIPs(
   node: NodeInfo,
   problems: Problem[],
 ): readonly IpAddress[] {
+  if (node.addresses.length === 0) return service.clusterIPs;
   return service.clusterIPs.filter((address) => {
     if (!isNodeAddress(address, node)) return true;
     problems.push(nodeAddressProblem(service, address, node));
@@ -27,6 +28,7 @@ export function servedClusterIPs(
  * port: that is left out, and so is a NodePort that an earlier one has.
  */
 export function servedPorts(service: Service, problems: Problem[]): readonly ServicePortSpec[] {
+  if (service.ports.length < 2) return service.ports;
   const ports: ServicePortSpec[] = [];
   const seen = new Set<string>();
   for (const [index, spec] of service.ports.entries()) {

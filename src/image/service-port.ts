@@ -166,7 +166,7 @@ function addBackends(
   affine: Selection | null,
 ): Placed {
   const base = backends.length;
-  const sorted = [...endpoints].sort((a, b) => compareIp(a.address, b.address) || a.port - b.port);
+  const sorted = inOrder(endpoints);
   const cluster = affine === null ? NOBODY : new Set(affine.cluster);
   const local = affine === null ? NOBODY : new Set(affine.local);
   for (const endpoint of sorted) {
@@ -180,6 +180,16 @@ function addBackends(
     });
   }
   return { base, endpoints: sorted };
+}
+
+/** By address and port; nearly always they come so. */
+function inOrder(endpoints: readonly PortEndpoint[]): readonly PortEndpoint[] {
+  const compare = (a: PortEndpoint, b: PortEndpoint): number =>
+    compareIp(a.address, b.address) || a.port - b.port;
+  for (let i = 1; i < endpoints.length; i += 1)
+    if (compare(endpoints[i - 1] as PortEndpoint, endpoints[i] as PortEndpoint) > 0)
+      return [...endpoints].sort(compare);
+  return endpoints;
 }
 
 function choiceImage(choice: Choice, set: ChoiceImage["set"], { base, endpoints }: Placed): ChoiceImage {

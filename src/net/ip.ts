@@ -95,7 +95,15 @@ export function parseIp(text: string): IpAddress | null {
 
 function parseV4(text: string): IpAddress | null {
   const bytes = v4Bytes(text);
-  return bytes === null ? null : new Address(bytes.join("."), bytes);
+  if (bytes === null) return null;
+  return new Address(isCanonicalV4(text, bytes) ? text : bytes.join("."), bytes);
+}
+
+/** As long as the text of these bytes: the text is then the canonical one, since v4Bytes() read them from it. */
+function isCanonicalV4(text: string, bytes: Uint8Array): boolean {
+  let length = 3;
+  for (const byte of bytes) length += byte > 99 ? 3 : byte > 9 ? 2 : 1;
+  return text.length === length;
 }
 
 /** Four decimal numbers with any leading zeros, never octal. */

@@ -165,7 +165,13 @@ export class Field {
   labels(): Labels {
     if (!this.object()) return NO_LABELS;
     const labels = Object.create(null) as Record<string, string>;
-    for (const name of Object.keys(this.value as object)) {
+    const given = this.value as Readonly<Record<string, unknown>>;
+    for (const name of Object.keys(given)) {
+      const value = given[name];
+      if (typeof value === "string" && isLabelValue(value) && isKnownLabelKey(name)) {
+        labels[name] = value;
+        continue;
+      }
       const field = this.get(name);
       if (!isLabelKey(name)) field.error("is no valid label name");
       const text = field.string();
@@ -189,6 +195,18 @@ const LABEL_PART = /^[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 
 export function isLabelValue(text: string): boolean {
   return text === "" || LABEL_PART.test(text);
+}
+
+/** The same few in all objects. */
+const LABEL_KEYS = new Set<string>();
+const MOST_LABEL_KEYS = 1024;
+
+function isKnownLabelKey(text: string): boolean {
+  if (LABEL_KEYS.has(text)) return true;
+  if (!isLabelKey(text)) return false;
+  if (LABEL_KEYS.size >= MOST_LABEL_KEYS) LABEL_KEYS.clear();
+  LABEL_KEYS.add(text);
+  return true;
 }
 
 function isLabelKey(text: string): boolean {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a trace stands on: the interfaces of this network namespace with their programs and roles, and the settings in force. */
-import { Role } from "../abi/enums.gen.js";
-import { interfaceCodec, type PtlConfig } from "../abi/layout.gen.js";
+import { InterfaceFlag, Role } from "../abi/enums.gen.js";
+import { type Interface, interfaceCodec, type PtlConfig } from "../abi/layout.gen.js";
 import { entries } from "../dataplane/view.js";
 import type { NetworkInterface } from "../native/interfaces.js";
 import type { KernelMaps } from "../native/kernel.js";
@@ -20,6 +20,8 @@ export interface Hooked {
   readonly out: boolean;
   /** It carries XDP, which sees what comes in first. */
   readonly xdp: boolean;
+  /** New flows may take the shortcut by it. */
+  readonly shortcut: boolean;
 }
 
 export interface Ground {
@@ -57,20 +59,22 @@ export async function readGround(library: NativeLibrary, kernel: KernelMaps, pin
       "no interface of this network namespace carries Portolan's programs",
       "Run it in the node's network namespace, while the agent is at work there (portolan interfaces).",
     );
-  const roles = await readRoles(kernel);
+  const known = await readInterfaces(kernel);
   const xdp = await readXdp(kernel);
   const hooked = new Map<number, Hooked>();
   for (const link of interfaces) {
     const mine = attachments.filter(({ ifindex }) => ifindex === link.ifindex);
     if (mine.length === 0) continue;
     const pod = mine.some(({ name }) => name.startsWith(POD_PROGRAMS));
-    const role = ROLES[roles.get(link.ifindex) ?? 0];
+    const entry = known.get(link.ifindex);
+    const role = ROLES[entry?.role ?? 0];
     hooked.set(link.ifindex, {
       link,
       role: pod ? "pod" : role === undefined || role === "pod" ? "uplink" : role,
       in: mine.some(({ direction }) => direction === "in"),
       out: mine.some(({ direction }) => direction === "out"),
       xdp: xdp.has(link.ifindex),
+      shortcut: entry !== undefined && (entry.flags & InterfaceFlag.INTERFACE_SHORTCUT) !== 0,
     });
   }
   const local = new Set(
@@ -85,11 +89,11 @@ export async function readGround(library: NativeLibrary, kernel: KernelMaps, pin
   };
 }
 
-async function readRoles(kernel: KernelMaps): Promise<Map<number, number>> {
-  const roles = new Map<number, number>();
+async function readInterfaces(kernel: KernelMaps): Promise<ReadonlyMap<number, Interface>> {
+  const known = new Map<number, Interface>();
   for await (const { key, value, keyAt, valueAt } of entries(kernel, "interfaces"))
-    roles.set(key.getUint32(keyAt, true), interfaceCodec.decodeFrom(value, valueAt).role);
-  return roles;
+    known.set(key.getUint32(keyAt, true), interfaceCodec.decodeFrom(value, valueAt));
+  return known;
 }
 
 /** The interfaces that XDP serves. */

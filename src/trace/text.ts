@@ -2,6 +2,7 @@
 /** A trace as text for people: one paragraph a hook, one line an access. */
 import { formatAddressPort } from "../net/port.js";
 import type { Choice } from "./choice.js";
+import { FORWARDING_TEXT } from "./forwarding.js";
 import { hasPorts, type PacketView } from "./packet.js";
 import type { Step } from "./steps.js";
 import type { HookLeg, Leg, Outcome, RouteLeg, SocketLeg, TraceResult } from "./trace.js";
@@ -56,6 +57,9 @@ function hookLines(leg: HookLeg): string[] {
     ...leg.steps.map(stepLine),
     ...(leg.lost > 0 ? [`  … and ${leg.lost} more`] : []),
     ...(leg.choice === null ? [] : [`  choice  ${choiceText(leg.choice)}`]),
+    ...(leg.forwarding === null || leg.forwarding === "stack"
+      ? []
+      : [`  way     ${FORWARDING_TEXT[leg.forwarding]}`]),
     ...(changed ? [`  now     ${packetText(leg.after)}`] : []),
     `  verdict ${leg.verdict}${reasonText(leg.reason)}`,
   ];

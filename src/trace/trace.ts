@@ -15,6 +15,7 @@ import type { Family, IpAddress } from "../net/ip.js";
 import { formatAddressPort } from "../net/port.js";
 import { type Choice, choiceOf } from "./choice.js";
 import { traceError } from "./errors.js";
+import { type Forwarding, forwardingOf } from "./forwarding.js";
 import {
   type Entrance,
   entranceOf,
@@ -70,6 +71,8 @@ export interface HookLeg {
   readonly verdict: Verdict;
   readonly reason: Reason | null;
   readonly choice: Choice | null;
+  /** Of a packet of a flow that an ingress hook lets pass: the live program's way with it. */
+  readonly forwarding: Forwarding | null;
   readonly steps: readonly Step[];
   /** Accesses that could not be kept. */
   readonly lost: number;
@@ -392,6 +395,9 @@ class Way {
     const asks = kind === "ingress" && this.#direction === "forward" && verdict === "pass";
     const fresh = run.records.some((record) => reasonOf(record)?.key === "FLOW_NEW");
     const choice = asks ? await choiceOf(run.records, fresh, before.family, this.#kernel) : null;
+    const passes = kind === "ingress" && verdict === "pass";
+    const ingress = { before, records: run.records, fresh, translated: reason?.name === TRANSLATED };
+    const forwarding = passes ? await forwardingOf(ingress, hooked, this.#ground, this.#kernel) : null;
     this.#choice = choice ?? this.#choice;
     this.#frame = run.data;
     this.#mark = run.mark;
@@ -408,6 +414,7 @@ class Way {
       verdict,
       reason,
       choice,
+      forwarding,
       steps: this.#steps(run.records),
       lost: run.lost,
     });
@@ -440,6 +447,7 @@ const ASIDE: readonly string[] = [
   "AFFINITY_KEPT",
 ];
 const RESET = "backend_removed";
+const TRANSLATED = "translated";
 
 /** The reason that goes with the verdict: the last that was counted. */
 function verdictReason(records: readonly TraceRecord[]): Reason | null {

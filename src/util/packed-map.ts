@@ -15,10 +15,15 @@ const FIRST_PLACES = 16;
 const FULLEST = 0.75;
 const WORD_BYTES = 4;
 
-interface Table {
+export interface PackedTable {
   /** A key's words one after the other, by place. */
-  keys: Uint32Array;
+  readonly keys: Uint32Array;
   /** By place; 0: nobody is here. Whoever found its place taken is in the next one that was not. */
+  readonly values: Float64Array;
+}
+
+interface Table extends PackedTable {
+  keys: Uint32Array;
   values: Float64Array;
   used: number;
 }
@@ -28,6 +33,9 @@ export class PackedMap {
   readonly #tables: readonly Table[];
   /** The key that is looked up. */
   readonly #key: Uint32Array;
+  /** Where it is, or would be. */
+  #table: Table;
+  #place = 0;
   #size = 0;
 
   /** `keyBytes`: length of every key, a multiple of 4. */
@@ -36,6 +44,7 @@ export class PackedMap {
     this.#words = keyBytes / WORD_BYTES;
     this.#key = new Uint32Array(this.#words);
     this.#tables = Array.from({ length: TABLES }, () => tableOf(FIRST_PLACES, this.#words));
+    this.#table = this.#tables[0] as Table;
   }
 
   get size(): number {
@@ -44,16 +53,47 @@ export class PackedMap {
 
   /** 0 when there is none. `length`: the characters from there on count as \0. */
   get(key: string, length: number = key.length): number {
-    const hash = this.#read(key, length);
-    const table = this.#tableOf(hash);
-    return table.values[this.#find(table, hash)] as number;
+    this.seek(key, length);
+    return this.held;
   }
 
   /** 0 deletes. */
   set(key: string, value: number, length: number = key.length): void {
-    const hash = this.#read(key, length);
-    const table = this.#tableOf(hash);
-    const place = this.#find(table, hash);
+    this.seek(key, length);
+    this.put(value);
+  }
+
+  /** Goes to a key, for `held` and put(), until something else is looked up. `length` as with get(). */
+  seek(key: string, length: number = key.length): void {
+    this.#found(this.#read(key, length));
+  }
+
+  /** The same for a key whose words begin at `words[at]`; those from `count` on are 0. */
+  seekWords(words: Uint32Array, at: number, count: number = this.#words): void {
+    const key = this.#key;
+    let hash = 0;
+    for (let word = 0; word < key.length; word += 1) {
+      const value = word < count ? (words[at + word] as number) : 0;
+      key[word] = value;
+      hash = mixed(hash ^ value);
+    }
+    this.#found(hash);
+  }
+
+  /** Of the key that was sought; 0 when there is none. */
+  get held(): number {
+    return this.#table.values[this.#place] as number;
+  }
+
+  /** The words of the key that was sought: to be read at once. */
+  get key(): Uint32Array {
+    return this.#key;
+  }
+
+  /** Of the key that was sought. 0 deletes. */
+  put(value: number): void {
+    const table = this.#table;
+    const place = this.#place;
     const held = table.values[place] !== 0;
     if (value === 0) {
       if (held) this.#remove(table, place);
@@ -61,10 +101,18 @@ export class PackedMap {
     }
     table.values[place] = value;
     if (held) return;
-    table.keys.set(this.#key, place * this.#words);
+    const words = this.#words;
+    for (let word = 0; word < words; word += 1) table.keys[place * words + word] = this.#key[word] as number;
     table.used += 1;
     this.#size += 1;
-    if (table.used > table.values.length * FULLEST) this.#grow(table);
+    if (table.used <= table.values.length * FULLEST) return;
+    this.#grow(table);
+    this.#found(this.#hash(this.#key, 0));
+  }
+
+  /** All of it as it lies in memory: a key's words from `place * (words of a key)` on, where its value is not 0. */
+  tables(): readonly PackedTable[] {
+    return this.#tables;
   }
 
   /** In no particular order. Entries may be changed or deleted meanwhile; what was deleted may still be told. */
@@ -97,19 +145,23 @@ export class PackedMap {
     return hash;
   }
 
-  #tableOf(hash: number): Table {
-    return this.#tables[hash & (TABLES - 1)] as Table;
+  /** Where #key is, whose hash this is. */
+  #found(hash: number): void {
+    const table = this.#tables[hash & (TABLES - 1)] as Table;
+    this.#table = table;
+    this.#place = this.#find(table, hash);
   }
 
   /** The place of #key, or the free one that it would get. */
   #find({ keys, values }: Table, hash: number): number {
     const words = this.#words;
+    const key = this.#key;
     const last = values.length - 1;
     let place = homeOf(hash, last);
     while (values[place] !== 0) {
       const at = place * words;
       let same = 0;
-      while (same < words && keys[at + same] === this.#key[same]) same += 1;
+      while (same < words && keys[at + same] === key[same]) same += 1;
       if (same === words) break;
       place = (place + 1) & last;
     }

@@ -42,6 +42,8 @@ export class VersionedMap<K, V extends object> implements ReadonlyMap<K, V> {
 
   /** The next version, with these values (undefined: none). This very version when nothing is different. */
   with(changes: ReadonlyMap<K, V | undefined>): VersionedMap<K, V> {
+    // As many as the next version would not know this one by anyway.
+    if (this.size === 0 && changes.size > MOST_CHANGES) return new VersionedMap(tableOf(definedOf(changes)));
     const otherwise = new Map<K, V | undefined>();
     for (const [key, value] of changes) {
       const held = this.get(key);
@@ -162,6 +164,12 @@ export class VersionedMap<K, V extends object> implements ReadonlyMap<K, V> {
     }
     return copy;
   }
+}
+
+function definedOf<K, V>(changes: ReadonlyMap<K, V | undefined>): Map<K, V> {
+  const entries = new Map<K, V>();
+  for (const [key, value] of changes) if (value !== undefined) entries.set(key, value);
+  return entries;
 }
 
 const tableOf = <K, V>(entries: Map<K, V>): Table<K, V> => ({ entries, walks: 0, changes: 0 });

@@ -43,6 +43,32 @@ for (const world of WORLDS) {
       });
     });
 
+    it("trace tells the way: of a flow that is there, of its replies, and of one that is still to begin", async () => {
+      const client = await cluster.at("client");
+      for (const [i, dst] of [...NEAR, ...FAR].entries()) {
+        const opened = await client.open(`traced-${i}`, { dst, port: 80, sport: 41_000 + i });
+        assert.ok(opened.ok, dst);
+        const { ip4, ip6 } = cluster.world.pod("client");
+        const at = (ip: string, port: number): string =>
+          ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`;
+        const own = dst.includes(":") ? ip6 : ip4;
+        const ways = async (src: string, to: string, ...more: string[]): Promise<unknown[]> => {
+          const args = ["trace", "--proto", "tcp", "--src", src, "--dst", to, "-o", "json", ...more];
+          const { stdout, stderr } = await cluster.cli(node, args);
+          assert.notEqual(stdout, "", stderr);
+          const { legs } = JSON.parse(stdout) as { legs: { kind: string; forwarding?: string | null }[] };
+          return legs.filter(({ kind }) => kind === "ingress").map(({ forwarding }) => forwarding);
+        };
+        assert.deepEqual(
+          await ways(at(own, 41_000 + i), at(dst, 80), "--flags", "ack", "--reply"),
+          ["shortcut", "shortcut"],
+          dst,
+        );
+        assert.deepEqual(await ways(at(own, 42_000 + i), at(dst, 80)), ["either"], dst);
+        await client.close(`traced-${i}`);
+      }
+    });
+
     it("bulk data arrives whole, both ways, past the stack", async () => {
       const client = await cluster.at("client");
       const seen = await counted(cluster, node, ["shortcut", "stack_size"], async () => {

@@ -2,10 +2,12 @@
 /**
  * From what the API server has said to what the kernel does: all Services at once, and one endpoint changed among them, in
  * Portolan and in what kube-proxy gives to iptables-restore and nft: `make bench-control [ARGS=--quick]`. Portolan's time is
- * that of parsed objects to committed maps; the others' is that of the command alone, whose text is made before the clock
- * runs. Each works in a network namespace of its own. Writes bench/results/control.json.
+ * that of parsed objects to committed maps, and all Services at once are written by a process that has done nothing before: its
+ * code is as cold as that of a command. The others' is that of the command alone, whose text is made before the clock runs.
+ * Each works in a network namespace of its own. Writes bench/results/control.json.
  */
 import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { Reconciler, type SyncResult } from "../../src/dataplane/reconciler.js";
 import { createWorld, type Host } from "../../src/demo/world/index.js";
 import { createCompiler } from "../../src/image/compile.js";
@@ -24,8 +26,10 @@ import {
   type ProxiedPort,
 } from "../support/kube-proxy-rules.js";
 import { interleave, median } from "./support/interleave.js";
-import { writeResult } from "./support/machine.js";
+import { ROOT, writeResult } from "./support/machine.js";
 
+/** Followed by a number of Services: load them, print how long it took, and end. */
+const COLD = "--cold-load";
 const QUICK = process.argv.includes("--quick");
 const SIZES = QUICK ? [1_000] : [1_000, 10_000];
 const ENDPOINTS = 2;
@@ -123,6 +127,12 @@ class Portolan implements Dataplane {
     if (result === undefined || result.failure !== null || result.refused.length > 0 || result.writes === 0)
       throw new Error(`Portolan did not write: ${JSON.stringify(result?.failure ?? result?.refused[0])}`);
   }
+}
+
+/** The same in a process of its own. Milliseconds. */
+function coldLoad(services: number): number {
+  const argv = ["--import", "tsx", fileURLToPath(import.meta.url), COLD, String(services)];
+  return Number(execFileSync(process.execPath, argv, { encoding: "utf8", cwd: ROOT }));
 }
 
 /** How kube-proxy has another program write its rules. */
@@ -223,9 +233,13 @@ async function compare(services: number): Promise<Result[]> {
     const nftables = new Rules(world.node(2), NFTABLES, services);
     const slow = services > 1_000 ? SLOW_LOADS : LOADS;
     const loads = await interleave(
-      [portolan, iptables].map((each) => ({ name: each.name, measure: () => each.load() })),
+      [
+        { name: portolan.name, measure: async () => coldLoad(services) },
+        { name: iptables.name, measure: () => iptables.load() },
+      ],
       LOADS,
     );
+    await portolan.load();
     const slowLoads = await interleave([{ name: nftables.name, measure: () => nftables.load() }], slow);
     const changes = await interleave(
       [portolan, iptables, nftables].map((each) => ({ name: each.name, measure: () => each.change() })),
@@ -266,8 +280,22 @@ function print(results: readonly Result[]): void {
   }
 }
 
-const results: Result[] = [];
-for (const services of SIZES) results.push(...(await compare(services)));
-print(results);
-const versions = { iptables: version("iptables-legacy", "--version"), nftables: version("nft", "--version") };
-console.log(`\n${writeResult("control", { versions, targets: TARGETS, results }, QUICK)}`);
+async function measureAll(): Promise<void> {
+  const results: Result[] = [];
+  for (const services of SIZES) results.push(...(await compare(services)));
+  print(results);
+  const versions = {
+    iptables: version("iptables-legacy", "--version"),
+    nftables: version("nft", "--version"),
+  };
+  console.log(`\n${writeResult("control", { versions, targets: TARGETS, results }, QUICK)}`);
+}
+
+async function measureCold(services: number): Promise<void> {
+  const portolan = new Portolan(services);
+  console.log(await portolan.load());
+  await portolan.close();
+}
+
+if (process.argv[2] === COLD) await measureCold(Number(process.argv[3]));
+else await measureAll();

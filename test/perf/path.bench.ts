@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Connections from a client to a server through the kernel, by different paths side by side:
- * `make bench-path [ARGS="--quick"]`. Each contestant has a world of its own, all of them stand at once and are measured in
- * turns. A measurement that did not take its path is no figure. Writes bench/results/path.json.
+ * `make bench-path [ARGS="--quick"]`. What serves them has a world of its own for each number of Services; all worlds stand at
+ * once, and contestants are measured in turns. A measurement that did not take its path is no figure. Writes bench/results/path.json, or with --quick
+ * build/bench/path.json.
  */
 import { existsSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import type { Flavour } from "../../src/demo/world/index.js";
 import { run } from "../../src/demo/world/index.js";
-import { Arena, type Ground } from "./path/arena.js";
+import { Arena, type Ground, type Setup } from "./path/arena.js";
 import { KINDS, type Kind } from "./path/load.js";
-import { PATHS, type Path, USUAL } from "./path/paths.js";
+import { PATHS, type Path } from "./path/paths.js";
 import { type Measured, misses, rowsOf, tableOf } from "./path/report.js";
 import type { Place } from "./path/services.js";
 import { interleave } from "./support/interleave.js";
@@ -30,12 +31,16 @@ const PLACES: readonly Place[] = ["same node", "other node"];
 /** So many worlds are built at a time: building them is work for the CPUs too. */
 const BUILDERS = 2;
 
+/** Neighbours are found, and the first of what is made on demand, before anything counts. */
+const WARM_UP_SECONDS = 0.05;
+
 interface Plan {
   readonly services: readonly number[];
   readonly paths: readonly Path[];
   readonly kinds: readonly Kind[];
   readonly places: readonly Place[];
   readonly ground: Ground;
+  readonly quick: boolean;
   readonly rounds: number;
   readonly seconds: number;
 }
@@ -46,13 +51,8 @@ function fail(message: string): never {
 }
 
 /** Words of a list, each of which must be known. */
-function chosen<T extends string>(
-  option: string,
-  text: string | undefined,
-  known: readonly T[],
-  usual = known,
-): T[] {
-  if (text === undefined) return [...usual];
+function chosen<T extends string>(option: string, text: string | undefined, known: readonly T[]): T[] {
+  if (text === undefined) return [...known];
   return text
     .split(",")
     .map((word) => known.find((each) => each === word) ?? fail(`--${option}: no "${word}"`));
@@ -89,9 +89,8 @@ function planOf(): Plan {
     "contestants",
     text("contestants"),
     PATHS.map(({ name }) => name),
-    USUAL,
   );
-  const services = text("services") ?? (quick ? "1,1000" : "1,1000,10000,100000");
+  const services = text("services") ?? (quick ? "1" : "1,1000,10000,100000");
   return {
     services: services.split(",").map((count) => Math.round(positive("services", count, 1))),
     paths: PATHS.filter(({ name }) => names.includes(name)),
@@ -102,12 +101,13 @@ function planOf(): Plan {
       flavour: flavour ?? "routed",
       iptables: iptables === "nft" ? "nft" : "legacy",
     },
-    rounds: Math.round(positive("rounds", text("rounds"), quick ? 3 : 7)),
-    seconds: positive("seconds", text("seconds"), quick ? 0.3 : 0.8),
+    quick,
+    rounds: Math.round(positive("rounds", text("rounds"), quick ? 3 : 9)),
+    seconds: positive("seconds", text("seconds"), quick ? 0.1 : 0.15),
   };
 }
 
-/** One world to be built. */
+/** What is measured with one number of Services. */
 interface Entry {
   readonly path: Path;
   readonly services: number;
@@ -125,12 +125,27 @@ function entriesOf({ services, paths, kinds, places }: Plan): Entry[] {
         kinds: kinds.filter(
           (kind) => path.kinds.includes(kind) && (count === 1 || KINDS_OF_MANY.includes(kind)),
         ),
-        places: places.filter(
-          (place) => path.places.includes(place) && (count === 1 || place === "same node"),
-        ),
+        places: places.filter((place) => (count === 1 ? path.places : path.placesOfMany).includes(place)),
       }))
       .filter((entry) => entry.kinds.length > 0 && entry.places.length > 0),
   );
+}
+
+/** The worlds that are needed, each with what is measured in it. */
+function setupsOf(entries: readonly Entry[]): [Setup, Entry[]][] {
+  const groups = new Map<string, Entry[]>();
+  for (const entry of entries) {
+    const { dataplane, overlay, xdpUplink } = entry.path;
+    const key = JSON.stringify([dataplane, overlay, xdpUplink, entry.services]);
+    groups.set(key, [...(groups.get(key) ?? []), entry]);
+  }
+  return [...groups.values()].map((group) => {
+    const { path, services } = group[0] as Entry;
+    const { dataplane, overlay, xdpUplink } = path;
+    const places = PLACES.filter((place) => group.some((entry) => entry.places.includes(place)));
+    const nodePorts = group.some((entry) => entry.path.to === "node-port");
+    return [{ dataplane, overlay, xdpUplink, services, places, nodePorts }, group];
+  });
 }
 
 /** All worlds, so that an end at any time removes what is there and what is being built. */
@@ -142,18 +157,23 @@ class Arenas {
     return this.#stopped;
   }
 
-  async build(entries: readonly Entry[], ground: Ground): Promise<Map<Entry, Arena>> {
+  /** What each entry is measured in. */
+  async build(setups: readonly [Setup, Entry[]][], ground: Ground): Promise<Map<Entry, Arena>> {
     const arenas = new Map<Entry, Arena>();
     const began = performance.now();
-    // The largest take the longest: they are begun first.
-    const waiting = [...entries].sort((a, b) => a.services - b.services);
+    // Those that take the longest are begun first.
+    const waiting = [...setups].sort(([a], [b]) => effortOf(a) - effortOf(b));
     const builder = async (): Promise<void> => {
-      for (let entry = waiting.pop(); entry !== undefined && !this.#stopped; entry = waiting.pop()) {
-        const started = Arena.start(entry.path, entry.services, entry.places, ground);
+      for (let next = waiting.pop(); next !== undefined && !this.#stopped; next = waiting.pop()) {
+        const [setup, entries] = next;
+        const started = Arena.start(setup, ground);
         this.#started.push(started);
-        arenas.set(entry, await started);
+        const arena = await started;
+        for (const entry of entries) arenas.set(entry, arena);
         const seconds = Math.round((performance.now() - began) / 1000);
-        console.error(`  ${seconds} s: ${entry.path.name} with ${entry.services} is ready`);
+        console.error(
+          `  ${seconds} s: ${entries.map(({ path }) => path.name).join(", ")} with ${setup.services}: ready`,
+        );
       }
     };
     await Promise.all(Array.from({ length: BUILDERS }, builder));
@@ -169,22 +189,39 @@ class Arenas {
   }
 }
 
+/** nft takes the longest by far. */
+function effortOf({ services, dataplane }: Setup): number {
+  return services * (dataplane.by === "kube-proxy" && dataplane.mode === "nftables" ? 100 : 1);
+}
+
+async function warmUp(arenas: ReadonlyMap<Entry, Arena>): Promise<void> {
+  for (const [{ path, places, kinds }, arena] of arenas)
+    for (const place of places)
+      for (const kind of ["tcp-crr", "udp-rr"] as const)
+        if (kinds.includes(kind)) await arena.measure(path, kind, place, WARM_UP_SECONDS);
+}
+
 async function measureAll(plan: Plan, arenas: ReadonlyMap<Entry, Arena>): Promise<Measured[]> {
   const all: Measured[] = [];
+  await warmUp(arenas);
   for (const place of plan.places) {
     for (const kind of plan.kinds) {
       const entries = [...arenas].filter(
         ([{ kinds, places }]) => kinds.includes(kind) && places.includes(place),
       );
+      const began = performance.now();
       const nameOf = ({ path, services }: Entry): string => `${path.name} ${services}`;
       const samples = await interleave(
         entries.map(([entry, arena]) => ({
           name: nameOf(entry),
-          measure: () => arena.measure(kind, place, plan.seconds),
+          measure: () => arena.measure(entry.path, kind, place, plan.seconds),
         })),
         plan.rounds,
       );
-      console.error(`  ${kind}, ${place}: ${entries.length} contestants, ${plan.rounds} rounds`);
+      const seconds = Math.round((performance.now() - began) / 1000);
+      console.error(
+        `  ${kind}, ${place}: ${entries.length} contestants, ${plan.rounds} rounds in ${seconds} s`,
+      );
       for (const [entry] of entries) {
         const { path, services } = entry;
         all.push({ path, services, kind, place, samples: samples.get(nameOf(entry)) ?? [] });
@@ -202,7 +239,8 @@ const plan = planOf();
 if (!existsSync(`${ROOT}build/perf/load`)) fail("build/perf/load is missing: run it by `make bench-path`");
 const entries = entriesOf(plan);
 if (entries.length === 0) fail("nothing is to be measured");
-process.setMaxListeners(2 * entries.length + 20);
+const setups = setupsOf(entries);
+process.setMaxListeners(2 * setups.length + 20);
 const arenas = new Arenas();
 
 let interrupted = false;
@@ -222,8 +260,8 @@ try {
     console.error(
       `bench-path: this machine is busy (load ${loadBefore.toFixed(1)}): the ratios will be noise`,
     );
-  console.error(`${entries.length} worlds, ${plan.ground.flavour}, IPv${plan.ground.family}`);
-  const built = await arenas.build(entries, plan.ground);
+  console.error(`${setups.length} worlds, ${plan.ground.flavour}, IPv${plan.ground.family}`);
+  const built = await arenas.build(setups, plan.ground);
   const buildSeconds = Math.round((performance.now() - began) / 1000);
   // In the order in which they were declared: the order in which they were ready is chance.
   const measured = await measureAll(
@@ -239,10 +277,10 @@ try {
   const conditions = { ...ground, services, rounds, seconds, loadBefore, buildSeconds, tools };
   const missed = misses(rows);
   if (!interrupted) {
-    const file = writeResult("path", { conditions, rows, missed });
+    const file = writeResult("path", { conditions, rows, missed }, plan.quick);
     console.log([...tableOf(rows), "", ...missed.map((line) => `MISSED  ${line}`)].join("\n"));
     console.log(
-      `\n${Math.round((performance.now() - began) / 1000)} s, of them ${buildSeconds} s for ${entries.length} worlds; ${file}`,
+      `\n${Math.round((performance.now() - began) / 1000)} s, of them ${buildSeconds} s for ${setups.length} worlds; ${file}`,
     );
   }
 } catch (error) {

@@ -59,6 +59,14 @@ const LARGE_CLUSTER_ENDPOINTS = 1000;
 const isLarge = (ports: readonly ProxiedPort[]): boolean =>
   ports.reduce((sum, { endpoints }) => sum + endpoints.length, 0) > LARGE_CLUSTER_ENDPOINTS;
 
+/** The chain that translates to one endpoint, in iptables mode: its DNAT rule counts each flow. */
+export function iptablesEndpointChain(
+  { name }: ProxiedPort,
+  endpoint: ProxiedPort["endpoints"][number],
+): string {
+  return `KUBE-SEP-${id(`${name} ${target(endpoint)}`)}`;
+}
+
 const isServed = ({ endpoints }: ProxiedPort): boolean => endpoints.length > 0;
 
 /** Declarations, which also empty a chain, and rules of one table. */
@@ -167,14 +175,14 @@ function portChains(port: ProxiedPort, node: RuleNode, large: boolean): TableTex
     );
   }
   for (const [i, endpoint] of port.endpoints.entries()) {
-    const sep = `SEP-${id(`${port.name} ${target(endpoint)}`)}`;
+    const sep = iptablesEndpointChain(port, endpoint);
     const left = port.endpoints.length - i;
     const chance = left === 1 ? "" : ` -m statistic --mode random --probability ${(1 / left).toFixed(11)}`;
-    chains.push(declare(sep));
+    chains.push(`:${sep} - [0:0]`);
     rules.push(
-      `-A ${service}${comment(`${port.name} -> ${target(endpoint)}`)}${chance} -j KUBE-${sep}`,
-      `-A KUBE-${sep} -s ${endpoint.ip}/${bitsOf(node)}${comment(port.name)} -j KUBE-MARK-MASQ`,
-      `-A KUBE-${sep} -p ${port.protocol}${comment(port.name)} -m ${port.protocol} -j DNAT --to-destination ${target(endpoint)}`,
+      `-A ${service}${comment(`${port.name} -> ${target(endpoint)}`)}${chance} -j ${sep}`,
+      `-A ${sep} -s ${endpoint.ip}/${bitsOf(node)}${comment(port.name)} -j KUBE-MARK-MASQ`,
+      `-A ${sep} -p ${port.protocol}${comment(port.name)} -m ${port.protocol} -j DNAT --to-destination ${target(endpoint)}`,
     );
   }
   return { chains, rules };

@@ -77,6 +77,10 @@ export class SnapshotBuilder {
   /** Lists are short, but there are Services with thousands of endpoints: one copy, no sorting. */
   #replace(key: string, before: EndpointSlice | null, after: EndpointSlice | null): void {
     const held = this.#newSlices.has(key) ? this.#newSlices.get(key) : this.#slices.get(key);
+    if (held === undefined && after !== null) {
+      this.#newSlices.set(key, Object.freeze([after]));
+      return;
+    }
     const list = (held ?? []).filter((slice) => slice !== before);
     if (after !== null) {
       const at = list.findIndex(({ name }) => name > after.name);

@@ -2,7 +2,7 @@
 /** discovery.k8s.io/v1 EndpointSlice. */
 import type { Endpoint, Origin, SlicePort } from "../../model/types.js";
 import type { Family, IpAddress } from "../../net/ip.js";
-import { specialUse } from "../../net/ip.js";
+import { parseIp, specialUse } from "../../net/ip.js";
 import { PROTOCOLS } from "../../net/port.js";
 import { frozenList } from "../../util/frozen-list.js";
 import { SharedLists } from "../../util/shared-lists.js";
@@ -31,10 +31,7 @@ export function projectSlice(
   const family = type === "IPv4" ? 4 : 6;
   const serviceName = metadata.labels[SERVICE_NAME_LABEL] ?? "";
   const ports = readSlicePorts(root.get("ports"));
-  const endpoints = root
-    .get("endpoints")
-    .items()
-    .flatMap((item) => readEndpoint(item, family) ?? []);
+  const endpoints = readEndpoints(root.get("endpoints"), family);
   if (serviceName === "") {
     root
       .get("metadata")
@@ -78,6 +75,68 @@ export function readSlicePorts(field: Field): readonly SlicePort[] {
     if (port !== 0) ports.push(Object.freeze({ name, protocol, port }));
   }
   return PORTS.of(ports);
+}
+
+/** Nearly all are plain, and read at once; whatever is not is read field by field, so that it is said what is wrong with it. */
+function readEndpoints(field: Field, family: Family): readonly Endpoint[] {
+  const { value } = field;
+  const plain = Array.isArray(value) ? plainEndpoints(value as readonly unknown[], family) : null;
+  return plain ?? field.items().flatMap((item) => readEndpoint(item, family) ?? []);
+}
+
+/** Null: one of them is not plain. */
+function plainEndpoints(values: readonly unknown[], family: Family): readonly Endpoint[] | null {
+  const endpoints: Endpoint[] = [];
+  for (const value of values) {
+    const endpoint = plainEndpoint(value as RawEndpoint | null, family);
+    if (endpoint === null) return null;
+    endpoints.push(endpoint);
+  }
+  return endpoints;
+}
+
+/** As far as it is looked at here; whether it is so, is what is looked at. */
+interface RawEndpoint {
+  readonly addresses?: unknown;
+  readonly conditions?: unknown;
+  readonly nodeName?: unknown;
+  readonly hints?: unknown;
+}
+
+/** An endpoint with nothing to say about it, by the rules of readEndpoint(); null: readEndpoint() is to look at it. */
+function plainEndpoint(value: RawEndpoint | null, family: Family): Endpoint | null {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return null;
+  const { addresses, nodeName = null, hints = null } = value;
+  const conditions = (value.conditions ?? NO_CONDITIONS) as typeof NO_CONDITIONS;
+  if (hints !== null || !Array.isArray(addresses) || addresses.length !== 1) return null;
+  if (typeof conditions !== "object" || Array.isArray(conditions)) return null;
+  if (nodeName !== null && (typeof nodeName !== "string" || !knownNodeName(nodeName))) return null;
+  const { ready = true, serving = true, terminating = false } = conditions;
+  if (typeof ready !== "boolean" || typeof serving !== "boolean" || typeof terminating !== "boolean")
+    return null;
+  const text: unknown = addresses[0];
+  const address = typeof text === "string" ? parseIp(text) : null;
+  if (address === null || address.family !== family || specialUse(address) !== null) return null;
+  const { zoneHints, nodeHints } = NO_HINTS_AT_ALL;
+  return Object.freeze({ address, nodeName, ready, serving, terminating, zoneHints, nodeHints });
+}
+
+const NO_CONDITIONS: {
+  readonly ready?: unknown;
+  readonly serving?: unknown;
+  readonly terminating?: unknown;
+} = Object.freeze({});
+
+/** Names that were found to be node names: each stands in hundreds of endpoints. */
+const NODE_NAMES = new Set<string>();
+const MOST_NODE_NAMES = 1 << 15;
+
+function knownNodeName(name: string): boolean {
+  if (NODE_NAMES.has(name)) return true;
+  if (name === "" || !isDnsSubdomain(name)) return false;
+  if (NODE_NAMES.size >= MOST_NODE_NAMES) NODE_NAMES.clear();
+  NODE_NAMES.add(name);
+  return true;
 }
 
 /** 2.8: the first address counts; without one the endpoint is left out. 3.1: conditions and their defaults. */

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Whether a measurement took the path that it is named after: by our counters, or by the kernel's connection tracking. */
+/**
+ * Whether a measurement took the path that it is named after: by our counters or by those of the kernel's rules, and by what
+ * the server has got. Conntrack's entries would be no proof: a closed connection's is gone when one looks.
+ */
+import { readFile } from "node:fs/promises";
 import { Counters, Reason } from "../../../src/abi/enums.gen.js";
 import { trafficCodec } from "../../../src/abi/layout.gen.js";
 import { requirePins } from "../../../src/dataplane/pins.js";
@@ -9,7 +13,7 @@ import type { NativeMaps } from "../../../src/native/maps.js";
 import type { Family } from "../../../src/net/ip.js";
 import type { Kind, Load } from "./load.js";
 
-/** A flow or two of another kind, or an entry that expired, are no other path. */
+/** A flow or two of another kind are no other path. */
 const NEARLY_ALL = 0.99;
 
 /** Packets by reason (bpf/include/reasons.h), added up over the CPUs. */
@@ -34,7 +38,7 @@ export class CounterReader {
   }
 }
 
-/** Null: the counters say that the measurement took its path. Else what they say instead. */
+/** Null: they say that the measurement took its path. Else what they say instead. */
 export type CounterProof = (kind: Kind, load: Load, tally: Tally) => string | null;
 
 /** The difference of two readings. */
@@ -77,34 +81,100 @@ export const bySockets: CounterProof = (_kind, load, tally) => {
   return packets > 0 ? `${packets} packets were translated by tc` : null;
 };
 
-/** A flow as the kernel tracks it. */
-export interface TrackedFlow {
-  readonly to: string;
-  readonly port: number;
-  /** Who answers. */
-  readonly by: string;
-}
+/** Each flow was opened by XDP, and its packets were sent on from there, both ways. */
+export const byXdp: CounterProof = (kind, load, tally) => {
+  const [flows, packets] = [tally(Reason.FLOW_NEW), tally(Reason.XDP_SENT)];
+  if (flows < NEARLY_ALL * load.connections) return `${flows} of ${load.connections} flows are known`;
+  const wanted = packetsOf(kind, load);
+  return packets < NEARLY_ALL * wanted
+    ? `${packets} of at least ${wanted} packets were sent on by XDP`
+    : null;
+};
 
 /** Forgets all flows of a node, so that each measurement finds the same. */
 export async function forgetFlows(node: Node): Promise<void> {
   await node.exec(["conntrack", "-F"]);
 }
 
-export async function trackedFlows(node: Node, family: Family, kind: Kind): Promise<TrackedFlow[]> {
-  const protocol = kind === "udp-rr" ? "udp" : "tcp";
-  const { stdout } = await node.exec(["conntrack", "-L", "-f", `ipv${family}`, "-p", protocol]);
-  return stdout.split("\n").flatMap((line) => {
-    const [, to = "", by = ""] = [...line.matchAll(/\b(?:src|dst)=(\S+)/g)].map((match) => match[1]);
-    const [, port = ""] = [...line.matchAll(/\b(?:sport|dport)=(\d+)/g)].map((match) => match[1]);
-    return by === "" ? [] : [{ to, port: Number(port), by }];
-  });
+/** A rule of iptables: its chain, and what it does; and whether it meets each packet of a flow or the flow once (nat tables). */
+export interface CountingRule {
+  readonly table: "nat" | "filter";
+  readonly chain: string;
+  readonly target: string;
 }
 
-/** Null: the kernel tracked each of the flows with this destination, and answers came from this server. */
-export function byConntrack(load: Load, flows: readonly TrackedFlow[], wanted: TrackedFlow): string | null {
-  const found = flows.filter(
-    ({ to, port, by }) => to === wanted.to && port === wanted.port && by === wanted.by,
-  ).length;
-  if (found >= NEARLY_ALL * load.connections) return null;
-  return `${found} of ${load.connections} flows to ${wanted.to} port ${wanted.port} were tracked as answered by ${wanted.by}`;
+/** How many packets have met this rule of a node. @throws when there is no such rule, or more than one */
+export async function packetsAt(
+  node: Node,
+  tool: string,
+  { table, chain, target }: CountingRule,
+): Promise<number> {
+  const { stdout } = await node.exec([tool, "-t", table, "-L", chain, "-v", "-x", "-n"]);
+  const found = stdout.split("\n").flatMap((line) => {
+    const [packets = "", , name] = line.trim().split(/\s+/);
+    return name === target ? [Number(packets)] : [];
+  });
+  const [packets] = found;
+  if (packets === undefined || found.length > 1)
+    throw new Error(
+      `${node.name}: ${found.length} rules of chain ${chain} have the target ${target}, not one`,
+    );
+  return packets;
+}
+
+/** Null: the rule met each of the flows (nat), or each of the packets. */
+export function byRule(
+  kind: Kind,
+  load: Load,
+  packets: number,
+  { table, chain, target }: CountingRule,
+): string | null {
+  const [wanted, what] =
+    table === "nat" ? [load.connections, "flows"] : [packetsOf(kind, load), "or more packets"];
+  if (packets >= NEARLY_ALL * wanted) return null;
+  return `${packets} of ${wanted} ${what} met ${target} of the ${table} table's chain ${chain}`;
+}
+
+/** What a server's host has got, since it was made. */
+export interface Received {
+  readonly connections: number;
+  readonly segments: number;
+  readonly datagrams: number;
+}
+
+/** Of the host of this process. */
+export async function receivedBy(pid: number, family: Family): Promise<Received> {
+  const [both = "", six = ""] = await Promise.all(
+    ["snmp", "snmp6"].map((name) => readFile(`/proc/${pid}/net/${name}`, "utf8")),
+  );
+  // TCP's are those of both families.
+  const tcp = figuresOf(both, "Tcp:");
+  const datagrams6 = Number(/^Udp6InDatagrams\s+(\d+)$/m.exec(six)?.[1]);
+  return {
+    connections: tcp("PassiveOpens"),
+    segments: tcp("InSegs"),
+    datagrams: family === 4 ? figuresOf(both, "Udp:")("InDatagrams") : datagrams6,
+  };
+}
+
+/** /proc/net/snmp: a line of names and a line of figures for each protocol. */
+function figuresOf(text: string, protocol: string): (name: string) => number {
+  const [names = [], figures = []] = text
+    .split("\n")
+    .filter((line) => line.startsWith(protocol))
+    .map((line) => line.split(" "));
+  return (name) => Number(figures[names.indexOf(name)]);
+}
+
+/** Null: the server that is meant has got them. */
+export function byServer(kind: Kind, load: Load, before: Received, after: Received): string | null {
+  if (kind === "udp-rr") {
+    const datagrams = after.datagrams - before.datagrams;
+    return datagrams >= load.count ? null : `${datagrams} of ${load.count} datagrams came to the server`;
+  }
+  const connections = after.connections - before.connections;
+  if (!(connections >= load.connections))
+    return `${connections} of ${load.connections} connections came to the server`;
+  const segments = after.segments - before.segments;
+  return segments >= load.count ? null : `${segments} segments for ${load.count} requests came to the server`;
 }

@@ -22,7 +22,10 @@ export interface Measured {
 export interface Comparison {
   /** With what: a contestant's name, or "1 Service" for its own rate with one. */
   readonly with: string;
+  /** Of the medians. */
   readonly ratio: number;
+  /** Of the two rates of each round: the quartiles and the median of these ratios. */
+  readonly rounds: readonly [low: number, middle: number, high: number];
   /** Null: none was set. */
   readonly atLeast: number | null;
   readonly reached: boolean | null;
@@ -37,63 +40,90 @@ export interface Row {
   readonly unit: "transactions/s" | "bit/s";
   /** Every one, in the order of the rounds. */
   readonly samples: readonly Sample[];
-  /** Null: a sample failed, so there is no figure. */
+  /** Null: too many samples failed, so there is no figure. */
   readonly rate: number | null;
-  /** From the least to the greatest rate, as a share of the median: how quiet the machine was. */
+  /** From the lower to the upper quartile of the rates, as a share of the median: how quiet the machine was. */
   readonly spread: number | null;
   readonly p50Us: number | null;
   readonly p99Us: number | null;
+  /** How many samples are no figures: they failed, or took another path. */
+  readonly left: number;
   /** Why there is no figure. */
   readonly failed: string | null;
   readonly compared: readonly Comparison[];
 }
 
-type Figures = Pick<Row, "rate" | "spread" | "p50Us" | "p99Us" | "failed">;
+type Figures = Pick<Row, "rate" | "spread" | "p50Us" | "p99Us" | "left" | "failed">;
 
 const to = (digits: number, value: number): number => Math.round(value * 10 ** digits) / 10 ** digits;
 
+/** The value below which this share of the others is, between the two nearest ones. */
+function quantile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const place = share * (sorted.length - 1);
+  const [below = Number.NaN, above = below] = sorted.slice(Math.floor(place));
+  return below + (above - below) * (place % 1);
+}
+
+/** So many samples of one row may fail: more, and it has no figure. */
+const FAILED_SHARE = 0.2;
+
 function figures(kind: Kind, samples: readonly Sample[]): Figures {
-  const failed = samples.find((sample) => "failed" in sample);
-  if (failed !== undefined && "failed" in failed)
-    return { rate: null, spread: null, p50Us: null, p99Us: null, failed: failed.failed };
+  const failures = samples.flatMap((sample) => ("failed" in sample ? [sample.failed] : []));
+  const left = failures.length;
+  if (samples.length === 0 || left > FAILED_SHARE * samples.length)
+    return {
+      ...{ rate: null, spread: null, p50Us: null, p99Us: null, left },
+      failed: failures[0] ?? "not measured",
+    };
   const good = samples.filter((sample) => "rate" in sample);
   const latency = (of: "p50Us" | "p99Us"): number | null =>
     kind === "tcp-stream" ? null : to(1, median(good.map((sample) => sample[of])));
   const rates = good.map(({ rate }) => rate);
   return {
     rate: to(0, median(rates)),
-    spread: to(3, (Math.max(...rates) - Math.min(...rates)) / median(rates)),
+    spread: to(3, (quantile(rates, 0.75) - quantile(rates, 0.25)) / median(rates)),
     p50Us: latency("p50Us"),
     p99Us: latency("p99Us"),
+    left,
     failed: null,
   };
 }
 
+/** Of rates that were measured in the same round. */
+function roundRatios(own: readonly Sample[], other: readonly Sample[]): Comparison["rounds"] {
+  const ratios = own.flatMap((sample, round) => {
+    const against = other[round];
+    return against !== undefined && "rate" in sample && "rate" in against ? [sample.rate / against.rate] : [];
+  });
+  return [to(3, quantile(ratios, 0.25)), to(3, quantile(ratios, 0.5)), to(3, quantile(ratios, 0.75))];
+}
+
 /** The rows, in the order of what was measured, each with what it is compared with. */
 export function rowsOf(all: readonly Measured[]): Row[] {
-  const rateOf = (name: string, services: number, { kind, place }: Measured): number | null => {
-    const found = all.find(
+  const found = (name: string, services: number, { kind, place }: Measured): Measured | undefined =>
+    all.find(
       (other) =>
         other.path.name === name &&
         other.services === services &&
         other.kind === kind &&
         other.place === place,
     );
-    return found === undefined ? null : figures(kind, found.samples).rate;
-  };
   return all.map((one) => {
     const { path, services, kind, place, samples } = one;
     const own = figures(kind, samples);
     const compare = (
       other: string,
-      rate: number | null,
+      against: Measured | undefined,
       atLeast: number | null,
       above = false,
     ): Comparison[] => {
+      const rate = against === undefined ? null : figures(kind, against.samples).rate;
       if (own.rate === null || rate === null) return [];
       const ratio = to(3, own.rate / rate);
       const reached = atLeast === null ? null : above ? ratio > atLeast : ratio >= atLeast;
-      return [{ with: other, ratio, atLeast, reached }];
+      const rounds = roundRatios(samples, against?.samples ?? []);
+      return [{ with: other, ratio, rounds, atLeast, reached }];
     };
     const counted = kind === "tcp-rr" || kind === "tcp-crr";
     return {
@@ -102,17 +132,16 @@ export function rowsOf(all: readonly Measured[]): Row[] {
       compared: [
         ...(path.baseline === path.name
           ? []
-          : compare(path.baseline, rateOf(path.baseline, 1, one), path.targets[place]?.[kind] ?? null)),
+          : compare(path.baseline, found(path.baseline, 1, one), path.targets[place]?.[kind] ?? null)),
         ...(services === 1
           ? []
           : compare(
               "1 Service",
-              rateOf(path.name, 1, one),
+              found(path.name, 1, one),
               path.dataplane.by === "portolan" && services >= MOST_SERVICES ? OWN_TARGET : null,
             )),
-        ...path.faster.flatMap((name) =>
-          compare(name, rateOf(name, services, one), counted ? 1 : null, true),
-        ),
+        ...path.faster.flatMap((name) => compare(name, found(name, services, one), counted ? 1 : null, true)),
+        ...path.beside.flatMap((name) => compare(name, found(name, services, one), null)),
       ],
     };
   });
@@ -124,8 +153,9 @@ function comparedText({ with: other, ratio, atLeast }: Comparison): string {
 }
 
 function marked(comparison: Comparison): string {
-  const { reached } = comparison;
-  return `${comparedText(comparison)}${reached === null ? "" : reached ? " ok" : " MISSED"}`;
+  const { reached, rounds } = comparison;
+  const [low, , high] = rounds.map((each) => each.toFixed(2));
+  return `${comparedText(comparison)} [${low}-${high}]${reached === null ? "" : reached ? " ok" : " MISSED"}`;
 }
 
 function rateText({ rate, unit }: Row): string {
@@ -144,13 +174,15 @@ export function tableOf(rows: readonly Row[]): string[] {
     heading = wanted;
     const latency = p50Us === null ? "" : `${p50Us} / ${p99Us} us`;
     const columns = [
-      path.padEnd(20),
+      path.padEnd(23),
       `${services}`.padStart(7),
       rateText(row).padStart(14),
       `${spread === null ? "" : `${Math.round(spread * 100)} %`}`.padStart(6),
       latency.padStart(18),
     ];
-    lines.push(`  ${columns.join("  ")}  ${failed ?? row.compared.map(marked).join(", ")}`);
+    lines.push(
+      `  ${columns.join("  ")}  ${failed ?? row.compared.map(marked).join(", ")}${failed === null && row.left > 0 ? ` (${row.left} samples left out)` : ""}`,
+    );
   }
   return lines;
 }

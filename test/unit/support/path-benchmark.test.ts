@@ -6,7 +6,7 @@ import { Reason } from "../../../src/abi/enums.gen.js";
 import type { Sample } from "../../perf/path/arena.js";
 import type { Kind, Load } from "../../perf/path/load.js";
 import { PATHS, type Path } from "../../perf/path/paths.js";
-import { byConntrack, bySockets, byTc, type Tally } from "../../perf/path/proof.js";
+import { byRule, byServer, bySockets, byTc, byXdp, type Tally } from "../../perf/path/proof.js";
 import { type Measured, misses, rowsOf } from "../../perf/path/report.js";
 
 const LOAD: Load = { count: 1000, connections: 100, lost: 0, bytes: 0, seconds: 1, p50Ns: 1, p99Ns: 1 };
@@ -37,15 +37,38 @@ describe("The proof of a measured path", () => {
     assert.match(bySockets("tcp-crr", LOAD, tally(both)) ?? "", /1 packets/);
   });
 
-  it("by connection tracking wants every flow answered by the server", () => {
-    const flow = { to: "10.96.0.1", port: 80, by: "10.244.1.10" };
-    const flows = (count: number, by: string) => Array.from({ length: count }, () => ({ ...flow, by }));
-    assert.equal(byConntrack(LOAD, flows(100, flow.by), flow), null);
+  it("of XDP wants every flow known, and every packet sent on from there", () => {
+    const good = { [Reason.FLOW_NEW]: 100, [Reason.XDP_SENT]: 2000 };
+    assert.equal(byXdp("tcp-rr", LOAD, tally(good)), null);
+    assert.match(byXdp("tcp-rr", LOAD, tally({ ...good, [Reason.FLOW_NEW]: 1 })) ?? "", /^1 of 100 flows/);
     assert.match(
-      byConntrack(LOAD, flows(100, flow.to), flow) ?? "",
-      /^0 of 100 flows to 10\.96\.0\.1 port 80/,
+      byXdp("tcp-rr", LOAD, tally({ ...good, [Reason.XDP_SENT]: 1 })) ?? "",
+      /^1 of at least 2000/,
     );
-    assert.match(byConntrack(LOAD, flows(50, flow.by), flow) ?? "", /^50 of 100/);
+  });
+
+  it("by the kernel's rules wants every flow translated, or every packet forwarded", () => {
+    const dnat = { table: "nat", chain: "KUBE-SEP-X", target: "DNAT" } as const;
+    assert.equal(byRule("tcp-crr", LOAD, 100, dnat), null);
+    assert.match(byRule("tcp-crr", LOAD, 98, dnat) ?? "", /^98 of 100 flows met DNAT of the nat table's/);
+    const forward = { table: "filter", chain: "FORWARD", target: "FLANNEL-FWD" } as const;
+    assert.equal(byRule("tcp-rr", LOAD, 2000, forward), null);
+    assert.match(byRule("tcp-rr", LOAD, 100, forward) ?? "", /^100 of 2000 or more packets met FLANNEL-FWD/);
+    assert.match(byRule("tcp-crr", LOAD, 100, forward) ?? "", /^100 of 500/);
+  });
+
+  it("wants every connection, request and datagram at the server", () => {
+    const none = { connections: 7, segments: 7, datagrams: 7 };
+    const all = { connections: 107, segments: 1007, datagrams: 1007 };
+    assert.equal(byServer("tcp-crr", LOAD, none, all), null);
+    assert.equal(byServer("udp-rr", LOAD, none, all), null);
+    assert.match(
+      byServer("tcp-crr", LOAD, none, { ...all, connections: 106 }) ?? "",
+      /^99 of 100 connections/,
+    );
+    assert.match(byServer("tcp-rr", LOAD, none, { ...all, segments: 1006 }) ?? "", /^999 segments for 1000/);
+    assert.match(byServer("udp-rr", LOAD, none, { ...all, datagrams: 1006 }) ?? "", /^999 of 1000 datagrams/);
+    assert.match(byServer("tcp-rr", LOAD, none, { ...all, connections: Number.NaN }) ?? "", /^NaN of 100/);
   });
 });
 
@@ -91,13 +114,26 @@ describe("The result of the path benchmark", () => {
     assert.deepEqual(misses(rows), ["portolan-tc with 1, tcp-rr, same node: 1.000 of iptables (target > 1)"]);
   });
 
-  it("has no figure for a contestant of which one measurement failed, and says why", () => {
+  it("tells by how much the ratios of single rounds differ", () => {
+    const [, row] = rowsOf([
+      measured("direct", 1, samples(100, 200, 100, 200, 100)),
+      measured("portolan-tc", 1, samples(90, 180, 90, 180, 45)),
+    ]);
+    assert.deepEqual(row?.compared[0]?.rounds, [0.9, 0.9, 0.9]);
+    assert.equal(row?.compared[0]?.ratio, 0.9);
+    assert.equal(row?.spread, 1);
+  });
+
+  it("leaves out a measurement that failed, and has no figure when more than a fifth did, and says why", () => {
+    const failed = { failed: "not this path" };
     const rows = rowsOf([
       measured("direct", 1, samples(100)),
-      measured("portolan-sockets", 1, [...samples(100, 100), { failed: "not this path" }]),
+      measured("portolan-sockets", 1, [...samples(100, 100), failed]),
+      measured("portolan-tc", 1, [...samples(96, 96, 96, 96), failed]),
     ]);
     assert.equal(rows[1]?.rate, null);
     assert.deepEqual(rows[1]?.compared, []);
+    assert.deepEqual([rows[2]?.rate, rows[2]?.left], [96, 1]);
     assert.deepEqual(misses(rows), ["portolan-sockets with 1, tcp-rr, same node: failed: not this path"]);
   });
 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from "commander";
-import { describe, repeatedOption, run } from "../../command.js";
+import { describe, type Handler, repeatedOption, run } from "../../command.js";
 import { addFlags } from "./flags.js";
 import type { AgentOptions } from "./handler.js";
 
@@ -52,15 +52,18 @@ export function kubeProxyCommand(version: string): Command {
   return withOptions(command.version(`Portolan ${version}`, "--version [raw]", "print the version"));
 }
 
+async function load(): Promise<Handler<AgentOptions>> {
+  (await import("../../../native/early.js")).loadBindingEarly();
+  return (await import("./handler.js")).agent;
+}
+
 function withOptions(command: Command): Command {
   command.option(
     "--manifests <path>",
     "directory or file of Kubernetes manifests, watched, instead of an API server; - is stdin, read once; may be repeated",
     repeatedOption,
   );
-  return addFlags(command)
-    .allowExcessArguments(false)
-    .action(run<AgentOptions>(async () => (await import("./handler.js")).agent));
+  return addFlags(command).allowExcessArguments(false).action(run<AgentOptions>(load));
 }
 
 /**
