@@ -74,7 +74,7 @@ function documentOf(all: readonly Section[]): string {
 
 <!-- Written by \`make bench-report\` from bench/results/: change nothing here. -->
 
-\`make bench\` measures all of it on your machine and writes this page anew (about 15 minutes on two cores, as root);
+\`make bench\` measures all of it but the emulated part on your machine and writes this page anew (about 15 minutes on two cores, as root);
 \`make bench-quick\` gives a first idea in a few. What is compared runs side by side in one run, in turns; where a figure is a
 ratio, it is one of medians. Absolute times say little about another machine.
 

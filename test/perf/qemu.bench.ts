@@ -76,8 +76,10 @@ function planOf(): Plan & { readonly contestants: readonly Contestant[] } {
   try {
     const { values } = parseArgs({ options: { family: text, services: text, contestants: text } });
     const family = values.family ?? "4";
-    const services = (values.services ?? "1,1000,10000").split(",").map(Number);
-    const names = values.contestants?.split(",") ?? CONTESTANTS;
+    const services = (values.services ?? "1,1000").split(",").map(Number);
+    const names: readonly string[] = values.contestants?.split(",") ?? CONTESTANTS;
+    const unknown = names.find((name) => !CONTESTANTS.some((known) => known === name));
+    if (unknown !== undefined) throw new Error(`--contestants: there is no "${unknown}"`);
     const contestants = CONTESTANTS.filter((name) => name === "direct" || names.includes(name));
     if (family !== "4" && family !== "6") throw new Error(`--family is 4 or 6, not "${family}"`);
     if (!services.every((n) => Number.isInteger(n) && n > 0)) throw new Error("--services: numbers above 0");
