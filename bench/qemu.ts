@@ -23,6 +23,9 @@ node between them. Medians of ${rounds} rounds. \`portolan-*\` are this reposito
 \`iptables\` are set up in the shape that kube-proxy gives them (IPVS: masquerading mode, \`kube-ipvs0\`, \`conntrack=1\`, sets). A cache miss and
 an add count the same, so a ratio says how much there is to do, not how long it takes: compare with the section above.
 
+\`direct\` is the pod's own address: no Service, but the node's stack, the CNI's rules and the kernel's conntrack. \`portolan-shortcut\` goes past
+these, so it can be below 1. \`portolan-tc\` adds to them; \`iptables\` keeps its translation in the conntrack entry that direct pays for too.
+
 ${table(["what", "path", "Services", "instructions", "of direct"], lines)}
 
 ${machine.date ?? ""}, commit ${machine.commit ?? ""}. \`make bench-qemu\` counts anew.`;
