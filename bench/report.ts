@@ -5,12 +5,14 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { writeDocument } from "../scripts/generated-docs.js";
 import { memorySection } from "./memory.js";
+import { qemuSection } from "./qemu.js";
 import {
   type AgentResults,
   type ConnectResults,
   type ControlResults,
   type PacketResults,
   type PathResults,
+  type QemuResults,
   readResult,
 } from "./results.js";
 import {
@@ -55,6 +57,7 @@ function sections(): Section[] {
   };
   add<PacketResults>("packet", packetSection);
   add<PathResults>("path", pathSection);
+  add<QemuResults>("qemu", qemuSection);
   add<ConnectResults>("connect", connectSection);
   add<ControlResults>("control", controlSection);
   add<AgentResults>("agent", agentSection);
@@ -71,7 +74,7 @@ function documentOf(all: readonly Section[]): string {
 
 <!-- Written by \`make bench-report\` from bench/results/: change nothing here. -->
 
-\`make bench\` measures all of it on your machine and writes this page anew (about 15 minutes on two cores, as root);
+\`make bench\` measures all of it but the emulated part on your machine and writes this page anew (about 15 minutes on two cores, as root);
 \`make bench-quick\` gives a first idea in a few. What is compared runs side by side in one run, in turns; where a figure is a
 ratio, it is one of medians. Absolute times say little about another machine.
 

@@ -114,6 +114,21 @@ export interface PathResults {
   readonly rows: readonly PathFigure[];
 }
 
+export interface QemuResults {
+  readonly machine: Machine;
+  readonly guest: { readonly kernel: string; readonly qemu: string };
+  readonly family: number;
+  readonly rounds: number;
+  readonly rows: readonly {
+    readonly kind: string;
+    readonly path: string;
+    readonly services: number;
+    /** Of one transaction. */
+    readonly instructions: number;
+    readonly ratio: number;
+  }[];
+}
+
 export interface ConnectResults {
   readonly machine: Machine;
   readonly targetNs: number;

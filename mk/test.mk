@@ -17,7 +17,7 @@ test_timeout_ms := 1800000
 TEST_ARGS ?=
 lane_files = $(or $(FILES),$(sort $(shell find test/$(1) -name '*.test.ts' 2>/dev/null)))
 
-.PHONY: test test-free test-kernels conformance bench bench-quick bench-report bench-compile bench-cli bench-agent bench-packet bench-path bench-connect bench-control need-root $(addprefix test-,$(LANES))
+.PHONY: test test-free test-kernels conformance bench bench-quick bench-report bench-compile bench-cli bench-agent bench-packet bench-path bench-connect bench-control bench-qemu need-root $(addprefix test-,$(LANES))
 
 test: need-root ## every lane and every check; needs root
 	@mk/run-lanes.sh check $(addprefix test-,$(LANES)) $(if $(WITHOUT_KERNELS),,test-kernels)
@@ -59,6 +59,9 @@ bench-connect: build need-root build/perf/connect ## what connect(2) to a Servic
 bench-control: build need-root ## all Services, and one changed endpoint, in Portolan, iptables-restore and nft; JSON result (ARGS=--quick)
 	@$(TSX) test/perf/control.bench.ts $(ARGS)
 
+bench-qemu: build build/perf/load build/perf/dataplane ## instructions of a connection and of a request in an emulated machine, IPVS beside the others; JSON result (ARGS="--family 6 …"); needs no root
+	@$(TSX) test/perf/qemu.bench.ts $(ARGS)
+
 bench: bench-packet bench-path bench-connect bench-control bench-agent bench-report ## every benchmark, and docs/benchmarks.md of it (about 15 minutes on 2 cores; root)
 
 # The figures of a short look stay out of docs/.
@@ -96,6 +99,12 @@ build/perf/load: test/perf/load.c mk/test.mk
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -o $@ $<
 	@echo "  LD      $@"
+
+# Portolan in the machine of bench-qemu: static, as the runner above.
+build/perf/dataplane: test/perf/emulated/dataplane.c native/include/portolan.h bpf/include/abi.h bpf/include/abi_family.h bpf/include/reasons.h \
+  $(native_objects) mk/test.mk
+	@mkdir -p $(@D)
+	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -Ibpf/include -Inative/include -o $@ $< $(filter-out %/libbpf_stderr.o,$(native_objects)) $(libbpf_archive) -lelf -lz -lpthread
 
 build/perf/connect: test/perf/connect.c mk/test.mk
 	@mkdir -p $(@D)

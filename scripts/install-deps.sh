@@ -4,7 +4,7 @@
 # Idempotent: with everything present it asks dpkg once and is done. Quiet unless something is installed or fails.
 #
 #   scripts/install-deps.sh [--kernels] [--check]
-#     --kernels   also what `make test-kernels` needs (QEMU and the pieces of a small initramfs)
+#     --kernels   also what `make test-kernels` and `make bench-qemu` need (QEMU and the pieces of a small initramfs)
 #     --check     only say what is missing (exit 1 if anything is); change nothing
 set -euo pipefail
 
@@ -14,7 +14,8 @@ base=(clang-19 llvm-19 libbpf-dev bpftool libelf-dev zlib1g-dev # build
   redis-server redis-tools                                      # the demo's application
   tmux                                                          # a terminal for the test of `portolan top`
   zsh fish)                                                     # shells whose completions are tested
-kernels=(qemu-system-x86 cpio busybox-static kmod xz-utils)
+kernels=(qemu-system-x86 cpio busybox-static kmod xz-utils # a machine to boot, and its initramfs
+  ipvsadm ipset)                                               # what make bench-qemu has beside
 
 packages=("${base[@]}")
 check_only=false

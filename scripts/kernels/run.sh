@@ -4,8 +4,8 @@
 #   scripts/kernels/run.sh [5.10] [6.1] [6.12]      default: 5.10 6.1
 # `make test-kernels` builds what it needs first. Exit 1 if a check failed, a machine did not come up, or time ran out.
 set -euo pipefail
-PATH=$PATH:/usr/sbin:/sbin # depmod and modprobe, also for those who are not root
 cd "$(dirname "$0")/../.."
+. scripts/kernels/lib.sh
 
 series=("$@")
 if [ ${#series[@]} -eq 0 ]; then series=(5.10 6.1); fi
@@ -20,59 +20,24 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-for tool in qemu-system-x86_64 cpio depmod modprobe busybox ip; do
-  command -v "$tool" >/dev/null || { echo "kernels: $tool is missing: run scripts/install-deps.sh --kernels" >&2; exit 1; }
-done
-if [[ "$(LC_ALL=C ldd "$(command -v busybox)" 2>&1 || true)" != *"not a dynamic"* ]]; then
-  echo "kernels: $(command -v busybox) is not static: install busybox-static" >&2
-  exit 1
-fi
-
-# Copies a program and the libraries it is linked with, as they are on this machine.
-copy_program() {
-  local target=$1 program
-  program=$(readlink -f "$(command -v "$2")")
-  cp "$program" "$target/bin/$2"
-  ldd "$program" | sed -nE 's/.*(=> |^\s*)(\/[^ ]+) .*/\2/p' | while read -r library; do
-    mkdir -p "$target/$(dirname "$library")"
-    cp -L "$library" "$target/$library"
-  done
-}
+need_tools kernels
 
 # initramfs HOME TARGET: the pieces common to all kernels, and this kernel's modules in the order of their needs.
 initramfs() {
-  local home=$1 root=$2 release module path name
-  release=$(<"$home/release")
-  mkdir -p "$root"/{bin,sbin,proc,sys,dev,run,modules}
-  cp "$(command -v busybox)" "$root/bin/busybox"
-  ln -s busybox "$root/bin/sh"
-  copy_program "$root" ip
-  mv "$root/bin/ip" "$root/sbin/ip"
+  local home=$1 root=$2
+  copy_base "$root"
   cp test/kernels/init "$root/init"
   cp build/kernels/runner "$root/bin/runner"
   cp build/kernels/selftest.bpf.o build/portolan.bpf.o build/portolan-trace.bpf.o "$root/"
-  for module in veth bridge sch_ingress cls_bpf sctp udp_diag; do
-    modprobe -d "$home" -S "$release" --show-depends "$module"
-  done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$root/modules/paths"
-  while read -r path; do
-    name=$(basename "$path")
-    case "$name" in
-      *.xz) name=${name%.xz}; xz -dc "$path" >"$root/modules/$name" ;;
-      *) cp "$path" "$root/modules/$name" ;;
-    esac
-    echo "/modules/$name" >>"$root/modules/order"
-  done <"$root/modules/paths"
-  (cd "$root" && find . | cpio --quiet -o -H newc) | gzip -1 >"$root.cpio.gz"
+  copy_modules "$home" "$root" veth bridge sch_ingress cls_bpf sctp udp_diag
+  pack "$root"
 }
 
 # The machines run side by side; each writes its console to a file of its own.
 for version in "${series[@]}"; do
   home=$(scripts/kernels/fetch.sh "$version")
   initramfs "$home" "$work/$version"
-  timeout --kill-after=5 "$limit" qemu-system-x86_64 -M pc -accel tcg -cpu max -m 768 -smp 1 \
-    -nodefaults -no-user-config -display none -serial "file:$work/$version.log" -no-reboot \
-    -kernel "$home/vmlinuz" -initrd "$work/$version.cpio.gz" \
-    -append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off" </dev/null >"$work/$version.qemu" 2>&1 &
+  boot "$home" "$work/$version.cpio.gz" "$work/$version.log" "$limit" -m 768 >"$work/$version.qemu" 2>&1 &
   qemu+=($!)
 done
 
