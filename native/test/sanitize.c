@@ -182,6 +182,7 @@ static void try_sums(void)
 	expect("hash", ptl_abi_hash(hash), 0);
 	expect("libbpf", ptl_libbpf_version() >= 1 << 16, 1);
 	expect("tag", ptl_choice_tag_of(key, 20) >= 0, 1);
+	expect("mark", ptl_mark_index_of(key, 16, 1) >= 0, 1);
 	expect("seal", ptl_nat_seal(4, keys4, values4, 2), 0);
 	expect("seal", ptl_nat_seal(6, keys6, values6, 2), 0);
 	expect("sealed", values4[1].check != 0 && values6[1].check != 0, 1);
