@@ -89,6 +89,20 @@ static __always_inline int FAM(reset)(struct __sk_buff *skb, const struct FAM(pa
 	return bpf_redirect(skb->ifindex, 0);
 }
 
+/*
+ * A backend's packet of a flow that began in XDP, which is not there any more, or could not finish it? The stack has seen nothing of that
+ * flow: it would take this for the first packet of a new one, and a CNI's rules would change its source. So it goes past the stack, too, to the
+ * egress hook. (What the client sends tells the stack of the flow as it is.)
+ */
+static __always_inline bool FAM(of_xdp)(const struct FAM(nat_value) *v)
+{
+#ifdef PTL_TRACE
+	return false;
+#else
+	return (v->flags & (PTL_NAT_XDP | PTL_NAT_REPLY)) == (PTL_NAT_XDP | PTL_NAT_REPLY);
+#endif
+}
+
 /* Writes a flow's destination into its packet. The verdict, or PTL_FORWARD. */
 static __always_inline int FAM(destine)(struct __sk_buff *skb, const struct FAM(packet) *p, const struct FAM(nat_value) *v)
 {
@@ -96,6 +110,8 @@ static __always_inline int FAM(destine)(struct __sk_buff *skb, const struct FAM(
 		skb->mark |= v->flags & PTL_NAT_ASKED ? config.mark | config.masquerade_mark : config.mark;
 	if (FAM(rewrite)(skb, p, v, false))
 		return FAM(drop)(skb, p, v, PTL_REASON_DROP_REWRITE);
+	if (FAM(of_xdp)(v))
+		return PTL_FORWARD;
 	return ptl_shortcut() && v->flags & PTL_NAT_SHORTCUT ? PTL_FORWARD : PTL_PASS;
 }
 
@@ -239,7 +255,8 @@ __noinline int FAM(ptl_write)(struct __sk_buff *skb, int source)
 /* Takes a packet on from where the ingress hook has left it. The verdict. */
 static __always_inline int FAM(ptl_onward)(struct __sk_buff *skb, int result, int pod)
 {
-	if (!ptl_shortcut())
+	/* without the shortcut only by an uplink, and only of_xdp() */
+	if (!ptl_shortcut() && (pod || result != PTL_FORWARD))
 		return result;
 	if (result == PTL_ICMP)
 		result = FAM(ptl_icmp)(skb, pod);

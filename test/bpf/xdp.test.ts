@@ -142,15 +142,26 @@ for (const protocol of PROTOCOLS) {
       packet: lab.packet("nodeip", "backend", payload("A", port, 8080)),
       reasons: ["TRANSLATED"],
     });
-    const back = lab.packet("backend", "stranger", payload("A", 8080, 40000));
-    await lab.expect("ptl_net_in", lab.packet("backend", "nodeip", payload("A", 8080, port)), {
-      packet: back,
-      reasons: ["TRANSLATED"],
-    });
+    // The stack knows nothing of the flow, and would take this for the first packet of a new one: straight to the egress hook.
+    const reply = payload("A", 8080, port);
+    const back = lab.packet("backend", "stranger", payload("A", 8080, 40000), { ttl: 63 });
+    const near = { ifindex: wires.near };
+    await lab.expect(
+      "ptl_net_in",
+      lab.packet("backend", "nodeip", reply),
+      { verdict: "redirect", packet: back, reasons: ["TRANSLATED", "SHORTCUT"] },
+      near,
+    );
     await lab.expect("ptl_net_out", back, {
-      packet: lab.packet("nodeip", "stranger", payload("A", 30080, 40000)),
+      packet: lab.packet("nodeip", "stranger", payload("A", 30080, 40000), { ttl: 63 }),
       reasons: ["TRANSLATED"],
     });
+    await lab.expect(
+      "ptl_net_in",
+      lab.packet("backend", "nodeip", reply, { ttl: 1 }),
+      { packet: { ...back, ttl: 1 }, reasons: ["TRANSLATED", "STACK_HOPS"] },
+      near,
+    );
     await goesOn(
       lab,
       arriving(lab, "stranger", "nodeip", payload("A", 40000, 30080)),
