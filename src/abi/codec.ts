@@ -27,6 +27,12 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** The bytes as words, in host byte order: the same memory where they lie as words must, otherwise a copy. */
+export function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array {
+  if (byteOffset % 4 === 0) return new Uint32Array(buffer, byteOffset, Math.floor(byteLength / 4));
+  return new Uint32Array(buffer.slice(byteOffset, byteOffset + byteLength));
+}
+
 /** Builds the two buffer-based functions of a codec from the two view-based ones. */
 export function codec<T>(parts: Omit<Codec<T>, "encode" | "decode">): Codec<T> {
   return {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Choice words and their tags, and the cells of flow_marks, as bpf/include/abi.h defines them. */
+import { wordsOf } from "./codec.js";
 import { Choice, Empty, type Mark, Marks } from "./enums.gen.js";
 
 const BASE_BITS = BigInt(Choice.BASE_BITS);
@@ -16,8 +17,6 @@ export interface ChoiceWord {
   readonly base: number;
 }
 
-const SEED = 0x5bd1e995;
-
 function mix(h: number, word: number): number {
   const product = Math.imul(h ^ word, 0x9e3779b1);
   return product ^ (product >>> 15);
@@ -26,21 +25,12 @@ function mix(h: number, word: number): number {
 /** ptl_choice_tag() of an encoded struct addr_port4/6: its little-endian words, first to last. */
 export function choiceTag(key: Uint8Array): number {
   if (key.length % 4 !== 0) throw new RangeError(`Cannot tag a key of ${key.length} bytes: not whole words`);
-  let h = SEED;
-  for (let i = 0; i < key.length; i += 4) {
-    const word =
-      (key[i] as number) |
-      ((key[i + 1] as number) << 8) |
-      ((key[i + 2] as number) << 16) |
-      ((key[i + 3] as number) << 24);
-    h = mix(h, word);
-  }
-  return h >>> 16 || 1;
+  return choiceTagOf(wordsOf(key));
 }
 
 /** The same of the words themselves. */
 export function choiceTagOf(words: Uint32Array): number {
-  let h = SEED;
+  let h = 0x5bd1e995;
   for (let i = 0; i < words.length; i += 1) h = mix(h, words[i] as number);
   return h >>> 16 || 1;
 }

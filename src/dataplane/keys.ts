@@ -4,7 +4,7 @@
  * byte arrays. Everything here is in the layout of bpf/include/abi.h.
  */
 import { Buffer } from "node:buffer";
-import { viewOf } from "../abi/codec.js";
+import { viewOf, wordsOf } from "../abi/codec.js";
 import { AddressClass, BackendFlag, BackendState, FrontendFlag } from "../abi/enums.gen.js";
 import {
   addrPort4Codec,
@@ -75,8 +75,8 @@ const scratch: Readonly<Record<Family, Buffer>> = {
 
 /** The same bytes as words. */
 const scratchWords: Readonly<Record<Family, Uint32Array>> = {
-  4: new Uint32Array(scratch[4].buffer, scratch[4].byteOffset, LAYOUTS[4].key / 4),
-  6: new Uint32Array(scratch[6].buffer, scratch[6].byteOffset, LAYOUTS[6].key / 4),
+  4: wordsOf(scratch[4]),
+  6: wordsOf(scratch[6]),
 };
 
 function writeAddrPort(address: IpAddress, port: number, protocol: number): Buffer {

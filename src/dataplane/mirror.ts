@@ -4,6 +4,7 @@
  * writes to it. Nothing here is interpreted; see restore.ts for that.
  */
 import { Buffer } from "node:buffer";
+import { wordsOf } from "../abi/codec.js";
 import type { MapName } from "../abi/maps.gen.js";
 import type { KernelReads, MapDump, MapWrite } from "../native/kernel.js";
 import { FAMILIES, type Family } from "../net/ip.js";
@@ -141,12 +142,6 @@ export function endOfUse({ buffer, byteOffset, byteLength }: Uint8Array): number
   let used = byteLength;
   while (used >= PAGE && bytes.compare(page, 0, PAGE, used - PAGE, used) === 0) used -= PAGE;
   return used;
-}
-
-/** Where the bytes lie as words must they are not copied again. */
-export function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array {
-  if (byteOffset % 4 === 0) return new Uint32Array(buffer, byteOffset, Math.floor(byteLength / 4));
-  return new Uint32Array(buffer.slice(byteOffset, byteOffset + byteLength));
 }
 
 function* eachEntry(

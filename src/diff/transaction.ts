@@ -4,6 +4,7 @@
  * of writes to one map. Keys and values are packed as they come, so a transaction of any size is one buffer per step.
  */
 import { Buffer } from "node:buffer";
+import { wordsOf } from "../abi/codec.js";
 import type { MapName } from "../abi/maps.gen.js";
 import type { MapWrite, OpKind } from "../native/kernel.js";
 
@@ -52,7 +53,7 @@ export class Run {
   count = 0;
   #keys: Buffer = Buffer.alloc(0);
   #values: Buffer = Buffer.alloc(0);
-  /** The same bytes. */
+  /** The same bytes: Buffer.alloc() gives memory that begins with a word. */
   #keyWords: Uint32Array = new Uint32Array(0);
   #valueWords: Uint32Array = new Uint32Array(0);
   #room = 0;
@@ -114,11 +115,6 @@ export class Run {
     this.count += 1;
     return this.count - 1;
   }
-}
-
-/** Keys and values are whole words, and Buffer.alloc() gives memory that begins with one. */
-function wordsOf({ buffer, byteOffset, byteLength }: Buffer): Uint32Array {
-  return new Uint32Array(buffer, byteOffset, Math.floor(byteLength / WORD_BYTES));
 }
 
 function resized(old: Buffer, size: number): Buffer {
