@@ -89,7 +89,9 @@ export interface VerifyReport {
 const WRITTEN_BY_PROGRAMS = /^(?:(?:nat|affinity|fragments|socket_nat|backend_stats)[46]|flow_marks)$/;
 const COMPARED: readonly MapName[] = MAP_NAMES.filter((name) => !WRITTEN_BY_PROGRAMS.test(name));
 
-const MARKS = "flow_marks" satisfies MapName;
+const MARKS = "flow_marks";
+/** Without one of these nothing can be said of marks. */
+const OF_MARKS: readonly MapName[] = [MARKS, "nat4", "nat6"];
 
 /** Comparisons until two of them say the same: while somebody writes, a dump is none of one moment. */
 const MOST_READINGS = 5;
@@ -279,7 +281,7 @@ class Verification {
 
   /** The one thing about what programs write that must hold: a flow without its mark is not translated. */
   async #checkMarks(maps: NativeMaps): Promise<void> {
-    if (!["flow_marks", "nat4", "nat6"].every((name) => maps.names.some((each) => each === name))) return;
+    if (!OF_MARKS.every((name) => maps.names.includes(name))) return;
     const missing = (await missingMarks(maps)) ?? [];
     if (missing.length === 0) return;
     const entry = `${missing.length} ${missing.length === 1 ? "cell" : "cells"}`;
