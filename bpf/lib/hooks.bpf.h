@@ -134,6 +134,17 @@ static __always_inline int FAM(missed)(const struct FAM(packet) *p, int result)
 	return result;
 }
 
+/* Reads a packet's headers; of a fragment without ports those of its datagram. PTL_PARSED, or the reason to pass. */
+static __always_inline int FAM(read)(struct __sk_buff *skb, struct FAM(packet) *p, enum ptl_direction direction)
+{
+	int r = FAM(parse)(skb, PTL_L3_OFFSET, false, p);
+
+	p->key.direction = direction;
+	if (r == PTL_PARSED && p->part != PTL_WHOLE && has_ports(p->key.protocol) && !FAM(fragment_ports)(p))
+		r = PTL_REASON_PASS_FRAGMENT;
+	return r;
+}
+
 /* Destination side: the verdict, or what ptl_onward() is to do. */
 static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 {
@@ -145,10 +156,7 @@ static __always_inline int FAM(ingress)(struct __sk_buff *skb, bool pod)
 	if (FAM(no_flow)(skb, true))
 		return ptl_pass(skb, PTL_REASON_PASS_TCP_NO_ENTRY);
 	now = ptl_now();
-	r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
-	p.key.direction = PTL_IN;
-	if (r == PTL_PARSED && p.part != PTL_WHOLE && has_ports(p.key.protocol) && !FAM(fragment_ports)(&p))
-		r = PTL_REASON_PASS_FRAGMENT;
+	r = FAM(read)(skb, &p, PTL_IN);
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6) {
@@ -313,10 +321,7 @@ static __always_inline int FAM(egress)(struct __sk_buff *skb, bool pod)
 	if (FAM(no_flow)(skb, false))
 		return ptl_pass(skb, PTL_REASON_PASS_EGRESS_MISS);
 	now = ptl_now();
-	r = FAM(parse)(skb, PTL_L3_OFFSET, false, &p);
-	p.key.direction = PTL_OUT;
-	if (r == PTL_PARSED && p.part != PTL_WHOLE && has_ports(p.key.protocol) && !FAM(fragment_ports)(&p))
-		r = PTL_REASON_PASS_FRAGMENT;
+	r = FAM(read)(skb, &p, PTL_OUT);
 	if (r != PTL_PARSED)
 		return ptl_pass(skb, r);
 	if (p.key.protocol == IPPROTO_ICMP || p.key.protocol == PTL_ICMPV6)
