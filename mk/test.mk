@@ -95,7 +95,7 @@ build/kernels/selftest.bpf.o: test/kernels/selftest.bpf.c mk/bpf.mk
 	@echo "  CLANG   $@"
 
 # What asks and answers in bench-path. netperf is not free software in Debian, and iperf3 has no request and response.
-build/perf/load: test/perf/load.c mk/test.mk
+build/perf/load: test/perf/load.c test/perf/enter-cgroup.h mk/test.mk
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -o $@ $<
 	@echo "  LD      $@"
@@ -106,7 +106,7 @@ build/perf/dataplane: test/perf/emulated/dataplane.c native/include/portolan.h b
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -Ibpf/include -Inative/include -o $@ $< $(filter-out %/libbpf_stderr.o,$(native_objects)) $(libbpf_archive) -lelf -lz -lpthread
 
-build/perf/connect: test/perf/connect.c mk/test.mk
+build/perf/connect: test/perf/connect.c test/perf/enter-cgroup.h mk/test.mk
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -o $@ $<
 	@echo "  LD      $@"

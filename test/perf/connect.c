@@ -22,6 +22,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "enter-cgroup.h"
+
 #define LIFETIME_S 120
 #define MOST_COUNT 1000000
 #define MOST_ROUNDS 1000
@@ -108,24 +110,13 @@ static void statistics(int program, uint64_t *ns, uint64_t *count)
 	*count = info.run_cnt;
 }
 
-static void enter(const char *cgroup)
-{
-	char path[4096];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "0", 1) != 1)
-		die(path);
-	close(fd);
-}
-
 /* Mean nanoseconds of one run. */
 static double measure(const char *cgroup, int program, unsigned int connects)
 {
 	uint64_t ns[2], count[2];
 
-	enter(cgroup);
+	if (enter_cgroup(cgroup))
+		die(cgroup);
 	statistics(program, &ns[0], &count[0]);
 	for (unsigned int i = 0; i < connects; i++) {
 		int fd = socket(to.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);

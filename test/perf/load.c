@@ -30,6 +30,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "enter-cgroup.h"
+
 #define NS_PER_S 1000000000ull
 /* Nobody waits longer for a packet; a machine that stands still for this long has spoiled the measurement anyway. */
 #define DEADLINE_S 5
@@ -480,19 +482,6 @@ static void check_options(void)
 		((struct sockaddr_in6 *)&opt.to)->sin6_port = htons((uint16_t)opt.port);
 }
 
-/* Before the first socket: whose sockets are served is decided by where their process is. */
-static void enter_cgroup(const char *directory)
-{
-	char path[4096];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/cgroup.procs", directory);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "0", 1) != 1)
-		die("%s", path);
-	close(fd);
-}
-
 static void pin(int cpu)
 {
 	cpu_set_t set;
@@ -517,8 +506,9 @@ int main(int argc, char **argv)
 	check_options();
 	if (opt.cpu >= 0)
 		pin(opt.cpu);
-	if (opt.cgroup)
-		enter_cgroup(opt.cgroup);
+	/* before the first socket: whose sockets are served is decided by where their process is */
+	if (opt.cgroup && enter_cgroup(opt.cgroup))
+		die("%s", opt.cgroup);
 	if (!strcmp(opt.mode, "server")) {
 		alarm(SERVER_LIFETIME_S);
 		run_server();
