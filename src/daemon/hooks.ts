@@ -2,6 +2,7 @@
 /** The kernel's interfaces and hooks, as the interface keeper wants to see them. */
 import { Role } from "../abi/enums.gen.js";
 import type { AttachOutcome, AttachRequest, Hooks, LinkSnapshot } from "../dataplane/attach.js";
+import type { OtherPrograms } from "../dataplane/flow-marks.js";
 import type { Link, LinkAddress } from "../dataplane/interfaces.js";
 import type { InterfaceAddress, NetworkInterface } from "../native/interfaces.js";
 import type { NativeLibrary } from "../native/lib.js";
@@ -117,13 +118,16 @@ export class NativeHooks implements Hooks {
   }
 }
 
-/** Whether programs of ours are attached here that are none of `object`: of an agent before this one, or beside it. */
+/** Which programs of ours are attached here that are none of `object`: of an agent before this one, or beside it. */
 export async function otherPrograms(
   library: Pick<NativeLibrary, "interfaces" | "attachments" | "xdpStates">,
   object: Pick<LoadedObject, "programs">,
-): Promise<boolean> {
-  const ids = new Set(object.programs().map(({ id }) => id));
+): Promise<OtherPrograms> {
+  const own = object.programs();
+  const [ids, tags] = [new Set(own.map(({ id }) => id)), new Set(own.map(({ tag }) => tag))];
   const indexes = library.interfaces().map(({ ifindex }) => ifindex);
   const [tc, xdp] = await Promise.all([library.attachments(indexes), library.xdpStates(indexes)]);
-  return [...tc, ...xdp].some(({ ours, programId }) => ours && !ids.has(programId));
+  const others = [...tc, ...xdp].filter(({ ours, programId }) => ours && !ids.has(programId));
+  if (others.length === 0) return "none";
+  return others.every(({ tag }) => tags.has(tag)) ? "alike" : "different";
 }

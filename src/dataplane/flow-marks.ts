@@ -106,7 +106,9 @@ export async function markCells(kernel: KernelMaps, cells: readonly number[]): P
  */
 export async function completeMarks(kernel: KernelMaps, options: SliceOptions = {}): Promise<void> {
   const needed = await neededCells(kernel, options);
-  await write(kernel, marking([...needed], 1), marking([Marks.COMPLETE], 1));
+  const { complete, isMarked } = await readMarks(kernel);
+  const missing = [...needed].filter((cell) => !isMarked(cell));
+  await write(kernel, marking(missing, 1), marking(complete ? [] : [Marks.COMPLETE], 1));
 }
 
 /** Tells the programs that the marks say nothing: they look everything up. */
@@ -114,10 +116,12 @@ export async function distrustMarks(kernel: KernelMaps): Promise<void> {
   await write(kernel, marking([Marks.COMPLETE], 0));
 }
 
+/** Programs that are attached and that this agent has not loaded. `alike`: all of the same code; the others may mark nothing. */
+export type OtherPrograms = "none" | "alike" | "different";
+
 export interface FlowMarksDependencies {
   readonly maps: KernelMaps;
-  /** Whether programs are attached that this agent has not loaded: they may write entries and mark nothing. */
-  readonly others: () => Promise<boolean>;
+  readonly others: () => Promise<OtherPrograms>;
   readonly log: Logger;
   readonly timers?: Timers;
 }
@@ -125,7 +129,7 @@ export interface FlowMarksDependencies {
 /** Keeps the marks of an agent's life. */
 export class FlowMarks {
   readonly #maps: KernelMaps;
-  readonly #others: () => Promise<boolean>;
+  readonly #others: () => Promise<OtherPrograms>;
   readonly #log: Logger;
   readonly #timers: Timers;
   readonly #ending = new AbortController();
@@ -144,13 +148,13 @@ export class FlowMarks {
 
   /**
    * To be called before programs are attached: whoever was here before may have written entries without marks, also after an agent
-   * that made them.
+   * that made them. Only programs of this very code are known to have made theirs.
    *
    * @throws when the kernel refuses it
    */
   async begin(): Promise<void> {
     this.#complete = false;
-    await distrustMarks(this.#maps);
+    if ((await this.#others()) !== "alike") await distrustMarks(this.#maps);
   }
 
   /** To be called once programs are attached, and now and then. Never rejects: until it succeeds everything is looked up. */
@@ -181,7 +185,7 @@ export class FlowMarks {
       if ((await this.#marked()) <= MOST_MARKED) return;
       await this.#clear();
     }
-    if (await this.#others()) throw new Error("programs of another agent are attached, too");
+    if ((await this.#others()) !== "none") throw new Error("programs of another agent are attached, too");
     await this.#wait();
     await completeMarks(this.#maps);
     this.#complete = true;

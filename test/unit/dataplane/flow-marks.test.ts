@@ -11,6 +11,7 @@ import {
   MOST_MARKED,
   markCells,
   missingMarks,
+  type OtherPrograms,
 } from "../../../src/dataplane/flow-marks.js";
 import type { KernelMaps } from "../../../src/native/kernel.js";
 import { MemoryKernel } from "../../../src/native/memory.js";
@@ -65,13 +66,13 @@ test("An agent marks the flows that it finds, and only then says so, once nobody
   await markCells(kernel, [Marks.COMPLETE]); // left by an agent before, whose word counts no more
   assert.deepEqual(await missingMarks(kernel), [cell]);
   const timers = new Hurry();
-  let others = true;
+  let others: OtherPrograms = "different";
   const marks = new FlowMarks({ maps: kernel, others: async () => others, log: silentLogger, timers });
   await marks.begin();
   assert.equal(await missingMarks(kernel), null);
   await marks.look();
   assert.equal(await isSet(kernel, Marks.COMPLETE), false, "programs of another agent are there");
-  others = false;
+  others = "none";
   await marks.look();
   assert.ok(timers.time >= GRACE_MS, "who began before has ended");
   assert.equal(await isSet(kernel, cell), true);
@@ -82,10 +83,29 @@ test("An agent marks the flows that it finds, and only then says so, once nobody
   await marks.stop();
 });
 
+test("An agent that follows one of the same programs believes its marks, and writes nothing", async () => {
+  const kernel = await withFlow();
+  await markCells(kernel, [cell, Marks.COMPLETE]);
+  const writes = kernel.stats.mapWrites;
+  let others: OtherPrograms = "alike";
+  const marks = new FlowMarks({
+    maps: kernel,
+    others: async () => others,
+    log: silentLogger,
+    timers: new Hurry(),
+  });
+  await marks.begin();
+  others = "none";
+  await marks.look();
+  assert.equal(kernel.stats.mapWrites, writes);
+  assert.deepEqual(await missingMarks(kernel), []);
+  await marks.stop();
+});
+
 test("When too many cells are marked they are made anew, for the flows that there are", async () => {
   const kernel = await withFlow();
   const timers = new Hurry();
-  const marks = new FlowMarks({ maps: kernel, others: async () => false, log: silentLogger, timers });
+  const marks = new FlowMarks({ maps: kernel, others: async () => "none", log: silentLogger, timers });
   await marks.look();
   await markCells(
     kernel,
@@ -113,7 +133,7 @@ test("Without the kernel's consent nothing is believed, and the next look tries 
     dumpChunks: (map, chunk, limit, first) => kernel.dumpChunks(map, chunk, limit, first),
     apply: async (writes) => (refuse ? { applied: 0, failure } : await kernel.apply(writes)),
   };
-  const marks = new FlowMarks({ maps, others: async () => false, log: silentLogger, timers });
+  const marks = new FlowMarks({ maps, others: async () => "none", log: silentLogger, timers });
   await marks.look();
   assert.equal(await missingMarks(kernel), null);
   refuse = false;
