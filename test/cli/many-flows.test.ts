@@ -58,12 +58,10 @@ isolated(import.meta.url, () => {
       stdio: ["ignore", "inherit", "pipe"],
     });
     let stderr = "";
-    let asked = false;
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       stderr += text;
-      if (asked || !until?.test(stderr)) return;
-      asked = true; // a second signal, for the summary, would find a command that no longer minds signals
-      child.kill("SIGINT");
+      // Once: a second signal, for the summary, would find a command that no longer minds signals.
+      if (!child.killed && until?.test(stderr)) child.kill("SIGINT");
     });
     const [code] = (await once(child, "close")) as [number | null];
     assert.ok(existsSync(probe), `${args.join(" ")}: ${stderr}`);

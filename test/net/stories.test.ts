@@ -8,7 +8,6 @@ import { existsSync, readdirSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import type { Node, World } from "../../src/demo/world/index.js";
 import { overlayAddress } from "../../src/demo/world/plan.js";
-import { undisturbed } from "../support/awake.js";
 import { Cluster, eventually } from "../support/cluster.js";
 import type { Exchange, HostAgent, Target } from "../support/host-agent.js";
 import {
@@ -480,14 +479,12 @@ describe("stories of session affinity", () => {
       Promise.all(clients.map(async ({ target }) => told(await client.connect(target))));
     const askHeld = (): Promise<string[]> =>
       Promise.all(clients.map(async ({ handle }) => told(await client.ask(handle))));
-    const held: string[] = [];
     /** New connections for more than twice the affinity's time; undefined when two of a client came too far apart. */
     const keepAlive = async (): Promise<{ first: string[]; last: number } | undefined> => {
       let before = performance.now(); // no client's connection is older than this
       for (const { handle, target } of clients) {
         const opened = await client.open(handle, target);
         assert.ok(opened.ok, `${handle}: ${JSON.stringify(opened)}`);
-        held.push(handle);
       }
       const first = await askHeld();
       const begin = performance.now();
@@ -501,20 +498,15 @@ describe("stories of session affinity", () => {
       }
       return { first, last: performance.now() };
     };
-    // A connection may run out of time while the machine stands still.
-    const startAnew = (): ReturnType<typeof keepAlive> =>
-      undisturbed(t, async () => {
-        for (const handle of held.splice(0)) await client.close(handle);
-        return keepAlive();
-      });
-    let kept = await startAnew();
+    let kept = await keepAlive();
     for (let beginnings = 1; kept === undefined; beginnings++) {
       assert.ok(
         beginnings < AFFINITY_BEGINNINGS,
         `the machine stood still ${beginnings} times: nothing is told`,
       );
       t.diagnostic(`the machine stood still for longer than the affinity lasts: begun anew (${beginnings})`);
-      kept = await startAnew();
+      for (const { handle } of clients) await client.close(handle);
+      kept = await keepAlive();
     }
     const { first, last } = kept;
     // Packets do not. (2^-40: that all clients choose by chance what they had.)
@@ -522,7 +514,7 @@ describe("stories of session affinity", () => {
     while (performance.now() - last < 1000 * AFFINITY_SECONDS + 200);
     assert.notDeepEqual(await connectAll(), first);
     assert.deepEqual(await askHeld(), first);
-    for (const handle of held) await client.close(handle);
+    for (const { handle } of clients) await client.close(handle);
   });
 });
 
