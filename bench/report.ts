@@ -76,7 +76,7 @@ function documentOf(all: readonly Section[]): string {
 
 \`make bench\` measures all of it but the emulated part on your machine and writes this page anew (about 15 minutes on two cores, as root);
 \`make bench-quick\` gives a first idea in a few. What is compared runs side by side in one run, in turns; where a figure is a
-ratio, it is one of medians. Absolute times say little about another machine.
+ratio, it is one of medians, or the median of the ratios of single rounds where that is said. Absolute times say little about another machine.
 
 ${parts.join("\n\n")}
 `;

@@ -93,10 +93,9 @@ export interface PathFigure {
   readonly failed: string | null;
   readonly compared: readonly {
     readonly with: string;
-    /** Of the medians. */
+    /** The median of the single rounds' ratios, and its 95 % interval. */
     readonly ratio: number;
-    /** Quartiles and median of the single rounds' ratios. */
-    readonly rounds: readonly [number, number, number];
+    readonly interval: readonly [number, number];
     readonly atLeast: number | null;
     readonly reached: boolean | null;
   }[];

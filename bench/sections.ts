@@ -109,7 +109,7 @@ function rateText({ rate, unit, failed }: PathFigure): string {
 
 function comparedText({ compared }: PathFigure): string {
   return compared
-    .map(({ with: other, ratio, rounds: [low, , high], atLeast, reached }) => {
+    .map(({ with: other, ratio, interval: [low, high], atLeast, reached }) => {
       const missed = (): string => `**missed** by ${((1 - ratio / (atLeast ?? ratio)) * 100).toFixed(1)} %`;
       const limit = atLeast === 1 ? "" : `≥ ${atLeast}: `;
       const judged = atLeast === null ? "" : `; ${limit}${reached ? "reached" : missed()}`;
@@ -142,9 +142,9 @@ export function pathSection({ machine, conditions, rows }: PathResults): Section
   const text = `One client, nodes and servers in network namespaces (pods on ${flavour} veths, IPv${family}); every dataplane has hosts of its own that stand
 at the same time, and they are measured in turns: ${rounds} rounds of ${seconds} s. Client and server share one CPU: a rate is what the CPU time of
 a whole transaction allows, and not how long a hypervisor takes to wake another CPU. The Service that is asked is the last one. Our
-counters, or those of netfilter's rules, and the server's say of each measurement that it took its path. A ratio is one of medians (a
-target is about this one); in brackets are the quartiles of the ratios of single rounds, and "spread" is the distance of the rates'
-quartiles, as a share of the median. "direct" asks the server itself, past no Service; "vxlan" has a tunnel between the nodes;
+counters, or those of netfilter's rules, and the server's say of each measurement that it took its path. A ratio is the median of the ratios of
+single rounds, in which both are neighbours (a target is about this one); in brackets is the 95 % interval of that median, and "spread" is the
+distance of the rates' quartiles, as a share of the median. "direct" asks the server itself, past no Service; "vxlan" has a tunnel between the nodes;
 "outside" comes by the first node's uplink for a NodePort whose server is on the second, and its direct way passes by the first
 node too. XDP's uplinks are veths with XDP programs, which have no offloads: they are compared with "outside-xdp-pass", the
 direct way past programs that let all pass. Others: ${tools.join("; ")}.
@@ -173,7 +173,7 @@ ${machineText(machine)}`;
       ratios: {
         title: "One Service, against the direct path",
         xTitle: "",
-        yTitle: "ratio of medians",
+        yTitle: "median of the rounds' ratios",
         kind: "bars",
         rule: 1,
         rows: ratios,

@@ -15,7 +15,7 @@ import { KINDS, type Kind } from "./path/load.js";
 import { PATHS, type Path } from "./path/paths.js";
 import { type Measured, misses, rowsOf, tableOf } from "./path/report.js";
 import type { Place } from "./path/services.js";
-import { interleave } from "./support/interleave.js";
+import { interleave, shuffled } from "./support/interleave.js";
 import { ROOT, writeResult } from "./support/machine.js";
 
 const USAGE = `usage: path.bench.ts [--quick] [--services 1,1000] [--contestants NAME,…] [--kinds KIND,…]
@@ -87,7 +87,7 @@ function planOf(): Plan {
   const [iptables] = chosen("iptables", text("iptables") ?? "legacy", ["legacy", "nft"]);
   const names = chosen(
     "contestants",
-    text("contestants"),
+    text("contestants") ?? PATHS.flatMap(({ name, part }) => (part ? [] : [name])).join(","),
     PATHS.map(({ name }) => name),
   );
   const services = text("services") ?? (quick ? "1" : "1,1000,10000,100000");
@@ -102,8 +102,8 @@ function planOf(): Plan {
       iptables: iptables === "nft" ? "nft" : "legacy",
     },
     quick,
-    rounds: Math.round(positive("rounds", text("rounds"), quick ? 3 : 9)),
-    seconds: positive("seconds", text("seconds"), quick ? 0.1 : 0.15),
+    rounds: Math.round(positive("rounds", text("rounds"), quick ? 9 : 27)),
+    seconds: positive("seconds", text("seconds"), 0.05),
   };
 }
 
@@ -217,6 +217,7 @@ async function measureAll(plan: Plan, arenas: ReadonlyMap<Entry, Arena>): Promis
           measure: () => arena.measure(entry.path, kind, place, plan.seconds),
         })),
         plan.rounds,
+        shuffled,
       );
       const seconds = Math.round((performance.now() - began) / 1000);
       console.error(

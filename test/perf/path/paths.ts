@@ -5,13 +5,13 @@
  */
 import type { Overlay } from "../../../src/demo/world/index.js";
 import { KINDS, type Kind } from "./load.js";
-import { byShortcut, bySockets, byTc, byXdp, type CounterProof } from "./proof.js";
+import { byNeither, byShortcut, bySockets, byTc, byXdp, type CounterProof } from "./proof.js";
 import type { Place } from "./services.js";
 
 /** What turns a Service's address into a server's. */
 export type Dataplane =
-  /** Nothing does. */
-  | { readonly by: "nothing" }
+  /** Nothing does. `copy`: a world of its own beside the other one, which is built in the same way. */
+  | { readonly by: "nothing"; readonly copy?: number }
   /** The agent on each node, with these arguments beside the usual ones. */
   | { readonly by: "portolan"; readonly args: readonly string[] }
   | { readonly by: "kube-proxy"; readonly mode: "iptables" | "nftables" };
@@ -51,6 +51,8 @@ export interface Path {
   readonly faster: readonly string[];
   /** Others that it is compared with, for which nothing is promised. */
   readonly beside: readonly string[];
+  /** Measured only when it is asked for by name: it says what a part of a path costs, and nobody would choose it. */
+  readonly part: boolean;
 }
 
 const BOTH: readonly Place[] = ["same node", "other node"];
@@ -69,6 +71,7 @@ const FROM_POD = {
   targets: {},
   faster: [],
   beside: [],
+  part: false,
 } as const;
 const OVER_VXLAN = {
   ...FROM_POD,
@@ -100,7 +103,10 @@ const SHORTCUT = {
   dataplane: { by: "portolan", args: ["--socket-lb", "off", "--forwarding", "redirect"] },
   proof: byShortcut,
 } as const;
+const SOCKETS = { by: "portolan", args: ["--socket-lb", "full"] } as const;
 const MOST = 100_000;
+/** Asks for the server itself in a world where a dataplane stands: what a path pays before a Service is asked for. */
+const UNUSED = { ...FROM_POD, to: "server", part: true, mostServices: MOST, places: ["same node"] } as const;
 const TO_OTHER_NODE: Ratios = { "tcp-rr": 1, "tcp-stream": 1 };
 
 /** In the order in which they are measured and told. */
@@ -127,7 +133,7 @@ export const PATHS: readonly Path[] = [
   {
     ...FROM_POD,
     name: "portolan-sockets",
-    dataplane: { by: "portolan", args: ["--socket-lb", "full"] },
+    dataplane: SOCKETS,
     proof: bySockets,
     inCgroup: true,
     // UDP of pods stays with tc in every mode.
@@ -167,4 +173,9 @@ export const PATHS: readonly Path[] = [
   { ...FROM_OUTSIDE, ...IPTABLES, name: "outside-iptables" },
   // With ten thousand, nft would take minutes more: both nodes need the rules.
   { ...FROM_OUTSIDE, ...NFTABLES, name: "outside-nftables", mostServices: 1_000 },
+  // What the parts of a path cost (docs/design/path-cost.md). The copy says what two worlds that are the same differ by.
+  { ...UNUSED, ...NOTHING, name: "direct-copy", dataplane: { by: "nothing", copy: 1 } },
+  { ...UNUSED, name: "tc-unused", dataplane: TC.dataplane, proof: byNeither },
+  { ...UNUSED, name: "sockets-unused", dataplane: SOCKETS, proof: byNeither, inCgroup: true },
+  { ...UNUSED, name: "sockets-outside-cgroup", dataplane: SOCKETS, proof: byNeither },
 ];

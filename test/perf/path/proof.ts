@@ -81,6 +81,12 @@ export const bySockets: CounterProof = (_kind, load, tally) => {
   return packets > 0 ? `${packets} packets were translated by tc` : null;
 };
 
+/** Nothing was translated: the server itself was asked for. */
+export const byNeither: CounterProof = (_kind, _load, tally) => {
+  const translated = tally(Reason.SOCKET_TRANSLATED) + tally(Reason.FLOW_NEW) + tally(Reason.TRANSLATED);
+  return translated > 0 ? `${translated} sockets or packets were translated` : null;
+};
+
 /** Each flow was opened by XDP, and its packets were sent on from there, both ways. */
 export const byXdp: CounterProof = (kind, load, tally) => {
   const [flows, packets] = [tally(Reason.FLOW_NEW), tally(Reason.XDP_SENT)];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Samples to medians, ratios within the run, and a table. */
+/** Samples to medians, ratios of neighbours, and a table. */
 import { median } from "../support/interleave.js";
 import type { Sample } from "./arena.js";
 import type { Kind } from "./load.js";
@@ -22,10 +22,10 @@ export interface Measured {
 export interface Comparison {
   /** With what: a contestant's name, or "1 Service" for its own rate with one. */
   readonly with: string;
-  /** Of the medians. */
+  /** The median of the ratios of the two rates of each round, which are neighbours in time. */
   readonly ratio: number;
-  /** Of the two rates of each round: the quartiles and the median of these ratios. */
-  readonly rounds: readonly [low: number, middle: number, high: number];
+  /** Where the median of endless rounds would be, with 95 % probability: between these two of the rounds' ratios. */
+  readonly interval: readonly [low: number, high: number];
   /** Null: none was set. */
   readonly atLeast: number | null;
   readonly reached: boolean | null;
@@ -90,13 +90,26 @@ function figures(kind: Kind, samples: readonly Sample[]): Figures {
   };
 }
 
-/** Of rates that were measured in the same round. */
-function roundRatios(own: readonly Sample[], other: readonly Sample[]): Comparison["rounds"] {
+/** Of rates that were measured in the same round, in ascending order. */
+function roundRatios(own: readonly Sample[], other: readonly Sample[]): number[] {
   const ratios = own.flatMap((sample, round) => {
     const against = other[round];
     return against !== undefined && "rate" in sample && "rate" in against ? [sample.rate / against.rate] : [];
   });
-  return [to(3, quantile(ratios, 0.25)), to(3, quantile(ratios, 0.5)), to(3, quantile(ratios, 0.75))];
+  return ratios.sort((a, b) => a - b);
+}
+
+/** Standard deviations on both sides of a normal distribution's middle that hold 95 % of it. */
+const SIDES_95 = 1.96;
+
+/**
+ * The 95 % interval of the median, by ranks: how many of n values are below the true median is binomial, whatever their
+ * distribution. With fewer than six values it is all of them, and less sure.
+ */
+function intervalOf(ascending: readonly number[]): Comparison["interval"] {
+  const n = ascending.length;
+  const outside = Math.max(0, Math.floor((n - SIDES_95 * Math.sqrt(n)) / 2));
+  return [to(3, ascending[outside] ?? Number.NaN), to(3, ascending[n - 1 - outside] ?? Number.NaN)];
 }
 
 /** The rows, in the order of what was measured, each with what it is compared with. */
@@ -120,10 +133,11 @@ export function rowsOf(all: readonly Measured[]): Row[] {
     ): Comparison[] => {
       const rate = against === undefined ? null : figures(kind, against.samples).rate;
       if (own.rate === null || rate === null) return [];
-      const ratio = to(3, own.rate / rate);
+      const ratios = roundRatios(samples, against?.samples ?? []);
+      if (ratios.length === 0) return []; // each round lacks one of the two
+      const ratio = to(3, median(ratios));
       const reached = atLeast === null ? null : above ? ratio > atLeast : ratio >= atLeast;
-      const rounds = roundRatios(samples, against?.samples ?? []);
-      return [{ with: other, ratio, rounds, atLeast, reached }];
+      return [{ with: other, ratio, interval: intervalOf(ratios), atLeast, reached }];
     };
     const counted = kind === "tcp-rr" || kind === "tcp-crr";
     return {
@@ -153,8 +167,8 @@ function comparedText({ with: other, ratio, atLeast }: Comparison): string {
 }
 
 function marked(comparison: Comparison): string {
-  const { reached, rounds } = comparison;
-  const [low, , high] = rounds.map((each) => each.toFixed(2));
+  const { reached, interval } = comparison;
+  const [low, high] = interval.map((each) => each.toFixed(3));
   return `${comparedText(comparison)} [${low}-${high}]${reached === null ? "" : reached ? " ok" : " MISSED"}`;
 }
 

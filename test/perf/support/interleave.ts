@@ -7,18 +7,30 @@ export interface Contestant<T> {
   readonly measure: () => Promise<T> | T;
 }
 
-/** Each one's samples, in the order of the rounds. The order within a round turns, so that nobody is always behind the same one. */
+/** The same in the order of a round. */
+export type Order = <E>(all: readonly E[], round: number) => E[];
+
+/** It turns: nobody is always first. Each goes on being behind the same one. */
+export const turning: Order = (all, round) => {
+  const first = all.length === 0 ? 0 : round % all.length;
+  return [...all.slice(first), ...all.slice(0, first)];
+};
+
+/** Any order is as likely as any other: nobody is always behind the same one, and no period of the machine can meet one of them only. */
+export const shuffled: Order = (all) => {
+  const left = [...all];
+  return all.flatMap(() => left.splice(Math.floor(Math.random() * left.length), 1));
+};
+
+/** Each one's samples, in the order of the rounds. */
 export async function interleave<T>(
   contestants: readonly Contestant<T>[],
   rounds: number,
+  order: Order = turning,
 ): Promise<Map<string, T[]>> {
   const samples = new Map<string, T[]>(contestants.map(({ name }) => [name, []]));
-  for (let round = 0; round < rounds; round++) {
-    for (let i = 0; i < contestants.length; i++) {
-      const { name, measure } = contestants[(i + round) % contestants.length] as Contestant<T>;
-      samples.get(name)?.push(await measure());
-    }
-  }
+  for (let round = 0; round < rounds; round++)
+    for (const { name, measure } of order(contestants, round)) samples.get(name)?.push(await measure());
   return samples;
 }
 
